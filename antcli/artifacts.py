@@ -1,0 +1,82 @@
+"""The files the program writes: safetensors with metadata, JSON, and whole at every moment.
+
+A file appears under its name only when it is complete: it is written beside its place and
+then renamed, so that a full disk or a cut session leaves no half of one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from antcli.errors import AntError
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path`, renamed to it if the block ends well, else removed."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        temporary.replace(path)
+    except OSError as error:
+        raise AntError(
+            f"cannot write {path}: {error.strerror or error}",
+            "free some disk space or choose another place with --out, then run it again",
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def save_tensors(
+    path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]
+) -> None:
+    """Write a safetensors file; values of `metadata` that are not strings become JSON."""
+    flat = {key: v if isinstance(v, str) else json.dumps(v) for key, v in metadata.items()}
+    whole = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
+    with replacing(path) as temporary:
+        try:
+            save_file(whole, temporary, metadata={"format": "pt", **flat})
+        except SafetensorError as error:
+            raise OSError(str(error)) from error
+
+
+def load_metadata(path: Path) -> dict[str, str]:
+    """The metadata of a safetensors file, without reading its tensors."""
+    with _opened(path) as file:
+        return dict(file.metadata() or {})
+
+
+def load_tensors(path: Path) -> dict[str, Tensor]:
+    """All tensors of a safetensors file, on the CPU."""
+    with _opened(path) as file:
+        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write `value` as indented JSON."""
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    if not path.is_file():
+        raise AntError(f"there is no file {path}", "check the path")
+    try:
+        with safe_open(path, framework="pt") as file:
+            yield file
+    except SafetensorError as error:
+        raise AntError(
+            f"{path} is not a whole safetensors file ({error})",
+            "it was cut short or is of another kind: write or download it again",
+        ) from error

@@ -1,0 +1,14 @@
+"""The only errors a user sees without a traceback."""
+
+from __future__ import annotations
+
+
+class AntError(Exception):
+    """Something a user can put right: one clear line, and a hint that names what to do next."""
+
+    def __init__(self, message: str, hint: str = "", *, exit_code: int = 1) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.exit_code = exit_code
+        """1: the work failed. 2: the command was typed wrongly."""

@@ -1,0 +1,162 @@
+"""The one training loop: every method, and pretraining, is a choice of its four parts."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from antcli.config import TrainingConfig
+from antcli.diffusion.schedule import Schedule
+from antcli.methods.noise import Predict
+from antcli.methods.trainable.denoiser import Denoiser
+from antcli.randomness import antithetic_timesteps, balanced_choice, generator, normal
+from antcli.training.checkpoints import load_state, save_state
+from antcli.training.ema import Ema
+
+NoiseRule = Callable[[Tensor, Tensor, Tensor, Predict], Tensor]
+"""(eps, x_0, t, predict) to the noise that is trained on."""
+TargetRule = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""(eps, x_t, t) to what the network is to predict."""
+
+
+class NonFiniteLossError(ArithmeticError):
+    """The loss is no number any more; the weights are those of the step before."""
+
+    def __init__(self, step: int) -> None:
+        super().__init__(f"the loss of step {step} is not a finite number")
+        self.step = step
+
+
+@dataclass(frozen=True)
+class StepRecord:
+    """What one step did."""
+
+    step: int
+    """Counted from 1: so many steps are done."""
+    loss: float
+    """Mean over the global batch."""
+    learning_rate: float
+    gradient_norm: float
+    """Before clipping."""
+    seconds: float
+
+
+def learning_rate(config: TrainingConfig, step: int) -> float:
+    """Linear warm-up from a tenth, then a cosine down to the final share; `step` from 0."""
+    if step < config.warmup_steps:
+        return config.learning_rate * (0.1 + 0.9 * step / config.warmup_steps)
+    progress = (step - config.warmup_steps) / max(1, config.steps - config.warmup_steps)
+    fall = (1 - config.final_learning_rate) * (1 - math.cos(math.pi * min(1.0, progress))) / 2
+    return config.learning_rate * (1 - fall)
+
+
+class Training:
+    """A network, its optimiser and its average; `steps` yields a record for each step done.
+
+    `images` is [N, C, H, W], uint8 in 0..255 or float in [-1, 1]. Draws are counted for each
+    sample of the global batch, so the number of processes does not change them.
+    """
+
+    def __init__(
+        self,
+        network: Denoiser,
+        schedule: Schedule,
+        images: Tensor,
+        config: TrainingConfig,
+        accelerator: Accelerator,
+        *,
+        seed: int = 0,
+        noise: NoiseRule | None = None,
+        target: TargetRule | None = None,
+    ) -> None:
+        self.schedule, self.images, self.config = schedule, images, config
+        self.accelerator, self.seed = accelerator, seed
+        self.noise, self.target = noise, target
+        self.step = 0
+        self.network = network.to(accelerator.device)
+        self.parameters = network.trained()
+        optimizer = torch.optim.AdamW(
+            self.parameters.values(),
+            lr=config.learning_rate,
+            betas=(config.beta1, config.beta2),
+            weight_decay=config.weight_decay,
+        )
+        # The wrapped network only takes the training step: what differentiates to the noise
+        # or to x_t calls `network` itself, so that no process waits for another's gradients.
+        self.wrapped, self.optimizer = accelerator.prepare(network, optimizer)
+        self.ema = Ema(self.parameters, config.ema_decay)
+
+    def steps(self) -> Iterator[StepRecord]:
+        """Train to `config.steps`. Raises `NonFiniteLossError` before a bad step is taken."""
+        while self.step < self.config.steps:
+            started = time.perf_counter()
+            rate = learning_rate(self.config, self.step)
+            for group in self.optimizer.param_groups:
+                group["lr"] = rate
+            loss, norm = self._step()
+            self.step += 1
+            self.ema.update(self.step)
+            yield StepRecord(self.step, loss, rate, norm, time.perf_counter() - started)
+
+    def averaged(self) -> AbstractContextManager[None]:
+        """Inside, the network has its averaged weights."""
+        return self.ema.applied()
+
+    def save(self, path: Path, metadata: Mapping[str, Any]) -> None:
+        """Write the state after the last step; `load` goes on from it."""
+        optimizer = self.optimizer.optimizer
+        save_state(path, self.parameters, self.ema, optimizer, self.step, metadata)
+
+    def load(self, path: Path) -> None:
+        """Go on from a state that `save` wrote."""
+        optimizer = self.optimizer.optimizer
+        self.step = load_state(path, self.parameters, self.ema, optimizer)
+
+    def _step(self) -> tuple[float, float]:
+        x_0, t, eps = self._draw()
+        if self.noise is not None:
+            with self.accelerator.autocast():
+                eps = self.noise(eps, x_0, t, self.network)
+        x_t = self.schedule.add_noise(x_0, eps, t)
+        target = eps if self.target is None else self.target(eps, x_t, t)
+        residual = self.wrapped(x_t, t).float() - target
+        # Processes may hold unequal shares: weigh each so that the mean of their gradients,
+        # which is what is taken, is the gradient of the mean over the global batch.
+        share = len(t) * self.accelerator.num_processes / self.config.batch_size
+        loss = residual.square().mean() * share
+        mean_loss = self.accelerator.reduce(loss.detach(), "mean").item()
+        if not math.isfinite(mean_loss):
+            raise NonFiniteLossError(self.step + 1)
+        self.accelerator.backward(loss)
+        norm = self.accelerator.clip_grad_norm_(self.parameters.values(), self.config.clip_norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        return mean_loss, float(norm)
+
+    def _draw(self) -> tuple[Tensor, Tensor, Tensor]:
+        """This process's share of the global batch: x_0 in [-1, 1], t and eps."""
+        size, device = self.config.batch_size, self.accelerator.device
+        own = range(size)[self.accelerator.process_index :: self.accelerator.num_processes]
+        mine = list(own)
+
+        def draw(stream: str) -> torch.Generator:
+            return generator(self.seed, stream, self.step)
+
+        chosen = balanced_choice(len(self.images), size, draw("images"))[mine]
+        t = antithetic_timesteps(self.schedule.timesteps, size, draw("timesteps"))[mine]
+        x_0 = self.images[chosen]
+        x_0 = x_0.float() / 127.5 - 1 if x_0.dtype == torch.uint8 else x_0
+        if self.config.flip:
+            flipped = torch.rand(size, generator=draw("flips"))[mine] < 0.5
+            x_0 = torch.where(flipped[:, None, None, None], x_0.flip(-1), x_0)
+        eps = normal(self.seed, "noise", self.step, own, x_0.shape[1:])
+        return x_0.to(device), t.to(device), eps.to(device)
