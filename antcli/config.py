@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Literal
+import difflib
+import json
+import math
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, is_dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from antcli.errors import AntError
 
 Precision = Literal["auto", "no", "fp16", "bf16"]
 
@@ -63,9 +71,173 @@ class GuidanceConfig:
 
 
 @dataclass(frozen=True)
-class MethodConfig:
-    """Settings of the choices that a method is made of."""
+class ClassifierConfig:
+    """The noise-aware classifier and what it is trained on."""
 
+    steps: int = 300
+    batch_size: int = 64
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.05
+    source_samples: int = 200
+    """Drawn from the source model where no folder of source images is given."""
+    sampling_steps: int = 15
+
+
+@dataclass(frozen=True)
+class PreviewConfig:
+    """The page of samples that a run keeps of itself."""
+
+    images: int = 16
+    every: int = 50
+    """Steps between two pages; also between two states to resume from."""
+    sampling_steps: int = 25
+
+
+@dataclass(frozen=True)
+class AdaptConfig:
+    """All settings of one adaptation."""
+
+    source: str
+    target: str
+    method: str = "ant"
+    seed: int = 0
+    device: str = "auto"
+    mixed_precision: Precision = "auto"
+    training: TrainingConfig = field(default_factory=TrainingConfig)
     adaptor: AdaptorConfig = field(default_factory=AdaptorConfig)
     noise: NoiseConfig = field(default_factory=NoiseConfig)
     guidance: GuidanceConfig = field(default_factory=GuidanceConfig)
+    classifier: ClassifierConfig = field(default_factory=ClassifierConfig)
+    preview: PreviewConfig = field(default_factory=PreviewConfig)
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "paper": {
+        "training": {
+            "steps": 300,
+            "batch_size": 40,
+            "learning_rate": 5e-5,
+            "beta1": 0.5,
+            "ema_decay": 0.9,
+        },
+        "adaptor": {"pooling": 4, "width": 8, "heads": 4},
+        "noise": {"inner_steps": 10, "omega": 0.02, "gradient": "full"},
+        "guidance": {"gamma": 5.0, "coefficient": "paper", "sign": "minus"},
+    },
+}
+"""Named settings. `paper`: ANT, section 5 and its published configuration where it is silent."""
+
+
+def adapt_config_from(*layers: Mapping[str, Any]) -> AdaptConfig:
+    """Settings from nested mappings, later ones over earlier ones.
+
+    Raises `AntError` (wrong usage) for a name that is unknown or a value of the wrong kind.
+    """
+    merged: dict[str, Any] = {}
+    for layer in layers:
+        _merge(merged, layer)
+    config = _build(AdaptConfig, merged, "")
+    assert isinstance(config, AdaptConfig)
+    _check(config)
+    return config
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The settings in a TOML file, not checked yet."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise AntError(
+            f"cannot read {path}: {error.strerror}", "check the path after --config", exit_code=2
+        ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise AntError(f"{path} is not valid TOML: {error}", "correct it", exit_code=2) from error
+
+
+def to_toml(config: AdaptConfig) -> str:
+    """The settings as TOML; `read_toml` and `adapt_config_from` give them back."""
+    values = asdict(config)
+    lines = [f"{k} = {json.dumps(v)}" for k, v in values.items() if not isinstance(v, dict)]
+    for name, table in values.items():
+        if isinstance(table, dict):
+            lines += ["", f"[{name}]", *(f"{k} = {json.dumps(v)}" for k, v in table.items())]
+    return "\n".join(lines) + "\n"
+
+
+def differences(a: Mapping[str, Any], b: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """The settings in which two nested mappings differ, as `name: a -> b`."""
+    found = []
+    for key in sorted(a.keys() | b.keys()):
+        left, right = a.get(key), b.get(key)
+        if isinstance(left, Mapping) and isinstance(right, Mapping):
+            found += differences(left, right, f"{prefix}{key}.")
+        elif left != right:
+            found.append(f"{prefix}{key}: {left} -> {right}")
+    return found
+
+
+def _merge(into: dict[str, Any], layer: Mapping[str, Any]) -> None:
+    for key, value in layer.items():
+        if isinstance(value, Mapping) and isinstance(into.get(key), dict):
+            _merge(into[key], value)
+        else:
+            into[key] = dict(value) if isinstance(value, Mapping) else value
+
+
+def _build(kind: Any, values: Mapping[str, Any], prefix: str) -> Any:
+    hints = get_type_hints(kind)
+    unknown = [key for key in values if key not in hints]
+    if unknown:
+        near = difflib.get_close_matches(unknown[0], hints, n=1)
+        hint = f"did you mean {prefix}{near[0]}?" if near else f"known are {', '.join(hints)}"
+        raise AntError(f"unknown setting {prefix}{unknown[0]}", hint, exit_code=2)
+    built = {}
+    for key, value in values.items():
+        wanted = hints[key]
+        if is_dataclass(wanted):
+            built[key] = _build(wanted, value, f"{prefix}{key}.")
+        else:
+            built[key] = _value(wanted, value, f"{prefix}{key}")
+    return kind(**built)
+
+
+def _value(wanted: Any, value: Any, name: str) -> Any:
+    if get_origin(wanted) is Literal:
+        if value not in get_args(wanted):
+            choices = ", ".join(map(str, get_args(wanted)))
+            raise AntError(f"{name} is {value!r}", f"it is one of {choices}", exit_code=2)
+        return value
+    if wanted is float and type(value) is int:
+        return float(value)
+    if type(value) is not wanted:
+        raise AntError(f"{name} is {value!r}", f"it is of type {wanted.__name__}", exit_code=2)
+    return value
+
+
+def _check(config: AdaptConfig) -> None:
+    """Ranges that a type does not tell."""
+    training, adaptor, noise = config.training, config.adaptor, config.noise
+    wrong = [
+        (training.steps < 1, "training.steps", "at least 1"),
+        (training.batch_size < 1, "training.batch_size", "at least 1"),
+        (not 0 < training.learning_rate < math.inf, "training.learning_rate", "above 0"),
+        (not 0 <= training.ema_decay < 1, "training.ema_decay", "from 0 to below 1"),
+        (training.clip_norm <= 0, "training.clip_norm", "above 0"),
+        (adaptor.pooling < 1, "adaptor.pooling", "at least 1"),
+        (adaptor.heads < 1, "adaptor.heads", "at least 1"),
+        (
+            adaptor.width < 1 or (adaptor.heads > 0 and adaptor.width % adaptor.heads != 0),
+            "adaptor.width",
+            "a multiple of adaptor.heads",
+        ),
+        (noise.inner_steps < 0, "noise.inner_steps", "at least 0"),
+        (config.classifier.batch_size < 2, "classifier.batch_size", "at least 2"),
+        (config.classifier.steps < 1, "classifier.steps", "at least 1"),
+        (config.classifier.source_samples < 5, "classifier.source_samples", "at least 5"),
+        (config.preview.images < 1, "preview.images", "at least 1"),
+        (config.preview.every < 1, "preview.every", "at least 1"),
+        (config.preview.sampling_steps < 1, "preview.sampling_steps", "at least 1"),
+    ]
+    for bad, name, range_ in wrong:
+        if bad:
+            raise AntError(f"{name} is out of range", f"it is {range_}", exit_code=2)

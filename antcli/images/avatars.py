@@ -72,7 +72,7 @@ LENS_COLOURS: dict[str, Colour] = {
 
 @dataclass(frozen=True)
 class Attributes:
-    """The truth about one drawing. Lengths are fractions of the image's side, colours RGB 0..255."""
+    """The truth about one drawing. Lengths are fractions of the side, colours RGB 0..255."""
 
     skin: str
     hair_style: str
@@ -152,9 +152,7 @@ def render(person: Attributes, size: int = 32, domain: str = "avatars") -> Image
     return image.resize((size, size), Image.Resampling.BOX)
 
 
-def avatar(
-    seed: int, size: int = 32, domain: str = "avatars"
-) -> tuple[Image.Image, Attributes]:
+def avatar(seed: int, size: int = 32, domain: str = "avatars") -> tuple[Image.Image, Attributes]:
     """One drawing of a domain and the truth about it, both from one seed."""
     person = attributes(seed, domain)
     return render(person, size, domain), person
@@ -216,15 +214,13 @@ OILS: tuple[Colour, ...] = (
 
 
 def _oil_painting(image: Image.Image, person: Attributes) -> Image.Image:
-    """Broad strokes of a few oil colours: dabs of paint, half the tone's colour, half the paint's."""
+    """Broad strokes of a few oil colours: each dab a shade of the colour where it lies."""
     side = image.width
     unit = side / 128
     painted = image.filter(ImageFilter.ModeFilter(2 * round(2.5 * unit) + 1))
     ramp = [OILS[v * len(OILS) // 256] for v in range(256)]
     grey = ImageOps.autocontrast(ImageOps.grayscale(painted))
-    oils = Image.merge(
-        "RGB", [grey.point([colour[c] for colour in ramp]) for c in range(3)]
-    )
+    oils = Image.merge("RGB", [grey.point([colour[c] for colour in ramp]) for c in range(3)])
     canvas = Image.blend(painted, oils, 0.72)
     strokes = random.Random(f"strokes/{person.head_x}/{person.head_y}")
     draw = ImageDraw.Draw(canvas)
@@ -278,12 +274,26 @@ class _Pen:
         self._draw.ellipse(self._box(x, y, width, height), fill=fill)
 
     def sector(
-        self, x: float, y: float, width: float, height: float, start: float, end: float, fill: Colour
+        self,
+        x: float,
+        y: float,
+        width: float,
+        height: float,
+        start: float,
+        end: float,
+        fill: Colour,
     ) -> None:
         self._draw.pieslice(self._box(x, y, width, height), start, end, fill=fill)
 
     def arc(
-        self, x: float, y: float, width: float, height: float, start: float, end: float, fill: Colour
+        self,
+        x: float,
+        y: float,
+        width: float,
+        height: float,
+        start: float,
+        end: float,
+        fill: Colour,
     ) -> None:
         thickness = max(1, round(0.028 * self._side))
         self._draw.arc(self._box(x, y, width, height), start, end, fill=fill, width=thickness)
@@ -291,9 +301,7 @@ class _Pen:
     def box(
         self, x: float, y: float, width: float, height: float, radius: float, fill: Colour
     ) -> None:
-        self._draw.rounded_rectangle(
-            self._box(x, y, width, height), radius * self._side, fill=fill
-        )
+        self._draw.rounded_rectangle(self._box(x, y, width, height), radius * self._side, fill=fill)
 
     def polygon(self, points: list[Point], fill: Colour) -> None:
         self._draw.polygon([(x * self._side, y * self._side) for x, y in points], fill=fill)
@@ -352,7 +360,7 @@ def _head(pen: _Pen, person: Attributes) -> None:
 
 
 def _hair_in_front(pen: _Pen, person: Attributes) -> None:
-    x, y, w, h = person.head_x, person.head_y, person.head_width, person.head_height
+    x, y, w = person.head_x, person.head_y, person.head_width
     colour, top = person.hair_rgb, person.head_y - person.head_height / 2
     if person.hair_style in ("short", "bob"):
         pen.sector(x, top + 0.20, w + 0.05, 0.46, 180, 360, colour)

@@ -74,12 +74,12 @@ def pretrain(
         yield record
     if accelerator.is_main_process:
         with training.averaged():
-            write_source(folder, unet)
+            scheduler = DDPMScheduler(beta_start=1e-4, beta_end=0.02, beta_schedule="linear")
+            write_source(folder, unet, scheduler)
 
 
-def write_source(folder: Path, unet: UNet2DModel) -> None:
+def write_source(folder: Path, unet: UNet2DModel, scheduler: DDPMScheduler) -> None:
     """Save a noise-predicting U-Net as a diffusers pipeline in fp16 safetensors."""
-    scheduler = DDPMScheduler(beta_start=1e-4, beta_end=0.02, beta_schedule="linear")
     half = UNet2DModel.from_config(unet.config)
     half.load_state_dict(unet.state_dict())
     DDPMPipeline(half.half(), scheduler).save_pretrained(folder)

@@ -1,0 +1,363 @@
+"""Reading a folder of images rightly, as a person sees them, and saying what is wrong with it.
+
+A folder is read once, in natural order (img2 before img10). Every file that cannot be used is
+named in one error, so that a user mends a folder in one go. User files are never changed.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import re
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import torch
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
+from torch import Tensor
+
+from antcli.errors import AntError
+
+SMALLEST_SIDE = 8
+"""In pixels: an image below this holds nothing to learn from and is most likely a mistake."""
+
+SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
+FORMATS = ["PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF"]
+"""Pillow's other readers stay closed, among them those that start another program."""
+
+if ".avif" in Image.registered_extensions():
+    SUFFIXES.add(".avif")
+    FORMATS.append("AVIF")
+
+LISTED = 8
+"""Names that a note lists before it only counts the rest."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class ImageFolder:
+    """A folder of images, read and checked."""
+
+    folder: Path
+    images: Tensor
+    """uint8 [N, 3, size, size]: upright RGB, centre-cropped."""
+    paths: tuple[Path, ...]
+    """In natural order, the order of `images`."""
+    hashes: tuple[str, ...]
+    """SHA-256 of the bytes of each file."""
+    passed_over: int
+    """Other files in the folder: not images by their suffix, or hidden."""
+    notes: tuple[str, ...]
+    """What a user should know: images cropped or enlarged, duplicates, files passed over."""
+
+
+class _UnusableError(Exception):
+    """Why one file cannot be used, as the end of a sentence that begins with its name."""
+
+
+def read_image(path: Path) -> Image.Image:
+    """One image as a person sees it: upright RGB, transparency on white, not cropped.
+
+    Of an animation, the first frame. Raises `AntError` if the file is not a whole image.
+    """
+    try:
+        return _as_seen(path)
+    except _UnusableError as error:
+        raise AntError(f"{path} {error}", "replace it, then run the command again") from error
+
+
+def read_folder(
+    folder: Path, size: int, resample: Image.Resampling = Image.Resampling.LANCZOS
+) -> ImageFolder:
+    """Read all images of a folder, cropped at the centre and resized to `size` x `size` pixels.
+
+    Raises `AntError` if there is no such folder, if it has no images, or if any image cannot be
+    used; all of these are then named.
+    """
+    listed, others = _listing(folder)
+    pixels, sizes, contents = [], [], []
+    for image in _each(folder, listed, _as_seen):
+        pixels.append(_pixels(image, size, resample))
+        sizes.append(image.size)
+        contents.append(hashlib.sha256(repr(image.size).encode() + image.tobytes()).hexdigest())
+    return ImageFolder(
+        folder=folder,
+        images=torch.stack(pixels),
+        paths=tuple(listed),
+        hashes=tuple(hashlib.sha256(path.read_bytes()).hexdigest() for path in listed),
+        passed_over=len(others),
+        notes=(
+            *_shape_notes(listed, sizes, size),
+            *_duplicate_notes(listed, contents),
+            *_other_notes(others),
+        ),
+    )
+
+
+def check_folder(folder: Path) -> tuple[Path, ...]:
+    """The images of a folder in natural order, the header of each looked at but no pixels read.
+
+    Raises `AntError` as `read_folder` does, except for images that are damaged further in.
+    """
+    listed, _ = _listing(folder)
+    return tuple(_each(folder, listed, _check_header))
+
+
+def read_batches(
+    folder: Path,
+    size: int,
+    batch_size: int,
+    resample: Image.Resampling = Image.Resampling.LANCZOS,
+) -> Iterator[Tensor]:
+    """The images of `read_folder`, uint8 [B, 3, size, size] at a time; the last may be smaller.
+
+    For folders too large for memory. The folder is checked at the call, before the first batch;
+    an image that is damaged further in raises `AntError` where it is met.
+    """
+    return _batches(folder, check_folder(folder), size, batch_size, resample)
+
+
+def _batches(
+    folder: Path, paths: Sequence[Path], size: int, batch_size: int, resample: Image.Resampling
+) -> Iterator[Tensor]:
+    batch: list[Tensor] = []
+    for image in _each(folder, paths, _as_seen):
+        batch.append(_pixels(image, size, resample))
+        if len(batch) == batch_size:
+            yield torch.stack(batch)
+            batch = []
+    if batch:
+        yield torch.stack(batch)
+
+
+# --- which files ---------------------------------------------------------------------------
+
+
+def _listing(folder: Path) -> tuple[list[Path], list[Path]]:
+    """The images of a folder and its other files; an `AntError` unless there is an image."""
+    try:
+        images, others = _split(folder)
+    except FileNotFoundError as error:
+        raise AntError(f"there is no folder {folder}", _nearest(folder)) from error
+    except NotADirectoryError as error:
+        raise AntError(
+            f"{folder} is a file, not a folder of images",
+            f"give the folder that holds the images, perhaps {folder.parent}",
+        ) from error
+    except OSError as error:
+        raise AntError(
+            f"cannot read the folder {folder}: {error.strerror or error}",
+            "check its permissions, then run the command again",
+        ) from error
+    if not images:
+        passed = f" ({_count(len(others), 'other file')} passed over)" if others else ""
+        raise AntError(f"there are no images in {folder}{passed}", _where_images_are(folder))
+    return images, others
+
+
+def _split(folder: Path) -> tuple[list[Path], list[Path]]:
+    images: list[Path] = []
+    others: list[Path] = []
+    for path in sorted(folder.iterdir(), key=_natural):
+        if not path.is_dir():
+            (images if _is_named_image(path) else others).append(path)
+    return images, others
+
+
+def _is_named_image(path: Path) -> bool:
+    """By name alone: a broken link counts, so that it is named; a pipe does not, it would hang."""
+    if path.name.startswith(".") or path.suffix.lower() not in SUFFIXES:
+        return False
+    return path.is_file() or path.is_symlink()
+
+
+def _natural(path: Path) -> tuple[list[str | int], str]:
+    parts = re.split("([0-9]+)", path.name.casefold())
+    key: list[str | int] = [int(part) if i % 2 else part for i, part in enumerate(parts)]
+    return key, path.name
+
+
+def _nearest(folder: Path) -> str:
+    """A hint that names the folders spelled most like the first missing part of a path."""
+    while not folder.parent.is_dir():
+        folder = folder.parent
+    near: list[str] = []
+    with suppress(OSError):
+        siblings = [path.name for path in folder.parent.iterdir() if path.is_dir()]
+        near = difflib.get_close_matches(folder.name, siblings)
+    if not near:
+        return "check the path"
+    return f"check the path; did you mean {' or '.join(str(folder.parent / n) for n in near)}?"
+
+
+def _where_images_are(folder: Path) -> str:
+    for inner in sorted(folder.iterdir(), key=_natural):
+        with suppress(OSError):
+            images = _split(inner)[0] if inner.is_dir() else []
+            if images:
+                return f"{inner} holds {_count(len(images), 'image')}: give that folder"
+    kinds = ", ".join(sorted(suffix[1:] for suffix in SUFFIXES))
+    return f"give a folder with some images in it ({kinds})"
+
+
+# --- one file ------------------------------------------------------------------------------
+
+
+def _each(folder: Path, paths: Sequence[Path], read: Callable[[Path], T]) -> Iterator[T]:
+    """Read files one after another; after the first bad one, only look for others to name."""
+    bad: list[str] = []
+    for path in paths:
+        try:
+            result = read(path)
+        except _UnusableError as error:
+            bad.append(f"{path.name} {error}")
+            continue
+        if not bad:
+            yield result
+    if bad:
+        raise AntError(
+            f"{len(bad)} of {_count(len(paths), 'image')} in {folder} cannot be used: "
+            + "; ".join(bad),
+            f"remove or replace {'it' if len(bad) == 1 else 'them'}, then run the command again",
+        )
+
+
+def _as_seen(path: Path) -> Image.Image:
+    return _opened(path, _upright_rgb)
+
+
+def _check_header(path: Path) -> Path:
+    return _opened(path, lambda _image: path)
+
+
+def _opened(path: Path, use: Callable[[ImageFile.ImageFile], T]) -> T:
+    """Open an image and use it; whatever goes wrong becomes an `_UnusableError`."""
+    with warnings.catch_warnings():
+        # What Pillow warns of (odd metadata, many pixels) is either harmless or raises later.
+        warnings.simplefilter("ignore")
+        try:
+            with Image.open(path, formats=FORMATS) as image:
+                _check_kind(image)
+                return use(image)
+        except _UnusableError:
+            raise
+        except Exception as error:  # damaged files make Pillow raise errors of every class
+            raise _UnusableError(_reason(path, error)) from error
+
+
+def _check_kind(image: Image.Image) -> None:
+    if min(image.size) < SMALLEST_SIDE:
+        least = f"at least {SMALLEST_SIDE}x{SMALLEST_SIDE} are needed"
+        raise _UnusableError(f"is {image.width}x{image.height} pixels, {least}")
+    if image.mode == "F":
+        raise _UnusableError("has floating-point pixels, which have no fixed black and white")
+
+
+def _reason(path: Path, error: Exception) -> str:
+    if path.is_symlink() and not path.exists():
+        return "is a link to a file that is not there"
+    if isinstance(error, UnidentifiedImageError):
+        return "is not an image" if path.stat().st_size else "is empty"
+    if isinstance(error, Image.DecompressionBombError | MemoryError):
+        return "has too many pixels to be opened safely"
+    if isinstance(error, OSError) and error.strerror:
+        return f"cannot be read: {error.strerror.lower()}"
+    if isinstance(error, EOFError) or "truncated" in str(error).lower():
+        return "is cut short"
+    return f"is damaged ({error})"
+
+
+# --- pixels --------------------------------------------------------------------------------
+
+
+def _upright_rgb(image: ImageFile.ImageFile) -> Image.Image:
+    _mend_transparent_colour(image)
+    upright = ImageOps.exif_transpose(image)
+    if upright.mode.startswith("I"):
+        upright = _eight_bits(upright)
+    if not upright.has_transparency_data:
+        return upright.convert("RGB")
+    layer = upright.convert("RGBA")
+    white = Image.new("RGBA", layer.size, "white")
+    return Image.alpha_composite(white, layer).convert("RGB")
+
+
+def _mend_transparent_colour(image: ImageFile.ImageFile) -> None:
+    """Scale the transparent colour of a PNG as Pillow scales its pixels, to 8 bits.
+
+    Pillow (13.0) leaves it as the file has it, in samples of 2, 4 or 16 bits.
+    """
+    colour = image.info.get("transparency")
+    if image.format != "PNG" or colour is None or not image.tile:
+        return
+    samples = image.tile[0].args
+    highest = {"L;2": 3, "L;4": 15}.get(str(samples), 0)
+    if highest and colour <= highest:
+        image.info["transparency"] = colour * 255 // highest
+    elif samples == "RGB;16B" and max(colour) > 255:
+        image.info["transparency"] = tuple(value >> 8 for value in colour)
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """Grey of 16 bits as L or LA; Pillow's own conversion clips all above 255 to white."""
+    values = np.asarray(image).astype(np.int64)
+    grey = Image.fromarray(((values + 128) // 257).clip(0, 255).astype(np.uint8))
+    if "transparency" in image.info:
+        opaque = values != image.info["transparency"]
+        grey.putalpha(Image.fromarray(opaque.astype(np.uint8) * 255))
+    return grey
+
+
+def _pixels(image: Image.Image, size: int, resample: Image.Resampling) -> Tensor:
+    """The centre square as uint8 [3, size, size]; Pillow's resize is antialiased."""
+    side = min(image.size)
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    square = image.resize((size, size), resample, box=(left, top, left + side, top + side))
+    return torch.from_numpy(np.array(square)).permute(2, 0, 1)
+
+
+# --- what to tell the user -----------------------------------------------------------------
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _names(paths: Sequence[Path]) -> str:
+    shown = [path.name for path in paths[:LISTED]]
+    rest = [f"{len(paths) - LISTED} more"] if len(paths) > LISTED else []
+    return ", ".join(shown + rest)
+
+
+def _shape_notes(
+    paths: Sequence[Path], sizes: Sequence[tuple[int, int]], size: int
+) -> Iterator[str]:
+    oblong = [path for path, (w, h) in zip(paths, sizes, strict=True) if w != h]
+    if oblong:
+        were = (
+            "image is not square and was" if len(oblong) == 1 else "images are not square and were"
+        )
+        yield f"{len(oblong)} {were} cropped at the centre: {_names(oblong)}"
+    small = [path for path, both in zip(paths, sizes, strict=True) if min(both) < size]
+    if small:
+        were = "image is" if len(small) == 1 else "images are"
+        yield f"{len(small)} {were} smaller than {size}x{size} pixels, enlarged: {_names(small)}"
+
+
+def _duplicate_notes(paths: Sequence[Path], contents: Sequence[str]) -> Iterator[str]:
+    first: dict[str, Path] = {}
+    for path, content in zip(paths, contents, strict=True):
+        original = first.setdefault(content, path)
+        if original is not path:
+            yield f"{path.name} has the same content as {original.name}"
+
+
+def _other_notes(others: Sequence[Path]) -> Iterator[str]:
+    if others:
+        yield f"{_count(len(others), 'other file')} passed over: {_names(others)}"

@@ -1,0 +1,65 @@
+"""Pages of images to look at, and PNG files that carry what made them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from PIL import Image, PngImagePlugin
+from torch import Tensor
+
+from antcli.artifacts import replacing
+
+SMALLEST_CELL = 96
+"""In pixels: images below this are enlarged on a page, or nobody could judge them."""
+
+WIDEST_PAGE = 2.5
+"""Columns for each row, at most, where rows of another length would leave cells empty."""
+
+
+def to_uint8(x: Tensor) -> Tensor:
+    """Pixels in [-1, 1] as uint8 in 0..255: clamped, then rounded to the nearest."""
+    return ((x.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+
+
+def grid(
+    images: Tensor, columns: int | None = None, scale: int | None = None, padding: int = 2
+) -> Image.Image:
+    """Lay images out in rows on a white page, in reading order.
+
+    `images` is uint8 [N, 3, H, W]. Each is enlarged by the whole number `scale` with hard pixel
+    edges, by default until it is 96 pixels wide and high. `padding` is the white line around the
+    cells, in pixels of the page. Raises `ValueError` for any other tensor, an empty one included.
+    """
+    if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3 or not len(images):
+        raise ValueError(f"not uint8 [N, 3, H, W]: {images.dtype} {list(images.shape)}")
+    count, _, height, width = images.shape
+    columns = min(columns or _columns(count), count)
+    scale = scale or math.ceil(SMALLEST_CELL / min(height, width))
+    step_x, step_y = width * scale + padding, height * scale + padding
+    rows = math.ceil(count / columns)
+    page = Image.new("RGB", (columns * step_x + padding, rows * step_y + padding), "white")
+    for i, pixels in enumerate(images.permute(0, 2, 3, 1).cpu().numpy()):
+        cell = Image.fromarray(pixels).resize(
+            (width * scale, height * scale), Image.Resampling.NEAREST
+        )
+        page.paste(cell, (i % columns * step_x + padding, i // columns * step_y + padding))
+    return page
+
+
+def save_png(path: Path, image: Image.Image, text: Mapping[str, str]) -> None:
+    """Write a PNG with `text` in its text chunks. Raises `AntError` if it cannot be written."""
+    chunks = PngImagePlugin.PngInfo()
+    for key, value in text.items():
+        chunks.add_text(key, value)
+    with replacing(path) as temporary:
+        image.save(temporary, format="PNG", pnginfo=chunks)
+
+
+def _columns(count: int) -> int:
+    """The fewest that fill every row of a page not too wide, else as many columns as rows."""
+    square = math.ceil(math.sqrt(count))
+    wide = range(square, int(math.sqrt(WIDEST_PAGE * count)) + 1)
+    return next((columns for columns in wide if count % columns == 0), square)

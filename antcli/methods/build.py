@@ -1,0 +1,60 @@
+"""From a method's name and settings to the parts of its training."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+from diffusers import UNet2DModel
+from torch import nn
+
+from antcli.config import AdaptConfig
+from antcli.diffusion.schedule import Schedule
+from antcli.methods.guidance import guided_target
+from antcli.methods.noise import adversarial_noise
+from antcli.methods.table import METHODS
+from antcli.methods.trainable.adaptors import AdaptedDenoiser
+from antcli.methods.trainable.denoiser import Denoiser, all_weights
+from antcli.training.loop import NoiseRule, TargetRule
+
+
+def build_network(unet: UNet2DModel, config: AdaptConfig) -> Denoiser:
+    """The network that the method trains, with what trains marked; it takes `unet` over."""
+    if METHODS[config.method].trains == "all":
+        return all_weights(unet)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        return AdaptedDenoiser(unet, config.adaptor)
+
+
+def noise_rule(config: AdaptConfig, schedule: Schedule) -> NoiseRule | None:
+    """What turns Gaussian noise into the noise that is trained on; None leaves it."""
+    if METHODS[config.method].noise == "gaussian":
+        return None
+    return partial(adversarial_noise, schedule=schedule, config=config.noise)
+
+
+def target_rule(
+    config: AdaptConfig, schedule: Schedule, classifier: nn.Module | None
+) -> TargetRule | None:
+    """What the network is to predict; None is the noise itself."""
+    if not METHODS[config.method].needs_classifier:
+        return None
+    assert classifier is not None
+    return partial(
+        guided_target, classifier=classifier, schedule=schedule, config=config.guidance
+    )
+
+
+def evaluations_per_step(config: AdaptConfig) -> dict[str, int]:
+    """Passes through each network that one training step takes, for each image of the batch."""
+    method = METHODS[config.method]
+    inner = config.noise.inner_steps if method.noise == "adversarial" else 0
+    through = inner if config.noise.gradient == "full" else 0
+    guided = int(method.needs_classifier)
+    return {
+        "denoiser forward": 1 + inner,
+        "denoiser backward": 1 + through,
+        "classifier forward": guided,
+        "classifier backward": guided,
+    }

@@ -1,0 +1,68 @@
+"""The noise-aware classifier p(y | x_t): is a noised image of the source or of the target?"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from diffusers.models.embeddings import TimestepEmbedding, Timesteps
+from torch import Tensor, nn
+from torch.nn import functional
+
+SMALLEST_MAP = 4
+WIDTHS = (32, 64, 96, 128)
+EMBEDDING = 128
+
+
+class Stage(nn.Module):
+    """Two 3x3 convolutions, the first halving the map, shifted and scaled by the time."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.halve = nn.Conv2d(inputs, outputs, 3, stride=2, padding=1)
+        self.norm = nn.GroupNorm(8, outputs)
+        self.time = nn.Linear(EMBEDDING, 2 * outputs)
+        self.conv = nn.Conv2d(outputs, outputs, 3, padding=1)
+
+    def forward(self, h: Tensor, embedding: Tensor) -> Tensor:
+        """[B, C, H, W] and [B, 128] to [B, C', H/2, W/2]."""
+        h = self.halve(h)
+        scale, shift = self.time(embedding)[:, :, None, None].chunk(2, dim=1)
+        h = h + self.conv(functional.silu(self.norm(h) * (1 + scale) + shift))
+        return functional.silu(h)
+
+
+class NoisyClassifier(nn.Module):
+    """A small convolutional classifier of x_t given t, with logits [source, target].
+
+    Halves the map until it is 4x4, whatever the size of the images.
+    """
+
+    def __init__(self, size: int, channels: int = 3) -> None:
+        super().__init__()
+        self.size = size
+        stages = max(1, round(math.log2(size / SMALLEST_MAP)))
+        widths = [WIDTHS[min(i, len(WIDTHS) - 1)] for i in range(stages + 1)]
+        self.frequencies = Timesteps(32, flip_sin_to_cos=True, downscale_freq_shift=0)
+        self.embed = TimestepEmbedding(32, EMBEDDING)
+        self.stem = nn.Conv2d(channels, widths[0], 3, padding=1)
+        self.stages = nn.ModuleList(
+            Stage(a, b) for a, b in zip(widths[:-1], widths[1:], strict=True)
+        )
+        self.head = nn.Linear(widths[-1], 2)
+
+    def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
+        """[B, C, H, W] and [B] to logits [B, 2]."""
+        embedding = functional.silu(self.embed(self.frequencies(t).to(x_t.dtype)))
+        h = self.stem(x_t)
+        for stage in self.stages:
+            h = stage(h, embedding)
+        logits: Tensor = self.head(h.mean((2, 3)))
+        return logits
+
+
+def new_classifier(size: int, seed: int) -> NoisyClassifier:
+    """An untrained classifier; equal seeds give equal weights."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return NoisyClassifier(size)

@@ -1,0 +1,204 @@
+"""Training the noise-aware classifier, and measuring it on images it has not seen."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from antcli.artifacts import load_metadata, load_tensors, save_tensors
+from antcli.config import ClassifierConfig
+from antcli.diffusion.schedule import Schedule
+from antcli.errors import AntError
+from antcli.methods.classifier import NoisyClassifier, new_classifier
+from antcli.methods.guidance import TARGET_CLASS
+from antcli.randomness import balanced_choice, generator, normal
+
+NOISE_LEVELS = (0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9)
+"""Shares of T at which the accuracy is reported."""
+USELESS_BELOW = 0.6
+VIEWS = 200
+"""Noised views of each class at each reported noise level."""
+KIND = "classifier"
+
+
+@dataclass(frozen=True)
+class ClassifierStep:
+    """One training step."""
+
+    step: int
+    steps: int
+    loss: float
+
+
+@dataclass(frozen=True)
+class NoiseLevel:
+    """Accuracy at one timestep, on images the classifier was not trained on."""
+
+    t: int
+    source: float
+    """Share of noised source images called source."""
+    target: float | None
+    """Share of noised target images called target; None where none could be held out."""
+
+
+@dataclass(frozen=True)
+class ClassifierReport:
+    """How far the classifier can be trusted."""
+
+    levels: tuple[NoiseLevel, ...]
+    held_out_source: int
+    held_out_target: int
+
+    @property
+    def best_accuracy(self) -> float:
+        """The best mean of the two classes' accuracies, over the noise levels."""
+        return max(
+            level.source if level.target is None else (level.source + level.target) / 2
+            for level in self.levels
+        )
+
+    @property
+    def useless(self) -> bool:
+        """Whether it is near guessing at every noise level."""
+        return self.best_accuracy < USELESS_BELOW
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON."""
+        return {**asdict(self), "best_accuracy": self.best_accuracy, "useless": self.useless}
+
+
+class ClassifierTraining:
+    """Cross-entropy on noised x_t at all t, half of each batch from either class.
+
+    `source_images` and `target_images` are uint8 [N, C, H, W]. A fifth of each is held out
+    for the report; of fewer than five target images none is.
+    """
+
+    def __init__(
+        self,
+        source_images: Tensor,
+        target_images: Tensor,
+        schedule: Schedule,
+        config: ClassifierConfig,
+        *,
+        device: torch.device | str = "cpu",
+        seed: int = 0,
+    ) -> None:
+        self.schedule, self.config, self.seed = schedule, config, seed
+        self.device = torch.device(device)
+        self.training_images, self.held_out = zip(
+            *(
+                _split(images, generator(seed, "held-out", label))
+                for label, images in enumerate((source_images, target_images))
+            ),
+            strict=True,
+        )
+        self.classifier = new_classifier(target_images.shape[-1], seed).to(self.device)
+
+    def steps(self) -> Iterator[ClassifierStep]:
+        """Train, one record a step."""
+        config, classifier = self.config, self.classifier
+        optimizer = torch.optim.AdamW(
+            classifier.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+        )
+        classifier.train()
+        for step in range(config.steps):
+            cosine = (1 + math.cos(math.pi * step / config.steps)) / 2
+            for group in optimizer.param_groups:
+                group["lr"] = config.learning_rate * (0.1 + 0.9 * cosine)
+            x_t, t, labels = self._batch(step)
+            loss = functional.cross_entropy(classifier(x_t, t), labels)
+            optimizer.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(classifier.parameters(), 1.0)
+            optimizer.step()
+            yield ClassifierStep(step + 1, config.steps, loss.item())
+        classifier.eval().requires_grad_(False)
+
+    @torch.no_grad()
+    def report(self) -> ClassifierReport:
+        """Accuracy at each noise level, on the held-out images."""
+        levels = []
+        for share in NOISE_LEVELS:
+            t = round(share * (self.schedule.timesteps - 1))
+            source, target = (self._accuracy(label, t) for label in range(2))
+            levels.append(NoiseLevel(t, source or 0.0, target))
+        return ClassifierReport(tuple(levels), len(self.held_out[0]), len(self.held_out[1]))
+
+    def _accuracy(self, label: int, t: int) -> float | None:
+        images = self.held_out[label]
+        if len(images) == 0:
+            return None
+        chosen = balanced_choice(len(images), VIEWS, generator(self.seed, "views", label))
+        x_0 = _to_float(images[chosen]).to(self.device)
+        ts = torch.full((VIEWS,), t, device=self.device)
+        eps = normal(self.seed, "report", t, range(VIEWS), x_0.shape[1:]).to(self.device)
+        logits = self.classifier(self.schedule.add_noise(x_0, eps, ts), ts)
+        return (logits.argmax(1) == label).float().mean().item()
+
+    def _batch(self, step: int) -> tuple[Tensor, Tensor, Tensor]:
+        half = self.config.batch_size // 2
+        size = 2 * half
+        chosen = [
+            images[balanced_choice(len(images), half, generator(self.seed, "classify", step, i))]
+            for i, images in enumerate(self.training_images)
+        ]
+        draw = generator(self.seed, "classifier", step)
+        x_0 = _to_float(torch.cat(chosen))
+        flipped = torch.rand(size, generator=draw) < 0.5
+        x_0 = torch.where(flipped[:, None, None, None], x_0.flip(-1), x_0)
+        t = torch.randint(self.schedule.timesteps, (size,), generator=draw)
+        eps = torch.randn(x_0.shape, generator=draw)
+        x_t = self.schedule.add_noise(x_0, eps, t)
+        labels = torch.arange(2).repeat_interleave(half)
+        return x_t.to(self.device), t.to(self.device), labels.to(self.device)
+
+
+def save_classifier(path: Path, classifier: NoisyClassifier, metadata: dict[str, Any]) -> None:
+    """Write a classifier as safetensors."""
+    kind = {"ant.kind": KIND, "ant.size": str(classifier.size)}
+    save_tensors(path, classifier.state_dict(), {**kind, **metadata})
+
+
+def check_classifier(path: Path, size: int) -> dict[str, str]:
+    """Metadata of a classifier file. Raises `AntError` where it cannot serve `size` pixels."""
+    metadata = load_metadata(path)
+    if metadata.get("ant.kind") != KIND:
+        raise AntError(f"{path} is no classifier", "`ant train-classifier` writes one")
+    if metadata.get("ant.size") != str(size):
+        raise AntError(
+            f"{path} classifies {metadata.get('ant.size')}-pixel images, the source makes {size}",
+            "train one for this source with `ant train-classifier`",
+        )
+    return metadata
+
+
+def load_classifier(path: Path, size: int) -> NoisyClassifier:
+    """A trained classifier, frozen, in eval mode, on the CPU."""
+    check_classifier(path, size)
+    classifier = NoisyClassifier(size)
+    try:
+        classifier.load_state_dict(load_tensors(path))
+    except RuntimeError as error:
+        raise AntError(
+            f"{path} holds another kind of classifier", "`ant train-classifier` writes one"
+        ) from error
+    return classifier.eval().requires_grad_(False)
+
+
+def _split(images: Tensor, draw: torch.Generator) -> tuple[Tensor, Tensor]:
+    """A fifth of the images, none of fewer than five, is held out."""
+    order = torch.randperm(len(images), generator=draw)
+    held_out = len(images) // 5
+    return images[order[held_out:]], images[order[:held_out]]
+
+
+def _to_float(images: Tensor) -> Tensor:
+    return images.float() / 127.5 - 1
