@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -34,12 +34,11 @@ def replacing(path: Path) -> Iterator[Path]:
             "free some disk space or choose another place with --out, then run it again",
         ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
 
 
-def save_tensors(
-    path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]
-) -> None:
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
     """Write a safetensors file; values of `metadata` that are not strings become JSON."""
     flat = {key: v if isinstance(v, str) else json.dumps(v) for key, v in metadata.items()}
     whole = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}

@@ -7,11 +7,13 @@ import json
 import math
 import tomllib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, is_dataclass
+from dataclasses import MISSING, Field, asdict, dataclass, field, fields, is_dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from antcli.errors import AntError
+from antcli.methods.table import METHODS
 
 Precision = Literal["auto", "no", "fp16", "bf16"]
 
@@ -157,10 +159,10 @@ def read_toml(path: Path) -> dict[str, Any]:
 def to_toml(config: AdaptConfig) -> str:
     """The settings as TOML; `read_toml` and `adapt_config_from` give them back."""
     values = asdict(config)
-    lines = [f"{k} = {json.dumps(v)}" for k, v in values.items() if not isinstance(v, dict)]
+    lines = [_toml(k, v) for k, v in values.items() if not isinstance(v, dict)]
     for name, table in values.items():
         if isinstance(table, dict):
-            lines += ["", f"[{name}]", *(f"{k} = {json.dumps(v)}" for k, v in table.items())]
+            lines += ["", f"[{name}]", *(_toml(k, v) for k, v in table.items())]
     return "\n".join(lines) + "\n"
 
 
@@ -176,6 +178,12 @@ def differences(a: Mapping[str, Any], b: Mapping[str, Any], prefix: str = "") ->
     return found
 
 
+def _toml(key: str, value: str | float) -> str:
+    # Of JSON's escapes TOML lacks the pairs for characters beyond 16 bits, and wants DEL escaped.
+    text = json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    return f"{key} = {text}"
+
+
 def _merge(into: dict[str, Any], layer: Mapping[str, Any]) -> None:
     for key, value in layer.items():
         if isinstance(value, Mapping) and isinstance(into.get(key), dict):
@@ -184,8 +192,11 @@ def _merge(into: dict[str, Any], layer: Mapping[str, Any]) -> None:
             into[key] = dict(value) if isinstance(value, Mapping) else value
 
 
-def _build(kind: Any, values: Mapping[str, Any], prefix: str) -> Any:
+def _build(kind: Any, values: object, prefix: str) -> Any:
     hints = get_type_hints(kind)
+    if not isinstance(values, Mapping):
+        name = prefix.rstrip(".")
+        raise AntError(f"{name} is {values!r}", f"it is a table, [{name}]", exit_code=2)
     unknown = [key for key in values if key not in hints]
     if unknown:
         near = difflib.get_close_matches(unknown[0], hints, n=1)
@@ -198,7 +209,14 @@ def _build(kind: Any, values: Mapping[str, Any], prefix: str) -> Any:
             built[key] = _build(wanted, value, f"{prefix}{key}.")
         else:
             built[key] = _value(wanted, value, f"{prefix}{key}")
+    missing = [f.name for f in fields(kind) if f.name not in built and _is_required(f)]
+    if missing:
+        raise AntError(f"setting {missing[0]} is missing", f"say {missing[0]} = ...", exit_code=2)
     return kind(**built)
+
+
+def _is_required(setting: Field[Any]) -> bool:
+    return setting.default is MISSING and setting.default_factory is MISSING
 
 
 def _value(wanted: Any, value: Any, name: str) -> Any:
@@ -208,36 +226,69 @@ def _value(wanted: Any, value: Any, name: str) -> Any:
             raise AntError(f"{name} is {value!r}", f"it is one of {choices}", exit_code=2)
         return value
     if wanted is float and type(value) is int:
-        return float(value)
+        value = float(value)
     if type(value) is not wanted:
         raise AntError(f"{name} is {value!r}", f"it is of type {wanted.__name__}", exit_code=2)
+    if wanted is float and not math.isfinite(value):
+        raise AntError(f"{name} is {value}", "it is a finite number", exit_code=2)
     return value
+
+
+AT_LEAST = {
+    "seed": 0,
+    "training.steps": 1,
+    "training.batch_size": 1,
+    "training.warmup_steps": 0,
+    "training.final_learning_rate": 0,
+    "training.beta1": 0,
+    "training.beta2": 0,
+    "training.weight_decay": 0,
+    "training.ema_decay": 0,
+    "adaptor.pooling": 1,
+    "adaptor.width": 1,
+    "adaptor.heads": 1,
+    "noise.inner_steps": 0,
+    "noise.omega": 0,
+    "guidance.gamma": 0,
+    "classifier.steps": 1,
+    "classifier.batch_size": 2,
+    "classifier.weight_decay": 0,
+    "classifier.source_samples": 5,
+    "classifier.sampling_steps": 1,
+    "preview.images": 1,
+    "preview.every": 1,
+    "preview.sampling_steps": 1,
+}
+ABOVE_ZERO = ("training.learning_rate", "training.clip_norm", "classifier.learning_rate")
+BELOW = {
+    "seed": 2**63,
+    "training.beta1": 1,
+    "training.beta2": 1,
+    "training.ema_decay": 1,
+}
 
 
 def _check(config: AdaptConfig) -> None:
     """Ranges that a type does not tell."""
-    training, adaptor, noise = config.training, config.adaptor, config.noise
-    wrong = [
-        (training.steps < 1, "training.steps", "at least 1"),
-        (training.batch_size < 1, "training.batch_size", "at least 1"),
-        (not 0 < training.learning_rate < math.inf, "training.learning_rate", "above 0"),
-        (not 0 <= training.ema_decay < 1, "training.ema_decay", "from 0 to below 1"),
-        (training.clip_norm <= 0, "training.clip_norm", "above 0"),
-        (adaptor.pooling < 1, "adaptor.pooling", "at least 1"),
-        (adaptor.heads < 1, "adaptor.heads", "at least 1"),
-        (
-            adaptor.width < 1 or (adaptor.heads > 0 and adaptor.width % adaptor.heads != 0),
-            "adaptor.width",
-            "a multiple of adaptor.heads",
-        ),
-        (noise.inner_steps < 0, "noise.inner_steps", "at least 0"),
-        (config.classifier.batch_size < 2, "classifier.batch_size", "at least 2"),
-        (config.classifier.steps < 1, "classifier.steps", "at least 1"),
-        (config.classifier.source_samples < 5, "classifier.source_samples", "at least 5"),
-        (config.preview.images < 1, "preview.images", "at least 1"),
-        (config.preview.every < 1, "preview.every", "at least 1"),
-        (config.preview.sampling_steps < 1, "preview.sampling_steps", "at least 1"),
-    ]
-    for bad, name, range_ in wrong:
-        if bad:
-            raise AntError(f"{name} is out of range", f"it is {range_}", exit_code=2)
+    for name, least in AT_LEAST.items():
+        _require(_setting(config, name) >= least, name, f"at least {least}")
+    for name in ABOVE_ZERO:
+        _require(_setting(config, name) > 0, name, "above 0")
+    for name, limit in BELOW.items():
+        _require(_setting(config, name) < limit, name, f"below {limit}")
+    whole = config.adaptor.width % config.adaptor.heads == 0
+    _require(whole, "adaptor.width", "a multiple of adaptor.heads")
+    if config.method not in METHODS:
+        raise AntError(
+            f"method is {config.method!r}", f"it is one of {', '.join(METHODS)}", exit_code=2
+        )
+
+
+def _setting(config: AdaptConfig, name: str) -> float:
+    value: float = attrgetter(name)(config)
+    return value
+
+
+def _require(met: bool, name: str, range_: str) -> None:
+    if not met:
+        raise AntError(f"{name} is out of range", f"it is {range_}", exit_code=2)

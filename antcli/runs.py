@@ -5,15 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from antcli import __version__
-from antcli.artifacts import write_json
-from antcli.config import AdaptConfig, adapt_config_from, to_toml
+from antcli.artifacts import replacing, write_json
+from antcli.config import AdaptConfig, adapt_config_from, differences, to_toml
 from antcli.errors import AntError
+
+FACTS = {"config", "status", "step"}
+"""What every run tells of itself, beside its identity."""
 
 
 @dataclass(frozen=True)
@@ -59,12 +63,14 @@ class Run:
     def facts(self) -> dict[str, Any]:
         """What `write_facts` wrote last. Raises `AntError` where the folder is no run."""
         try:
-            facts: dict[str, Any] = json.loads(self.facts_file.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+            facts = json.loads(self.facts_file.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            facts = None
+        if not isinstance(facts, dict) or not facts.keys() >= FACTS:
             raise AntError(
                 f"{self.folder} is no run of ant",
                 "give the folder that `ant adapt` wrote, or none for the latest one",
-            ) from error
+            )
         return facts
 
     def config(self) -> AdaptConfig:
@@ -81,20 +87,65 @@ class Run:
         """Whether its weights are final."""
         return self.started and self.facts()["status"] == "finished"
 
+    @property
+    def samples(self) -> Path:
+        """Images drawn from it, unless they were sent elsewhere."""
+        return self.folder / "samples"
+
+    def clear(self) -> None:
+        """Remove what a run writes, and nothing else, from the folder."""
+        for folder in (self.folder / "model", self.folder / "previews", self.samples):
+            shutil.rmtree(folder, ignore_errors=True)
+        for file in (self.weights, self.state, self.classifier, self.log, self.preview):
+            file.unlink(missing_ok=True)
+        self.facts_file.unlink(missing_ok=True)
+
+    def check_place(self) -> None:
+        """Raise `AntError` where the folder holds something that is no run."""
+        free = not self.folder.exists() or (self.folder.is_dir() and not any(self.folder.iterdir()))
+        if not free and not self.started:
+            raise AntError(
+                f"{self.folder} exists and is no run of ant", "choose another place with --out"
+            )
+
+    def check_can_start(self, config: AdaptConfig, identity: Mapping[str, Any]) -> None:
+        """Raise `AntError` unless the folder is free, or holds this very run unfinished."""
+        self.check_place()
+        if not self.started:
+            return
+        if self.finished:
+            raise AntError(
+                f"the run in {self.folder} is finished",
+                f"look at {self.preview}, or start over with --force, or choose another --out",
+            )
+        facts = self.facts()
+        now = {"config": asdict(config), **identity}
+        changed = differences({key: facts.get(key) for key in now}, now)
+        if changed:
+            raise AntError(
+                f"{self.folder} holds an unfinished run with other settings ({'; '.join(changed)})",
+                "type its own command to go on, start over with --force, or choose another --out",
+            )
+
+    def begin(self, config: AdaptConfig, identity: Mapping[str, Any], *, clear: bool) -> None:
+        """Make the folder ready for a run that starts or goes on."""
+        self.check_place()
+        if clear:
+            self.clear()
+        if not self.started:
+            with replacing(self.folder / "config.toml") as temporary:
+                temporary.write_text(to_toml(config), encoding="utf-8")
+            self.write_facts(config, identity, status="running", step=0)
+
     def write_facts(self, config: AdaptConfig, identity: Mapping[str, Any], **more: Any) -> None:
         """Record settings, identity of source and target, status and step."""
         facts = {"version": __version__, "config": asdict(config), **identity, **more}
         write_json(self.facts_file, facts)
 
-    def write_config(self, config: AdaptConfig) -> None:
-        """The settings as TOML, which `ant adapt --config` reads."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        (self.folder / "config.toml").write_text(to_toml(config), encoding="utf-8")
-
 
 def default_folder(config: AdaptConfig) -> Path:
     """Where a run goes that was given no place: runs/SOURCE-TARGET-METHOD."""
-    source, target = Path(config.source).name, Path(config.target).resolve().name
+    source, target = Path(config.source).resolve().name, Path(config.target).resolve().name
     return Path("runs") / f"{source}-{target}-{config.method}"
 
 

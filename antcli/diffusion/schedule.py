@@ -41,9 +41,7 @@ class Schedule:
     @cached_property
     def sigma_hat(self) -> Tensor:
         """(1 - alpha_bar_{t-1}) sqrt(alpha_t / (1 - alpha_bar_t)), [T] (ANT, below Eq. 5)."""
-        return (1 - self.alpha_bar_previous) * torch.sqrt(
-            (1 - self.betas) / (1 - self.alpha_bar)
-        )
+        return (1 - self.alpha_bar_previous) * torch.sqrt((1 - self.betas) / (1 - self.alpha_bar))
 
     def add_noise(self, x_0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
         """x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) eps (DDPM, Eq. 4).

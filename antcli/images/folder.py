@@ -57,6 +57,28 @@ class ImageFolder:
     """What a user should know: images cropped or enlarged, duplicates, files passed over."""
 
 
+@dataclass(frozen=True)
+class ImageFiles:
+    """Image files as a sequence of upright RGB squares, each opened when it is asked for."""
+
+    paths: tuple[Path, ...]
+
+    def __len__(self) -> int:
+        """How many."""
+        return len(self.paths)
+
+    def __getitem__(self, index: int, /) -> Image.Image:
+        """The centre square of one image, in its own resolution."""
+        return centre_square(read_image(self.paths[index]))
+
+
+def centre_square(image: Image.Image) -> Image.Image:
+    """The largest square in the middle of an image."""
+    side = min(image.size)
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    return image.crop((left, top, left + side, top + side))
+
+
 class _UnusableError(Exception):
     """Why one file cannot be used, as the end of a sentence that begins with its name."""
 
@@ -117,8 +139,9 @@ def read_batches(
 ) -> Iterator[Tensor]:
     """The images of `read_folder`, uint8 [B, 3, size, size] at a time; the last may be smaller.
 
-    For folders too large for memory. The folder is checked at the call, before the first batch;
-    an image that is damaged further in raises `AntError` where it is met.
+    For folders too large for memory. The folder is checked at the call, as `check_folder` does;
+    where an image turns out to be damaged further in, the rest is searched for others and the
+    iterator then raises `AntError`.
     """
     return _batches(folder, check_folder(folder), size, batch_size, resample)
 
@@ -171,10 +194,10 @@ def _split(folder: Path) -> tuple[list[Path], list[Path]]:
 
 
 def _is_named_image(path: Path) -> bool:
-    """By name alone: a broken link counts, so that it is named; a pipe does not, it would hang."""
+    """A broken link counts, so that it is named; a pipe does not: opening it would hang."""
     if path.name.startswith(".") or path.suffix.lower() not in SUFFIXES:
         return False
-    return path.is_file() or path.is_symlink()
+    return path.is_file() or not path.exists()
 
 
 def _natural(path: Path) -> tuple[list[str | int], str]:
@@ -185,10 +208,10 @@ def _natural(path: Path) -> tuple[list[str | int], str]:
 
 def _nearest(folder: Path) -> str:
     """A hint that names the folders spelled most like the first missing part of a path."""
-    while not folder.parent.is_dir():
-        folder = folder.parent
     near: list[str] = []
     with suppress(OSError):
+        while not folder.parent.is_dir():
+            folder = folder.parent
         siblings = [path.name for path in folder.parent.iterdir() if path.is_dir()]
         near = difflib.get_close_matches(folder.name, siblings)
     if not near:
@@ -270,7 +293,7 @@ def _reason(path: Path, error: Exception) -> str:
         return f"cannot be read: {error.strerror.lower()}"
     if isinstance(error, EOFError) or "truncated" in str(error).lower():
         return "is cut short"
-    return f"is damaged ({error})"
+    return f"is damaged or cut short ({error})"
 
 
 # --- pixels --------------------------------------------------------------------------------
@@ -316,9 +339,7 @@ def _eight_bits(image: Image.Image) -> Image.Image:
 
 def _pixels(image: Image.Image, size: int, resample: Image.Resampling) -> Tensor:
     """The centre square as uint8 [3, size, size]; Pillow's resize is antialiased."""
-    side = min(image.size)
-    left, top = (image.width - side) // 2, (image.height - side) // 2
-    square = image.resize((size, size), resample, box=(left, top, left + side, top + side))
+    square = centre_square(image).resize((size, size), resample)
     return torch.from_numpy(np.array(square)).permute(2, 0, 1)
 
 

@@ -10,12 +10,11 @@ from torch import nn
 
 from antcli.config import AdaptConfig
 from antcli.diffusion.schedule import Schedule
-from antcli.methods.guidance import guided_target
-from antcli.methods.noise import adversarial_noise
+from antcli.methods.guidance import TargetRule, guided_target
+from antcli.methods.noise import NoiseRule, adversarial_noise
 from antcli.methods.table import METHODS
 from antcli.methods.trainable.adaptors import AdaptedDenoiser
 from antcli.methods.trainable.denoiser import Denoiser, all_weights
-from antcli.training.loop import NoiseRule, TargetRule
 
 
 def build_network(unet: UNet2DModel, config: AdaptConfig) -> Denoiser:
@@ -41,9 +40,7 @@ def target_rule(
     if not METHODS[config.method].needs_classifier:
         return None
     assert classifier is not None
-    return partial(
-        guided_target, classifier=classifier, schedule=schedule, config=config.guidance
-    )
+    return partial(guided_target, classifier=classifier, schedule=schedule, config=config.guidance)
 
 
 def evaluations_per_step(config: AdaptConfig) -> dict[str, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import torch
@@ -46,9 +47,7 @@ class NoisyClassifier(nn.Module):
         self.frequencies = Timesteps(32, flip_sin_to_cos=True, downscale_freq_shift=0)
         self.embed = TimestepEmbedding(32, EMBEDDING)
         self.stem = nn.Conv2d(channels, widths[0], 3, padding=1)
-        self.stages = nn.ModuleList(
-            Stage(a, b) for a, b in zip(widths[:-1], widths[1:], strict=True)
-        )
+        self.stages = nn.ModuleList(Stage(a, b) for a, b in itertools.pairwise(widths))
         self.head = nn.Linear(widths[-1], 2)
 
     def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
@@ -57,8 +56,7 @@ class NoisyClassifier(nn.Module):
         h = self.stem(x_t)
         for stage in self.stages:
             h = stage(h, embedding)
-        logits: Tensor = self.head(h.mean((2, 3)))
-        return logits
+        return self.head(h.mean((2, 3)))
 
 
 def new_classifier(size: int, seed: int) -> NoisyClassifier:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -12,6 +13,8 @@ from antcli.diffusion.schedule import Schedule
 
 TARGET_CLASS = 1
 """The classifier's logits are [source, target]."""
+TargetRule = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""(eps, x_t, t) to what the network is to predict."""
 
 
 def coefficient(schedule: Schedule, kind: Literal["paper", "code", "derived"]) -> Tensor:
@@ -39,6 +42,7 @@ def guided_target(
     eps: Tensor,
     x_t: Tensor,
     t: Tensor,
+    *,
     classifier: nn.Module,
     schedule: Schedule,
     config: GuidanceConfig,

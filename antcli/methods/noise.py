@@ -13,6 +13,8 @@ from antcli.diffusion.schedule import Schedule
 
 Predict = Callable[[Tensor, Tensor], Tensor]
 """eps_theta(x_t, t): [B, C, H, W] and [B] to [B, C, H, W]."""
+NoiseRule = Callable[[Tensor, Tensor, Tensor, Predict], Tensor]
+"""(eps, x_0, t, predict) to the noise that is trained on."""
 
 
 def normalise(eps: Tensor) -> Tensor:
@@ -44,7 +46,13 @@ def residual_gradient(
 
 
 def adversarial_noise(
-    eps: Tensor, x_0: Tensor, t: Tensor, predict: Predict, schedule: Schedule, config: NoiseConfig
+    eps: Tensor,
+    x_0: Tensor,
+    t: Tensor,
+    predict: Predict,
+    *,
+    schedule: Schedule,
+    config: NoiseConfig,
 ) -> Tensor:
     """Noise that the network predicts worse than `eps`, with t and x_0 fixed (ANT, Eq. 7)."""
     for _ in range(config.inner_steps):

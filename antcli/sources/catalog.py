@@ -67,9 +67,7 @@ def hub_folder(hub_id: str, *, offline: bool = False) -> Path | None:
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(
-            snapshot_download(hub_id, allow_patterns=HUB_FILES, local_files_only=offline)
-        )
+        return Path(snapshot_download(hub_id, allow_patterns=HUB_FILES, local_files_only=offline))
     except Exception as error:
         if offline:
             return None

@@ -25,11 +25,12 @@ from antcli.methods.classifier import NoisyClassifier
 from antcli.methods.table import METHODS
 from antcli.methods.trainable.denoiser import Denoiser
 from antcli.runs import Run
-from antcli.sources.source import Source
+from antcli.sources.source import Source, find_source
 from antcli.training.classifier import (
     ClassifierReport,
     ClassifierStep,
     ClassifierTraining,
+    check_classifier,
     load_classifier,
     save_classifier,
 )
@@ -79,6 +80,17 @@ class Inputs:
             "target_sha256": list(self.target.hashes),
             "target_folder": str(self.target.folder.resolve()),
         }
+
+
+def check_inputs(
+    config: AdaptConfig, *, classifier: Path | None = None, source_images: Path | None = None
+) -> Inputs:
+    """Check all that can be wrong before a network is loaded. Raises `AntError`."""
+    source = find_source(config.source)
+    target = read_folder(Path(config.target), source.size)
+    if classifier is not None:
+        check_classifier(classifier, source.size)
+    return Inputs(source, target, classifier, source_images)
 
 
 def train_classifier(

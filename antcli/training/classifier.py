@@ -17,7 +17,6 @@ from antcli.config import ClassifierConfig
 from antcli.diffusion.schedule import Schedule
 from antcli.errors import AntError
 from antcli.methods.classifier import NoisyClassifier, new_classifier
-from antcli.methods.guidance import TARGET_CLASS
 from antcli.randomness import balanced_choice, generator, normal
 
 NOISE_LEVELS = (0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9)

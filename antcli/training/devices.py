@@ -20,9 +20,15 @@ def resolve_device(device: str) -> str:
             return "cuda"
         return "mps" if torch.backends.mps.is_available() else "cpu"
     kind = device.partition(":")[0]
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    there = {
+        "cpu": True,
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+    }
     if kind not in there:
-        raise AntError(f"unknown device {device!r}", "use auto, cpu, cuda, cuda:N or mps", exit_code=2)
+        raise AntError(
+            f"unknown device {device!r}", "use auto, cpu, cuda, cuda:N or mps", exit_code=2
+        )
     if not there[kind]:
         raise AntError(f"there is no {kind} device here", "use --device auto", exit_code=1)
     return device
@@ -46,9 +52,7 @@ def make_accelerator(device: str, precision: Precision) -> Accelerator:
     AcceleratorState._reset_state(reset_partial_state=False)
     if device == "cpu":
         os.environ["ACCELERATE_USE_CPU"] = "true"
-    return Accelerator(
-        cpu=device == "cpu", mixed_precision=resolve_precision(precision, device)
-    )
+    return Accelerator(cpu=device == "cpu", mixed_precision=resolve_precision(precision, device))
 
 
 def _cpu_has_bf16() -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,16 +16,12 @@ from torch import Tensor
 
 from antcli.config import TrainingConfig
 from antcli.diffusion.schedule import Schedule
-from antcli.methods.noise import Predict
+from antcli.methods.guidance import TargetRule
+from antcli.methods.noise import NoiseRule
 from antcli.methods.trainable.denoiser import Denoiser
 from antcli.randomness import antithetic_timesteps, balanced_choice, generator, normal
 from antcli.training.checkpoints import load_state, save_state
 from antcli.training.ema import Ema
-
-NoiseRule = Callable[[Tensor, Tensor, Tensor, Predict], Tensor]
-"""(eps, x_0, t, predict) to the noise that is trained on."""
-TargetRule = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""(eps, x_t, t) to what the network is to predict."""
 
 
 class NonFiniteLossError(ArithmeticError):
@@ -143,7 +139,7 @@ class Training:
         return mean_loss, float(norm)
 
     def _draw(self) -> tuple[Tensor, Tensor, Tensor]:
-        """This process's share of the global batch: x_0 in [-1, 1], t and eps."""
+        """The share of this process in the global batch: x_0 in [-1, 1], t and eps."""
         size, device = self.config.batch_size, self.accelerator.device
         own = range(size)[self.accelerator.process_index :: self.accelerator.num_processes]
         mine = list(own)

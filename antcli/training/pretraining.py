@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -14,6 +15,7 @@ from torch import Tensor
 from antcli.config import TrainingConfig
 from antcli.diffusion.schedule import Schedule
 from antcli.methods.trainable.denoiser import all_weights
+from antcli.training.devices import make_accelerator
 from antcli.training.loop import StepRecord, Training
 
 PRETRAINING = TrainingConfig(
@@ -27,6 +29,7 @@ PRETRAINING = TrainingConfig(
 )
 STATE_EVERY = 200
 """Steps between two states on disk."""
+LOG_EVERY = 20
 
 
 def small_unet(
@@ -76,6 +79,17 @@ def pretrain(
         with training.averaged():
             scheduler = DDPMScheduler(beta_start=1e-4, beta_end=0.02, beta_schedule="linear")
             write_source(folder, unet, scheduler)
+
+
+def pretrain_logged(images: Tensor, folder: Path, config: TrainingConfig, seed: int = 0) -> None:
+    """Pretrain to the end on whatever device there is, every twentieth step in log.jsonl."""
+    folder.mkdir(parents=True, exist_ok=True)
+    accelerator = make_accelerator("auto", "auto")
+    with (folder / "log.jsonl").open("a", encoding="utf-8") as log:
+        for record in pretrain(images, folder, config, accelerator, seed):
+            if record.step % LOG_EVERY == 0 and accelerator.is_main_process:
+                log.write(json.dumps(asdict(record)) + "\n")
+                log.flush()
 
 
 def write_source(folder: Path, unet: UNet2DModel, scheduler: DDPMScheduler) -> None:

@@ -53,8 +53,7 @@ class Transformer(nn.Module):
             for part in (self.query, self.key, self.value)
         )
         mixed = functional.scaled_dot_product_attention(query, key, value)
-        projected: Tensor = self.project(mixed.transpose(1, 2).flatten(2))
-        return projected
+        return self.project(mixed.transpose(1, 2).flatten(2))
 
 
 class Adaptor(nn.Module):
@@ -72,8 +71,8 @@ class Adaptor(nn.Module):
         self.transformer = Transformer(width, config.heads)
         self.norm_out = nn.GroupNorm(width // 4 if width % 4 == 0 else 1, width)
         self.up = nn.Conv2d(width, outputs, 3, padding=1)
-        nn.init.zeros_(self.up.weight)
-        nn.init.zeros_(self.up.bias)
+        for parameter in self.up.parameters():
+            nn.init.zeros_(parameter)
 
     def forward(self, x: Tensor, embedding: Tensor | None, size: torch.Size) -> Tensor:
         """[B, C, H, W] to [B, C', *size], `size` being that of the block's output."""
@@ -82,8 +81,7 @@ class Adaptor(nn.Module):
         if self.time is not None and embedding is not None:
             h = h + self.time(functional.silu(embedding))[:, :, None, None]
         h = functional.interpolate(self.transformer(h), size=size, mode="nearest")
-        psi: Tensor = self.up(self.norm_out(h))
-        return psi
+        return self.up(self.norm_out(h))
 
 
 class AdaptedDenoiser(Denoiser):

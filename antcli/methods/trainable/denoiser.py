@@ -15,8 +15,7 @@ class Denoiser(nn.Module):
 
     def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
         """eps_theta(x_t, t): [B, C, H, W] and [B] to [B, C, H, W]."""
-        eps: Tensor = self.unet(x_t, t, return_dict=False)[0]
-        return eps
+        return self.unet(x_t, t, return_dict=False)[0]
 
     def trained(self) -> dict[str, nn.Parameter]:
         """The parameters that train, by name."""

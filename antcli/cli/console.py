@@ -1,0 +1,120 @@
+"""What reaches the screen: results on stdout, everything else on stderr."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from types import TracebackType
+from functools import cache
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress, TaskID
+
+SECONDS_BETWEEN_LINES = 10.0
+
+# Of several processes only the first speaks.
+SPEAKS = os.environ.get("RANK", "0") == "0"
+
+
+@cache
+def _stderr() -> Console:
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False, soft_wrap=True, quiet=not SPEAKS)
+
+
+def say(message: str) -> None:
+    """A line for the person at the screen."""
+    _stderr().print(message, markup=False)
+
+
+def result(text: str) -> None:
+    """A line of the command's result."""
+    if SPEAKS:
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+
+
+def json_result(value: object) -> None:
+    """The command's result as one JSON object."""
+    result(json.dumps(value, indent=2))
+
+
+def complain(message: str, hint: str) -> None:
+    """An error, and what to do next."""
+    _stderr().print(f"[bold red]error:[/] {_plain(message)}")
+    if hint:
+        _stderr().print(f"[bold]hint:[/] {_plain(hint)}")
+
+
+def _plain(text: str) -> str:
+    return text.replace("[", r"\[")
+
+
+def _bar() -> Progress:
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+        console=_stderr(),
+        transient=True,
+    )
+
+
+class Bar:
+    """Progress of long work: a bar with the time left, or plain lines without a terminal."""
+
+    def __init__(self) -> None:
+        self._progress = _bar() if _stderr().is_terminal and SPEAKS else None
+        self._tasks: dict[str, TaskID] = {}
+        self._started: dict[str, float] = {}
+        self._last_line = 0.0
+
+    def __enter__(self) -> Self:
+        if self._progress is not None:
+            self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+
+    def update(self, what: str, done: int, total: int, note: str = "") -> None:
+        """`done` of `total` pieces of `what` are done."""
+        if self._progress is None:
+            self._line(what, done, total, note)
+            return
+        if what not in self._tasks:
+            for task in self._tasks.values():
+                self._progress.update(task, visible=False)
+            self._tasks[what] = self._progress.add_task(what, total=total, note=note)
+        self._progress.update(self._tasks[what], completed=done, note=note)
+
+    def _line(self, what: str, done: int, total: int, note: str) -> None:
+        now = time.monotonic()
+        started = self._started.setdefault(what, now)
+        if done < total and now - self._last_line < SECONDS_BETWEEN_LINES:
+            return
+        self._last_line = now
+        left = (now - started) / max(done, 1) * (total - done)
+        ending = f", about {left:.0f} s left" if done < total and now > started else ""
+        say(f"{what} {done}/{total}{' ' + note if note else ''}{ending}")

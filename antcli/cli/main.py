@@ -1,0 +1,69 @@
+"""The command `ant`: its subcommands, and the one place where errors become messages."""
+
+from __future__ import annotations
+
+import errno
+import sys
+from typing import Annotated
+
+import typer
+
+from antcli import __version__
+from antcli.cli.adapt import adapt_command
+from antcli.cli.console import complain
+from antcli.cli.evaluate import evaluate_app
+from antcli.cli.fetch_source import fetch_source_command
+from antcli.cli.sample import sample_command
+from antcli.cli.train_classifier import train_classifier_command
+from antcli.errors import AntError
+
+INTERRUPTED = 130
+
+app = typer.Typer(
+    name="ant",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_show_locals=False,
+    help="Ten images of a new domain in, a generator of that domain out.",
+)
+app.command("fetch-source")(fetch_source_command)
+app.command("train-classifier")(train_classifier_command)
+app.command("adapt")(adapt_command)
+app.command("sample")(sample_command)
+app.add_typer(evaluate_app, name="evaluate")
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"ant {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    """Few-shot domain adaptation of diffusion models."""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run `ant`: exits 0 when done, 1 failed, 2 used wrongly, 130 interrupted."""
+    try:
+        app(args=arguments)
+    except AntError as error:
+        complain(error.message, error.hint)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        complain("interrupted", "type the same command again to go on")
+        sys.exit(INTERRUPTED)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EDQUOT):
+            raise
+        complain(
+            f"cannot write {error.filename or 'the output'}: {error.strerror}",
+            "free some disk space or choose another place with --out, then run it again",
+        )
+        sys.exit(1)

@@ -1,0 +1,34 @@
+"""Option types that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+SourceOption = Annotated[
+    str,
+    typer.Option(
+        "--source",
+        help="The pretrained model: a name (`ant fetch-source` lists them), a diffusers folder "
+        "or a hub id.",
+    ),
+]
+TargetOption = Annotated[
+    Path, typer.Option("--target", help="Folder with the few images of the new domain.")
+]
+SourceImagesOption = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Option(
+        help="Images of the source's domain for the classifier; without, the source model "
+        "draws them itself."
+    ),
+]
+RunArgument = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Argument(metavar="[RUN]", help="Folder of a finished run; the latest one by default."),
+]
+SeedOption = Annotated[int, typer.Option(min=0, help="All randomness follows from it.")]
+DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]

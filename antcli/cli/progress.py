@@ -1,0 +1,59 @@
+"""How the engine's records look on the screen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from antcli.cli.console import Bar, say
+
+if TYPE_CHECKING:
+    from antcli.training.adaptation import Record
+    from antcli.training.classifier import ClassifierReport
+
+
+def follow(records: Iterable[Record], steps: int) -> ClassifierReport | None:
+    """Show the records of an adaptation or of a classifier's training as they come."""
+    from antcli.training.adaptation import Preview, Resumed, SourceSamples
+    from antcli.training.classifier import ClassifierReport, ClassifierStep
+    from antcli.training.loop import StepRecord
+
+    report = None
+    with Bar() as bar:
+        for record in records:
+            match record:
+                case SourceSamples(done, total):
+                    bar.update("sampling the source", done, total)
+                case ClassifierStep(step, total, loss):
+                    bar.update("training the classifier", step, total, f"loss {loss:.3f}")
+                case ClassifierReport():
+                    report = record
+                    show_report(record)
+                case StepRecord(step=step, loss=loss):
+                    bar.update("adapting", step, steps, f"loss {loss:.4f}")
+                case Resumed(step):
+                    say(f"going on after step {step}")
+                case Preview(step, path):
+                    say(f"step {step}: {path}")
+    return report
+
+
+def show_report(report: ClassifierReport) -> None:
+    """The classifier's accuracy at each noise level, and a warning where it is blind."""
+    say(
+        f"classifier on {report.held_out_source} source and {report.held_out_target} target "
+        "images it has not seen, share called rightly (source / target):"
+    )
+    cells = []
+    for level in report.levels:
+        target = "-" if level.target is None else f"{level.target:.2f}"
+        cells.append(f"t={level.t} {level.source:.2f}/{target}")
+    say("  " + "  ".join(cells))
+    if report.held_out_target == 0:
+        say("  with fewer than five target images none was held out: source accuracy only")
+    if report.useless:
+        say(
+            "warning: this classifier is useless, near guessing at every noise level; "
+            "guidance by it moves nothing. Source and target may be too alike, or the "
+            "target's images too few"
+        )

@@ -1,0 +1,54 @@
+"""`ant sample`: images from a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal, Optional
+
+import typer
+
+from antcli.cli.console import Bar, result, say
+from antcli.cli.options import DeviceOption, RunArgument, SeedOption
+
+
+def sample_command(
+    run: RunArgument = None,
+    count: Annotated[int, typer.Option("-n", min=1, help="How many images.")] = 16,
+    out: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="Where they go. [default: RUN/samples]"),
+    ] = None,
+    steps: Annotated[int, typer.Option(min=1, max=1000, help="Network passes an image.")] = 25,
+    scheduler: Annotated[Literal["dpm++", "ddim", "ddpm"], typer.Option()] = "dpm++",
+    seed: SeedOption = 0,
+    grid: Annotated[bool, typer.Option(help="Write a page of all images too.")] = True,
+    device: DeviceOption = "auto",
+) -> None:
+    """Draw images from a run, each named by its seed and depending on nothing else."""
+    from antcli.evaluation.samples import SamplingPlan, draw_samples
+    from antcli.runs import find_run
+    from antcli.training.devices import make_accelerator
+
+    found = find_run(run)
+    folder = out or found.samples
+    plan = SamplingPlan(found, folder, range(seed, seed + count), scheduler, steps)
+    with Bar() as bar:
+        for done in draw_samples(plan, make_accelerator(device, "no")):
+            bar.update("sampling", done, count)
+    if grid:
+        _write_page(plan.paths, plan.page)
+        result(str(plan.page))
+    else:
+        result(str(folder))
+    say(f"{count} images in {folder}; next: ant evaluate intra-lpips {found.folder}")
+
+
+def _write_page(images: list[Path], page: Path) -> None:
+    import numpy
+    import torch
+    from PIL import Image
+
+    from antcli.images.grid import grid, save_png
+
+    pixels = torch.from_numpy(numpy.stack([numpy.asarray(Image.open(path)) for path in images]))
+    save_png(page, grid(pixels.permute(0, 3, 1, 2)), {})

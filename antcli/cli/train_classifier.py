@@ -1,0 +1,60 @@
+"""`ant train-classifier`: the noise-aware classifier on its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from antcli.cli.console import json_result, result, say
+from antcli.cli.options import (
+    DeviceOption,
+    JsonOption,
+    SeedOption,
+    SourceImagesOption,
+    SourceOption,
+    TargetOption,
+)
+
+
+def train_classifier_command(
+    source: SourceOption,
+    target: TargetOption,
+    source_images: SourceImagesOption = None,
+    out: Annotated[Path, typer.Option(help="Where to write it.")] = Path("classifier.safetensors"),
+    steps: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(min=1, help="Training steps."),
+    ] = None,
+    seed: SeedOption = 0,
+    device: DeviceOption = "auto",
+    force: Annotated[bool, typer.Option(help="Overwrite the file if it exists.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Train the classifier that tells noised source images from noised target images.
+
+    `ant adapt` does this by itself; give the file to it with `--classifier` to use it again.
+    """
+    from antcli.cli.progress import follow
+    from antcli.config import adapt_config_from
+    from antcli.errors import AntError
+    from antcli.training.adaptation import check_inputs, train_classifier
+    from antcli.training.devices import make_accelerator
+
+    given = {"classifier": {"steps": steps}} if steps is not None else {}
+    base = {"source": source, "target": str(target), "seed": seed, "device": device}
+    config = adapt_config_from(base, given)
+    if out.exists() and not force:
+        raise AntError(f"{out} exists", "choose another --out, or overwrite it with --force")
+    inputs = check_inputs(config, source_images=source_images)
+    for note in inputs.target.notes:
+        say(f"note: {note}")
+    records = train_classifier(inputs, config, make_accelerator(device, "auto"), out)
+    report = follow(records, config.training.steps)
+    assert report is not None
+    if as_json:
+        json_result({"file": str(out), **report.as_dict()})
+        return
+    result(str(out))
+    say(f"next: ant adapt --source {source} --target {target} --classifier {out}")

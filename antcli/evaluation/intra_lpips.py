@@ -1,0 +1,223 @@
+"""Intra-LPIPS: how much the images that lie nearest to the same target image differ.
+
+Each generated image joins the target image it is closest to in LPIPS; a cluster's value is the
+mean LPIPS over its pairs, and the metric is the mean over clusters: U. Ojha et al., "Few-shot
+Image Generation via Cross-domain Correspondence", CVPR 2021 (arXiv 2104.06820).
+
+High values alone prove little: a source that was not adapted at all scores high.
+"""
+
+from __future__ import annotations
+
+import statistics
+import typing
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from antcli.evaluation.lpips import LpipsFeatures
+from antcli.randomness import generator
+
+Protocol = Literal["cdc", "crdi"]
+
+SIZE = 256
+CAP = 50
+_CHUNK = 1 << 16  # columns summed at a time, so that their float64 copy stays in the cache
+
+
+class ImageSource(typing.Protocol):
+    """Square RGB images by number, each opened when it is asked for. A list of images is one."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Image.Image: ...
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """The images nearest to one target image."""
+
+    centre: str
+    """The name of the target image."""
+    size: int
+    """Images that are nearest to it."""
+    used: int
+    """Of these, the ones in the pairs: no more than the cap."""
+    mean: float | None
+    """Mean LPIPS over the pairs; None where the cluster is dropped."""
+
+
+@dataclass(frozen=True)
+class IntraLpips:
+    """The result, with all that it takes to compare it with another."""
+
+    value: float | None
+    """Mean over the clusters that count; None if there are none."""
+    std: float | None
+    """Standard deviation over these clusters (of a sample, n - 1); None for fewer than two."""
+    clusters: tuple[Cluster, ...]
+    """One for each target image, in their order."""
+    dropped: int
+    """Clusters of fewer than two images that are left out of the mean."""
+    definition: dict[str, object]
+
+    def as_dict(self) -> dict[str, object]:
+        """The result as JSON takes it."""
+        return {"metric": "intra-lpips", **asdict(self)}
+
+
+@dataclass(frozen=True)
+class _Rules:
+    """In what the two published ways to compute the metric differ."""
+
+    lowest: float
+    """Black, in the generated images handed to LPIPS. White is 1; target images are in [-1, 1]."""
+    shuffled: bool
+    small: float | None
+    """The value of a cluster without pairs; None drops it."""
+
+
+_RULES: dict[Protocol, _Rules] = {
+    "cdc": _Rules(lowest=-1.0, shuffled=True, small=None),
+    # This code hands its images to LPIPS in [0, 1], where [-1, 1] is expected: lower values.
+    "crdi": _Rules(lowest=0.0, shuffled=False, small=0.0),
+}
+
+
+def intra_lpips(
+    images: ImageSource,
+    centres: ImageSource,
+    names: Sequence[str],
+    features: LpipsFeatures,
+    *,
+    protocol: Protocol = "cdc",
+    seed: int = 0,
+    batch_size: int = 8,
+    advance: Callable[[int], object] = lambda done: None,
+) -> IntraLpips:
+    """Intra-LPIPS of `images` around the target images `centres`, called `names`.
+
+    - `cdc`, the definition of CDC and of the papers that followed it: clusters are shuffled
+      (here by `seed`) and cut to 50 images; those with fewer than two are dropped.
+    - `crdi`, as in the code of CRDI (arXiv 2407.07249) and its copies: generated images go to
+      LPIPS in [0, 1], the first 50 of a cluster count, and one with fewer than two counts as 0.
+      Values are lower; they compare with that family of papers only.
+
+    Every image passes through the trunk once, on the device of `features`. Memory does not grow
+    with the number of images: it takes 12 bytes per centre and 4 per image of a batch for each
+    number in a feature vector (8 million with VGG, 2.2 with SqueezeNet). `advance` is called
+    with the size of each batch that is done. All images are brought to 256x256.
+    """
+    rules = _RULES[protocol]
+    target = torch.cat([_features(features, centres, [i], -1.0) for i in range(len(centres))])
+    clusters = _Clusters(target, CAP)
+    for batch in _visits(len(images), batch_size, seed if rules.shuffled else None):
+        clusters.add(_features(features, images, batch, rules.lowest))
+        advance(len(batch))
+    found = tuple(map(Cluster, names, clusters.size, clusters.used, clusters.means(rules.small)))
+    means = [cluster.mean for cluster in found if cluster.mean is not None]
+    return IntraLpips(
+        value=statistics.fmean(means) if means else None,
+        std=statistics.stdev(means) if len(means) > 1 else None,
+        clusters=found,
+        dropped=len(found) - len(means),
+        definition=_definition(features, protocol, len(images), seed),
+    )
+
+
+def to_evaluation_size(image: Image.Image) -> Tensor:
+    """A square RGB image at 256x256, as uint8 [3, 256, 256].
+
+    Bilinear and antialiased: what torchvision's Resize((256, 256)) makes of a PIL image.
+    """
+    if image.mode != "RGB" or image.width != image.height:
+        raise ValueError(f"not a square RGB image: {image.mode}, {image.width}x{image.height}")
+    resized = image.resize((SIZE, SIZE), Image.Resampling.BILINEAR)
+    return torch.from_numpy(np.array(resized)).permute(2, 0, 1)
+
+
+def _features(
+    features: LpipsFeatures, images: ImageSource, indices: Sequence[int], lowest: float
+) -> Tensor:
+    """Features [B, D] of the images numbered `indices`, with colours in [lowest, 1]."""
+    pixels = torch.stack([to_evaluation_size(images[index]) for index in indices])
+    colours = pixels.to(features.device).float() / 255 * (1 - lowest) + lowest
+    return typing.cast(Tensor, features(colours))
+
+
+def _visits(count: int, batch_size: int, seed: int | None) -> Iterator[list[int]]:
+    """All indices below `count` in batches, shuffled if there is a seed.
+
+    The first of a cluster to be met are then a random choice among its members, one that
+    depends on the seed and the number of images, not on the batches.
+    """
+    order = list(range(count))
+    if seed is not None:
+        order = torch.randperm(count, generator=generator(seed, "intra-lpips")).tolist()
+    for start in range(0, count, batch_size):
+        yield order[start : start + batch_size]
+
+
+class _Clusters:
+    """Sums over the members of each cluster, enough for the mean over their pairs."""
+
+    def __init__(self, centres: Tensor, cap: int) -> None:
+        self.centres = centres  # [K, D]
+        self.cap = cap
+        self.size = [0] * len(centres)
+        self.used = [0] * len(centres)
+        self._half_squares = torch.linalg.vecdot(centres, centres) / 2
+        self._sums = torch.zeros_like(centres, dtype=torch.float64)  # sum of v, [K, D]
+        self._squares = self._sums.new_zeros(len(centres))  # sum of |v|^2, [K]
+
+    def add(self, vectors: Tensor) -> None:
+        """Assign vectors [B, D] to their nearest centres, earlier rows first."""
+        # |v - c|^2 / 2 without |v|^2 / 2, which is the same for all centres.
+        nearest = (self._half_squares - vectors @ self.centres.T).argmin(dim=1).tolist()
+        for vector, cluster in zip(vectors, nearest, strict=True):
+            self.size[cluster] += 1
+            if self.used[cluster] < self.cap:
+                self.used[cluster] += 1
+                self._accumulate(vector, cluster)
+
+    def _accumulate(self, vector: Tensor, cluster: int) -> None:
+        """All in float64: `means` subtracts two nearly equal numbers if the images are alike."""
+        chunks = zip(vector.split(_CHUNK), self._sums[cluster].split(_CHUNK), strict=True)
+        for chunk, total in chunks:
+            exact = chunk.double()
+            total += exact
+            self._squares[cluster] += exact.dot(exact)
+
+    def means(self, small: float | None) -> list[float | None]:
+        """Mean squared distance over the pairs of each cluster; `small` where there are none."""
+        return [self._mean(cluster) if n > 1 else small for cluster, n in enumerate(self.used)]
+
+    def _mean(self, cluster: int) -> float:
+        """(n sum |v|^2 - |sum v|^2) / (n (n - 1) / 2): each pair once, by their sums alone."""
+        n, total = self.used[cluster], self._sums[cluster]
+        apart = float(n * self._squares[cluster] - total.dot(total))
+        return max(apart, 0.0) / (n * (n - 1) / 2)
+
+
+def _definition(
+    features: LpipsFeatures, protocol: Protocol, images: int, seed: int
+) -> dict[str, object]:
+    rules = _RULES[protocol]
+    return {
+        "protocol": protocol,
+        **features.definition,
+        "range": f"[{rules.lowest:g}, 1]",
+        "range_of_centres": "[-1, 1]",
+        "size": SIZE,
+        "resize": "bilinear, antialiased (Pillow)",
+        "cap": CAP,
+        "order": "shuffled by the seed" if rules.shuffled else "as given",
+        "seed": seed if rules.shuffled else None,
+        "small_clusters": "dropped" if rules.small is None else f"count as {rules.small:g}",
+        "images": images,
+    }

@@ -1,0 +1,222 @@
+"""LPIPS as a squared distance between vectors, and where the weights of its trunk come from.
+
+R. Zhang et al., "The Unreasonable Effectiveness of Deep Features as a Perceptual Metric",
+CVPR 2018 (arXiv 1801.03924), in version 0.1 of the `lpips` package.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import socket
+import warnings
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import lpips
+import torch
+from torch import Tensor, nn
+from torchvision import models
+
+from antcli.artifacts import load_tensors
+from antcli.errors import AntError
+
+Net = Literal["vgg", "alex", "squeeze"]
+
+VERSION = "0.1"
+_TORCHVISION: dict[Net, Any] = {
+    "vgg": models.VGG16_Weights.IMAGENET1K_V1,
+    "alex": models.AlexNet_Weights.IMAGENET1K_V1,
+    "squeeze": models.SqueezeNet1_1_Weights.IMAGENET1K_V1,
+}
+_EPS = 1e-10  # of lpips.normalize_tensor, which adds it to the norm
+_SILENCE_S = 15  # of a network, in seconds, before a download is given up
+
+
+class LpipsFeatures(nn.Module):
+    """phi with |phi(a) - phi(b)|^2 = LPIPS(a, b), whatever the pair.
+
+    LPIPS sums over the layers l of its trunk, with y the map of a layer and w its head,
+
+        1/(H_l W_l) sum_hw sum_c w_lc (y^a_lchw / |y^a_lhw| - y^b_lchw / |y^b_lhw|)^2   (Eq. 1).
+
+    The heads are not negative, so sqrt(w_lc / (H_l W_l)) y_lchw / |y_lhw|, laid end to end, is
+    such a phi, and one pass of the trunk serves all the distances of an image.
+    """
+
+    def __init__(self, metric: lpips.LPIPS, trunk: str) -> None:
+        """Take over the layers of `metric`; `trunk` says where its weights come from."""
+        super().__init__()
+        heads = [head.model[-1].weight.detach().flatten() for head in metric.lins]
+        if metric.version != VERSION or any(bool((head < 0).any()) for head in heads):
+            raise ValueError(f"not an LPIPS of version {VERSION}, whose heads are never negative")
+        self.net: Net = metric.pnet_type
+        self.trunk = trunk
+        self.scaling = metric.scaling_layer
+        # Channels last: on a CPU SqueezeNet takes half the time so, VGG four fifths.
+        self.layers = metric.net.to(memory_format=torch.channels_last)
+        for number, head in enumerate(heads):
+            self.register_buffer(f"root{number}", head.sqrt(), persistent=False)
+        self.eval().requires_grad_(False)
+
+    @property
+    def device(self) -> torch.device:
+        """Where images have to be."""
+        return self.get_buffer("root0").device
+
+    @property
+    def definition(self) -> dict[str, str]:
+        """What a reader of a distance has to know: net, version of LPIPS, source of the trunk."""
+        return {"net": self.net, "version": VERSION, "trunk": self.trunk}
+
+    @torch.no_grad()
+    def forward(self, x: Tensor, out: Tensor | None = None) -> Tensor:
+        """The vectors phi(x), [B, D] float32, of images x [B, 3, H, W] in [-1, 1].
+
+        D grows with the area of the images; only vectors of equal D can be compared.
+        """
+        scaled = self.scaling(x).contiguous(memory_format=torch.channels_last)
+        maps = [y.permute(0, 2, 3, 1) for y in self.layers(scaled)]
+        sizes = [y[0].numel() for y in maps]
+        phi = x.new_empty(len(x), sum(sizes)) if out is None else out
+        for number, (y, part) in enumerate(zip(maps, phi.split(sizes, dim=1), strict=True)):
+            area = y.shape[1] * y.shape[2]
+            root = self.get_buffer(f"root{number}") / area**0.5
+            norm = torch.linalg.vector_norm(y, dim=-1, keepdim=True)
+            # Straight into its place: a map of VGG's first layer has four million numbers.
+            torch.mul(y, 1 / (norm + _EPS), out=part.view(y.shape)).mul_(root)
+        return phi
+
+
+def check_trunk(net: Net, trunk_weights: Path | None = None, *, progress: bool = False) -> None:
+    """Make sure that `load_lpips` will work, before an hour is spent on what it is to measure.
+
+    Downloads torchvision's file if neither a file is given nor one lies in torch's hub folder;
+    `progress` draws torch's own bar on stderr meanwhile. Raises AntError where that fails, and
+    for a file that is missing, cut short, or of another network.
+    """
+    _trunk_state(net, _trunk_file(net, trunk_weights, progress))
+
+
+def load_lpips(
+    net: Net = "vgg", trunk_weights: Path | None = None, *, progress: bool = False
+) -> LpipsFeatures:
+    """LPIPS v0.1 on the CPU, its trunk read from a file under torchvision's names.
+
+    Without `trunk_weights` (.safetensors, .pth or .pt) it is torchvision's own, from torch's hub
+    folder or downloaded into it. Errors: as `check_trunk`.
+    """
+    file = _trunk_file(net, trunk_weights, progress)
+    metric = _skeleton(net)
+    names = _torchvision_names(metric)
+    tensors = _trunk_state(net, file)
+    heads = Path(lpips.__file__).parent / "weights" / f"v{VERSION}" / f"{net}.pth"
+    state = torch.load(heads, map_location="cpu", weights_only=True)
+    state |= {ours: tensors[theirs].float() for ours, theirs in names.items()}
+    metric.load_state_dict(state, strict=False, assign=True)
+    if trunk_weights is None:
+        return LpipsFeatures(metric, f"torchvision {file.name}")
+    with file.open("rb") as opened:
+        digest = hashlib.file_digest(opened, "sha256").hexdigest()
+    return LpipsFeatures(metric, f"{file.name} sha256:{digest}")
+
+
+def _skeleton(net: Net) -> lpips.LPIPS:
+    """The network without memory for its weights, and without the package's remarks."""
+    with warnings.catch_warnings(), torch.device("meta"):
+        warnings.simplefilter("ignore")
+        return lpips.LPIPS(
+            net=net, version=VERSION, pretrained=False, pnet_rand=True, verbose=False
+        )
+
+
+def _torchvision_names(metric: lpips.LPIPS) -> dict[str, str]:
+    """The trunk's weights: names in `metric` to names in torchvision's files.
+
+    `lpips` cuts torchvision's `features` into slices and keeps the numbers of the layers.
+    """
+    own = (f"net.{name}" for name in metric.net.state_dict())
+    return {name: re.sub(r"^net\.slice\d+\.", "features.", name) for name in own}
+
+
+def _trunk_file(net: Net, trunk_weights: Path | None, progress: bool) -> Path:
+    """The file that holds the trunk: the one given, or torchvision's, downloaded if need be."""
+    if trunk_weights is not None:
+        if not trunk_weights.is_file():
+            raise AntError(f"there is no file {trunk_weights}", "check --trunk-weights")
+        return trunk_weights
+    url: str = _TORCHVISION[net].url
+    file = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[1]
+    if not file.is_file():
+        _download(net, url, file, progress)
+    return file
+
+
+def _download(net: Net, url: str, file: Path, progress: bool) -> None:
+    """Torchvision's usual download; the file's name ends with the start of its SHA-256."""
+    digest = file.stem.rsplit("-", 1)[1]
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with _patience(_SILENCE_S):
+            torch.hub.download_url_to_file(url, str(file), digest, progress)
+    except (OSError, HTTPException, RuntimeError) as error:
+        raise AntError(
+            f"cannot get {file.name}, the trunk of LPIPS-{net}: {getattr(error, 'reason', error)}",
+            f"download {url} where that works and put it into {file.parent}, "
+            "or name your copy with --trunk-weights FILE",
+        ) from error
+
+
+@contextmanager
+def _patience(seconds: float) -> Iterator[None]:
+    """Give up on a connection that says nothing for so long: torch.hub would wait for ever."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(seconds)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+def _trunk_state(net: Net, file: Path) -> Mapping[str, Tensor]:
+    """The tensors of `file`, proved to be those of `net` by their names and shapes."""
+    tensors = load_tensors(file) if file.suffix == ".safetensors" else _unpickled(file)
+    misfit = _misfit(net, tensors)
+    if misfit:
+        fits = [other for other in get_args(Net) if not _misfit(other, tensors)]
+        name = _TORCHVISION[net].url.rsplit("/", 1)[1]
+        raise AntError(
+            f"{file} is not the trunk of LPIPS-{net}: {misfit}",
+            f"it is that of --net {fits[0]}" if fits else f"torchvision's {name} is such a file",
+        )
+    return tensors
+
+
+def _unpickled(file: Path) -> Mapping[str, Tensor]:
+    """A .pth or .pt file, nothing in it executed; read lazily where its format allows."""
+    try:
+        lazily = zipfile.is_zipfile(file)
+        tensors = torch.load(file, map_location="cpu", weights_only=True, mmap=lazily)
+    except Exception as error:  # whatever a broken pickle makes the unpickler stumble over
+        raise AntError(
+            f"{file} is not a whole PyTorch weights file",
+            "it was cut short or is of another kind: remove it and get it again",
+        ) from error
+    return tensors if isinstance(tensors, Mapping) else {}
+
+
+def _misfit(net: Net, tensors: Mapping[str, Tensor]) -> str:
+    """The first reason why `tensors` cannot be the trunk of `net`; empty if they can."""
+    metric = _skeleton(net)
+    expected = metric.state_dict()
+    for ours, theirs in _torchvision_names(metric).items():
+        found = tensors.get(theirs)
+        if not isinstance(found, Tensor):
+            return f"{theirs} is missing"
+        if found.shape != expected[ours].shape:
+            return f"{theirs} is {list(found.shape)}, not {list(expected[ours].shape)}"
+    return ""

@@ -1,0 +1,103 @@
+"""Images drawn from a run: one PNG for each seed, drawn once and shared by all that need them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from accelerate import Accelerator
+from PIL import Image
+
+from antcli.diffusion.sampling import SchedulerName, sample
+from antcli.errors import AntError
+from antcli.images.grid import save_png, to_uint8
+from antcli.runs import Run, file_hash
+from antcli.sources.source import Source, find_source
+from antcli.training.adaptation import load_adapted
+
+
+@dataclass(frozen=True)
+class SamplingPlan:
+    """Which images are drawn, how, and where they go."""
+
+    run: Run
+    folder: Path
+    seeds: Sequence[int]
+    scheduler: SchedulerName = "dpm++"
+    steps: int = 25
+
+    def path(self, seed: int) -> Path:
+        """The image of one seed."""
+        return self.folder / f"{seed:06d}.png"
+
+    @property
+    def page(self) -> Path:
+        """The page of all images, beside their folder: in it, it would pass for one of them."""
+        return self.folder.with_name(f"{self.folder.name}-grid.png")
+
+    @property
+    def paths(self) -> list[Path]:
+        """All images, in the order of their seeds."""
+        return [self.path(seed) for seed in self.seeds]
+
+    def text(self) -> dict[str, str]:
+        """What the PNG text of each image says of its making, its seed apart."""
+        return {
+            "ant.run": str(self.run.folder.resolve()),
+            "ant.weights_sha256": file_hash(self.run.weights),
+            "ant.sampler": f"{self.scheduler}, {self.steps} steps",
+        }
+
+
+def check_run_source(run: Run) -> Source:
+    """The source a run was adapted from. Raises `AntError` where it has changed since."""
+    facts = run.facts()
+    source = find_source(facts["config"]["source"])
+    if source.sha256 != facts["source_sha256"]:
+        raise AntError(
+            f"source {source.name} is not the one that {run.folder} was adapted from",
+            "get that source back, or adapt again",
+        )
+    return source
+
+
+def draw_samples(plan: SamplingPlan, accelerator: Accelerator) -> Iterator[int]:
+    """Draw the images that are not there yet; yields how many of the plan's are done."""
+    text = plan.text()
+    missing = [seed for seed in plan.seeds if not _is_drawn(plan.path(seed), text)]
+    done = len(plan.seeds) - len(missing)
+    if not missing:
+        yield done
+        return
+    source = check_run_source(plan.run)
+    network = load_adapted(plan.run, source).to(accelerator.device)
+    batches = sample(
+        network,
+        source.schedule,
+        missing,
+        source.shape,
+        scheduler=plan.scheduler,
+        steps=plan.steps,
+        device=accelerator.device,
+    )
+    seeds = iter(missing)
+    with accelerator.autocast():
+        for batch in batches:
+            for image in to_uint8(batch.cpu()):
+                picture = Image.fromarray(image.permute(1, 2, 0).numpy())
+                seed = next(seeds)
+                save_png(plan.path(seed), picture, {**text, "ant.seed": str(seed)})
+            done += len(batch)
+            yield done
+
+
+def _is_drawn(path: Path, text: dict[str, str]) -> bool:
+    """Whether the file is this very image. Raises `AntError` where it is somebody else's."""
+    if not path.exists():
+        return False
+    with Image.open(path) as image:
+        found = getattr(image, "text", {})
+    if "ant.seed" not in found:
+        raise AntError(f"{path} is not from ant", "choose another folder with --out")
+    return all(found.get(key) == value for key, value in text.items())

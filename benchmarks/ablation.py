@@ -1,0 +1,242 @@
+"""What each part of ANT adds: six rows, two drawn targets, three seeds, equal steps.
+
+    python benchmarks/ablation.py [--targets sunglasses babies] [--seeds 0 1 2] [--steps 200]
+                                  [--trunk-weights squeezenet1_1.safetensors]
+
+Results go to benchmarks/results: one JSON for each run, the table, pages of samples. What is
+there already is not run again; remove it to measure anew.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import resource
+import subprocess
+import sys
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import accelerate
+import diffusers
+import torch
+from attributes import AttributeNetwork, judge, to_float
+from measures import Reference, diversity_by_lpips, measure, reference
+from torch import Tensor
+
+from antcli.config import AdaptConfig, TrainingConfig
+from antcli.diffusion.sampling import sample
+from antcli.evaluation.lpips import LpipsFeatures, load_lpips
+from antcli.images.folder import read_folder
+from antcli.images.grid import grid, save_png, to_uint8
+from antcli.methods.build import build_network, noise_rule, target_rule
+from antcli.methods.classifier import NoisyClassifier
+from antcli.methods.table import METHODS
+from antcli.methods.trainable.denoiser import Denoiser
+from antcli.sources.source import Source, find_source
+from antcli.training.adaptation import Inputs, train_classifier
+from antcli.training.classifier import load_classifier
+from antcli.training.devices import make_accelerator
+from antcli.training.loop import Training
+
+HERE = Path(__file__).parent
+SHOTS = HERE.parent / "examples" / "10shots"
+ROWS = ("source", "full", "adaptor", "adaptor-guided", "adaptor-adversarial", "ant")
+LEARNING_RATE = {"full": 2e-4}
+"""All weights train at a lower rate than adaptors: 1e-3 tears the network apart."""
+FIRST_SAMPLE = 10_000
+"""Of the seeds that are measured: none that the classifier's source samples came from."""
+
+
+class Bench:
+    """What all runs on one target share."""
+
+    def __init__(self, target: str, chosen: argparse.Namespace) -> None:
+        self.target, self.chosen = target, chosen
+        self.source: Source = find_source("avatars")
+        self.accelerator = make_accelerator("auto", "auto")
+        self.inputs = Inputs(self.source, read_folder(SHOTS / target, self.source.size))
+        self.judge: AttributeNetwork = judge()
+        self.truth: Reference = reference(target, self.judge)
+        self.trunk: LpipsFeatures | None = None
+        if chosen.trunk_weights is not None:
+            self.trunk = load_lpips("squeeze", chosen.trunk_weights)
+
+    def config(self, row: str, seed: int) -> AdaptConfig:
+        """The default recipe, all rows at equal steps."""
+        training = TrainingConfig(steps=self.chosen.steps)
+        rate = LEARNING_RATE.get(row, training.learning_rate)
+        return AdaptConfig(
+            source="avatars",
+            target=str(SHOTS / self.target),
+            method=row if row in METHODS else "ant",
+            seed=seed,
+            training=replace(training, learning_rate=rate),
+        )
+
+    def classifier(self, config: AdaptConfig) -> tuple[NoisyClassifier | None, float]:
+        """The classifier of a seed, shared by the rows that need one, and what it cost."""
+        if not METHODS[config.method].needs_classifier:
+            return None, 0.0
+        file = HERE / ".cache" / f"classifier-{self.target}-{config.seed}.safetensors"
+        seconds = file.with_suffix(".json")
+        if not file.exists():
+            started = time.perf_counter()
+            for _ in train_classifier(self.inputs, config, self.accelerator, file):
+                pass
+            seconds.write_text(json.dumps(time.perf_counter() - started))
+        return load_classifier(file, self.source.size), json.loads(seconds.read_text())
+
+    def training(self, config: AdaptConfig) -> tuple[Training, float]:
+        """A training of one row, not begun."""
+        classifier, seconds = self.classifier(config)
+        schedule = self.source.schedule
+        training = Training(
+            build_network(self.source.load(), config),
+            schedule,
+            self.inputs.target.images,
+            config.training,
+            self.accelerator,
+            seed=config.seed,
+            noise=noise_rule(config, schedule),
+            target=target_rule(config, schedule, classifier),
+        )
+        return training, seconds
+
+    def draw(self, network: Denoiser) -> Tensor:
+        """Samples in [-1, 1], the same noise for every row."""
+        seeds = range(FIRST_SAMPLE, FIRST_SAMPLE + self.chosen.samples)
+        with self.accelerator.autocast():
+            batches = sample(
+                network,
+                self.source.schedule,
+                seeds,
+                self.source.shape,
+                steps=self.chosen.sampling_steps,
+                device=self.accelerator.device,
+            )
+            return torch.cat([batch.cpu() for batch in batches])
+
+    def measure(self, images: Tensor) -> dict[str, float]:
+        """The measures of a page of samples."""
+        return measure(images, to_float(self.inputs.target.images), self.judge, self.truth)
+
+    def by_lpips(self, images: Tensor) -> float | None:
+        """Intra-LPIPS, where a trunk is at hand."""
+        if self.trunk is None:
+            return None
+        return diversity_by_lpips(
+            images[: self.chosen.lpips_samples], SHOTS / self.target, self.trunk
+        )
+
+
+def run(bench: Bench, row: str, seed: int) -> dict[str, Any]:
+    """Train one row and measure it along the way."""
+    if row == "source":
+        images = bench.draw(Denoiser(bench.source.load()))
+        return _with_page(bench, row, seed, {"curve": {"0": bench.measure(images)}}, images, 0)
+    config = bench.config(row, seed)
+    training, classifier_seconds = bench.training(config)
+    curve: dict[str, dict[str, float]] = {}
+    best, kept, seconds = float("inf"), torch.empty(0), []
+    for record in training.steps():
+        seconds.append(record.seconds)
+        if record.step in bench.chosen.measure_at:
+            with training.averaged():
+                images = bench.draw(training.network)
+            curve[str(record.step)] = bench.measure(images)
+            if curve[str(record.step)]["distance"] < best:
+                best, kept, best_step = curve[str(record.step)]["distance"], images, record.step
+    facts = {
+        "curve": curve,
+        "parameters": sum(p.numel() for p in training.parameters.values()),
+        "seconds_per_step": sorted(seconds)[len(seconds) // 2],
+        "classifier_seconds": classifier_seconds,
+        "config": asdict(config),
+    }
+    return _with_page(bench, row, seed, facts, kept, best_step)
+
+
+def _with_page(
+    bench: Bench, row: str, seed: int, facts: dict[str, Any], images: Tensor, step: int
+) -> dict[str, Any]:
+    """Write the page of 40 samples of the best step, and that step's Intra-LPIPS."""
+    page = grid(to_uint8(images[:40]), columns=10)
+    save_png(_results() / "pages" / f"{bench.target}-{row}-{seed}.png", page, {})
+    return {
+        "target": bench.target,
+        "row": row,
+        "seed": seed,
+        "best_step": step,
+        "intra_lpips": bench.by_lpips(images),
+        **facts,
+    }
+
+
+def peak_memory(bench: Bench, row: str) -> float:
+    """Peak resident memory in GiB of a process that takes three steps of a row."""
+    training, _ = bench.training(replace(bench.config(row, 0), device="cpu"))
+    for record in training.steps():
+        if record.step == 3:
+            break
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+def _measured_apart(row: str, target: str) -> float:
+    command = [sys.executable, __file__, "--peak", row, "--targets", target]
+    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return float(output.split()[-1])
+
+
+def _results() -> Path:
+    return HERE / "results"
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--targets", nargs="+", default=["sunglasses", "babies"])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--rows", nargs="+", default=list(ROWS))
+    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--measure-at", nargs="+", type=int, default=[25, 50, 100, 150, 200])
+    parser.add_argument("--samples", type=int, default=500)
+    parser.add_argument("--sampling-steps", type=int, default=15)
+    parser.add_argument("--lpips-samples", type=int, default=200)
+    parser.add_argument("--trunk-weights", type=Path)
+    parser.add_argument("--peak", choices=ROWS[1:], help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def main() -> None:
+    chosen = _arguments()
+    if chosen.peak:
+        print(peak_memory(Bench(chosen.targets[0], chosen), chosen.peak))
+        return
+    for target in chosen.targets:
+        bench = Bench(target, chosen)
+        for seed in chosen.seeds:
+            for row in chosen.rows:
+                file = _results() / "runs" / f"{target}-{row}-{seed}.json"
+                if file.exists():
+                    continue
+                facts = run(bench, row, seed)
+                if row != "source" and seed == chosen.seeds[0]:
+                    facts["peak_memory_gib"] = _measured_apart(row, target)
+                facts["versions"] = {
+                    "python": platform.python_version(),
+                    "torch": torch.__version__,
+                    "diffusers": diffusers.__version__,
+                    "accelerate": accelerate.__version__,
+                }
+                facts["command"] = " ".join(sys.argv)
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_text(json.dumps(facts, indent=1) + "\n")
+                best = facts["curve"][str(facts["best_step"])]
+                print(target, row, seed, facts["best_step"], best, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,203 @@
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+from diffusers import (
+    DDPMScheduler,
+    DPMSolverMultistepScheduler,
+    UNet2DModel,
+)
+from torch import Tensor
+
+from antcli.diffusion.sampling import SchedulerName, sample
+from antcli.diffusion.schedule import Schedule
+from antcli.methods.trainable.denoiser import Denoiser
+from antcli.randomness import generator
+
+SHAPE = (3, 4, 4)
+SCHEDULERS: tuple[SchedulerName, ...] = ("dpm++", "ddim", "ddpm")
+LINEAR = {"beta_start": 1e-4, "beta_end": 0.02, "beta_schedule": "linear"}
+
+
+def predict(x_t: Tensor, t: Tensor) -> Tensor:
+    """Some smooth function of x_t and t, of about the size of noise."""
+    wave = torch.sin(3 * x_t.flip(-1)) + 0.2 * x_t.roll(1, 1)
+    return 0.8 * x_t + 0.3 * wave * torch.cos(t / 300).view(-1, 1, 1, 1)
+
+
+def images(name: SchedulerName, seeds: range | list[int], steps: int = 12, **more: int) -> Tensor:
+    schedule = Schedule.linear()
+    batches = sample(predict, schedule, seeds, SHAPE, scheduler=name, steps=steps, **more)
+    return torch.cat(list(batches))
+
+
+# --- against diffusers, driven by hand -----------------------------------------------------
+
+
+def by_hand(solver: DPMSolverMultistepScheduler | DDPMScheduler, seed: int, steps: int) -> Tensor:
+    """One image, with all noise drawn here."""
+    draw = generator(seed, "sample")
+    x_t = torch.randn(1, *SHAPE, generator=draw)
+    solver.set_timesteps(steps)
+    for t in solver.timesteps:
+        x_t = solver.step(predict(x_t, t.view(1)), t, x_t, generator=draw).prev_sample
+    return x_t
+
+
+@pytest.mark.parametrize("steps", [1, 2, 12, 25])
+def test_dpm_solver(steps: int) -> None:
+    for seed in (0, 5):
+        solver = DPMSolverMultistepScheduler(
+            **LINEAR,
+            algorithm_type="sde-dpmsolver++",
+            solver_order=2,
+            timestep_spacing="trailing",
+            thresholding=True,
+            sample_max_value=1.0,
+        )
+        expected = by_hand(solver, seed, steps).clamp(-1, 1)
+        torch.testing.assert_close(images("dpm++", [seed], steps), expected, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 12])
+def test_ddpm(steps: int) -> None:
+    for seed in (0, 5):
+        solver = DDPMScheduler(**LINEAR, timestep_spacing="trailing", clip_sample=True)
+        expected = by_hand(solver, seed, steps)
+        torch.testing.assert_close(images("ddpm", [seed], steps), expected, rtol=0, atol=1e-4)
+
+
+# --- against slow versions of the papers' formulas -----------------------------------------
+
+
+def timesteps(steps: int) -> list[int]:
+    """From T-1 down, evenly spaced, counted from 0."""
+    return [round(1000 - i * 1000 / steps) - 1 for i in range(steps)]
+
+
+def clipped_x_0(x_t: Tensor, eps: Tensor, alpha_bar: float) -> Tensor:
+    return ((x_t - math.sqrt(1 - alpha_bar) * eps) / math.sqrt(alpha_bar)).clamp(-1, 1)
+
+
+def test_ddim_formula() -> None:
+    """DDIM, Eq. 12 with sigma = 0, x_0 clipped, in float64."""
+    alpha_bar = [*Schedule.linear().alpha_bar.tolist(), 1.0]
+    x_t = torch.randn(SHAPE, generator=generator(3, "sample"))[None].double()
+    for t, after in zip(timesteps(10), [*timesteps(10)[1:], -1], strict=True):
+        eps = predict(x_t, torch.tensor([t]))
+        x_0 = clipped_x_0(x_t, eps, alpha_bar[t])
+        x_t = math.sqrt(alpha_bar[after]) * x_0 + math.sqrt(1 - alpha_bar[after]) * eps
+    torch.testing.assert_close(images("ddim", [3], 10).double(), x_t, rtol=0, atol=2e-3)
+
+
+def test_ddpm_formula() -> None:
+    """DDPM, Eq. 6 and 7 between any two timesteps, x_0 clipped, in float64."""
+    alpha_bar = [*Schedule.linear().alpha_bar.tolist(), 1.0]
+    draw = generator(3, "sample")
+    x_t = torch.randn(SHAPE, generator=draw)[None].double()
+    for t, after in zip(timesteps(10), [*timesteps(10)[1:], -1], strict=True):
+        x_0 = clipped_x_0(x_t, predict(x_t, torch.tensor([t])), alpha_bar[t])
+        alpha = alpha_bar[t] / alpha_bar[after]
+        x_t = (
+            math.sqrt(alpha_bar[after]) * (1 - alpha) / (1 - alpha_bar[t]) * x_0
+            + math.sqrt(alpha) * (1 - alpha_bar[after]) / (1 - alpha_bar[t]) * x_t
+        )
+        if after >= 0:
+            variance = (1 - alpha_bar[after]) / (1 - alpha_bar[t]) * (1 - alpha)
+            x_t = x_t + math.sqrt(variance) * torch.randn(SHAPE, generator=draw)
+    torch.testing.assert_close(images("ddpm", [3], 10).double(), x_t, rtol=0, atol=2e-3)
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_samples_follow_the_distribution(name: SchedulerName) -> None:
+    """With the true eps of data from N(0.3, 0.1), that is what comes out."""
+    schedule, mean, spread = Schedule.linear(), 0.3, 0.1
+
+    def truth(x_t: Tensor, t: Tensor) -> Tensor:
+        alpha_bar = schedule.at(schedule.alpha_bar, t, x_t)
+        variance = alpha_bar * spread**2 + 1 - alpha_bar
+        return (1 - alpha_bar).sqrt() * (x_t - alpha_bar.sqrt() * mean) / variance
+
+    values = torch.cat(list(sample(truth, schedule, range(200), SHAPE, scheduler=name, steps=100)))
+    assert values.mean().item() == pytest.approx(mean, abs=0.01)
+    assert values.std().item() == pytest.approx(spread, rel=0.15)
+
+
+# --- seeds, batches, range -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_an_image_depends_on_its_seed_alone(name: SchedulerName) -> None:
+    together = images(name, range(7, 12))
+    one_by_one = images(name, [11, 9, 7, 8, 10], batch_size=1)
+    in_pairs = images(name, [10, 7, 11, 8, 9], batch_size=2)
+    torch.testing.assert_close(one_by_one[[2, 3, 1, 4, 0]], together, rtol=0, atol=0)
+    torch.testing.assert_close(in_pairs[[1, 3, 4, 0, 2]], together, rtol=0, atol=0)
+    assert (together[0] - together[1]).abs().mean() > 0.1
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_a_network_adds_but_rounding(
+    name: SchedulerName, make_unet: Callable[..., UNet2DModel]
+) -> None:
+    """The first step divides by sqrt(alpha_bar) = 0.006, so 1e-7 of rounding becomes 2e-5."""
+    network = Denoiser(make_unet())
+    schedule, shape = Schedule.linear(), (3, 16, 16)
+
+    def draw(seeds: list[int], batch_size: int) -> Tensor:
+        batches = sample(
+            network, schedule, seeds, shape, scheduler=name, steps=5, batch_size=batch_size
+        )
+        return torch.cat(list(batches))
+
+    together = draw([7, 8, 9], 64)
+    one_by_one = draw([9, 7, 8], 1)
+    torch.testing.assert_close(one_by_one[[1, 2, 0]], together, rtol=0, atol=1e-4)
+
+
+def test_batches_come_as_they_are_done() -> None:
+    batches = sample(predict, Schedule.linear(), range(5), SHAPE, steps=2, batch_size=2)
+    assert [list(batch.shape) for batch in batches] == [[2, *SHAPE], [2, *SHAPE], [1, *SHAPE]]
+    assert list(sample(predict, Schedule.linear(), [], SHAPE, steps=2)) == []
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_x_0_is_clipped_at_every_step(name: SchedulerName) -> None:
+    """A network that sees no noise sends x_0 far out of range; x_t must not follow it."""
+    sizes = []
+
+    def no_noise(x_t: Tensor, t: Tensor) -> Tensor:
+        sizes.append(x_t.abs().max().item())
+        return torch.zeros_like(x_t)
+
+    schedule = Schedule.linear()
+    out = torch.cat(list(sample(no_noise, schedule, range(4), SHAPE, scheduler=name, steps=20)))
+    assert len(sizes) == 20
+    assert max(sizes) < 6
+    assert out.abs().max() <= 1
+    assert (out.abs() == 1).float().mean() > 0.25
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_the_network_is_asked_once_a_step_without_gradients(name: SchedulerName) -> None:
+    asked = []
+
+    def watched(x_t: Tensor, t: Tensor) -> Tensor:
+        assert not torch.is_grad_enabled()
+        assert t.shape == (len(x_t),)
+        assert t.unique().numel() == 1
+        asked.append(int(t[0]))
+        return predict(x_t, t)
+
+    list(sample(watched, Schedule.linear(), range(3), SHAPE, scheduler=name, steps=10))
+    assert asked == timesteps(10)
+
+
+def test_output_of_lower_precision_is_taken() -> None:
+    def half(x_t: Tensor, t: Tensor) -> Tensor:
+        return predict(x_t, t).bfloat16()
+
+    (out,) = sample(half, Schedule.linear(), [0], SHAPE, steps=4)
+    assert out.dtype == torch.float32
+    torch.testing.assert_close(out, images("dpm++", [0], 4), rtol=0, atol=0.1)

@@ -1,0 +1,222 @@
+import json
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from PIL import Image
+
+from antcli.images.avatars import (
+    CLOTHES,
+    DOMAINS,
+    HAIR_COLOURS,
+    HAIR_STYLES,
+    IRIS_COLOURS,
+    LENS_COLOURS,
+    LENSES,
+    MOUTHS,
+    OILS,
+    SKIN_TONES,
+    TARGETS,
+    Attributes,
+    Colour,
+    attributes,
+    avatar,
+    render,
+)
+
+Pixels = npt.NDArray[np.int64]
+COLOURED = ("avatars", "sunglasses", "babies")
+"""Domains that are painted in the person's own colours."""
+SHARED = (
+    *("skin", "hair", "clothes", "background", "iris", "mouth", "head_x", "brow_tilt"),
+    *("skin_rgb", "hair_rgb", "clothes_rgb", "background_rgb"),
+)
+
+
+def pixels(image: Image.Image) -> Pixels:
+    return np.asarray(image).astype(np.int64)
+
+
+def patch(image: Pixels, x: float, y: float, width: float, height: float) -> Pixels:
+    """The pixels of a box; its centre and sides are fractions of the image's side."""
+    side = len(image)
+    rows = slice(round((y - height / 2) * side), round((y + height / 2) * side))
+    return image[rows, round((x - width / 2) * side) : round((x + width / 2) * side)]
+
+
+def share_of(image: Pixels, colour: Colour) -> float:
+    """The share of pixels that are of a colour, give or take a rounding."""
+    return float((np.abs(image - colour).max(axis=-1) <= 2).mean())
+
+
+# --- seeds ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("domain", DOMAINS)
+def test_a_seed_is_one_drawing(domain: str) -> None:
+    drawings = [avatar(seed, 32, domain) for seed in (0, 1, 2, 3)]
+    again = [avatar(seed, 32, domain) for seed in (3, 2, 1, 0)][::-1]
+    assert [image.tobytes() for image, _ in drawings] == [image.tobytes() for image, _ in again]
+    assert [person for _, person in drawings] == [person for _, person in again]
+    assert len({image.tobytes() for image, _ in drawings}) == 4
+
+
+@pytest.mark.parametrize("domain", TARGETS)
+def test_a_seed_is_the_same_person_in_every_domain(domain: str) -> None:
+    for seed in range(20):
+        source, target = attributes(seed), attributes(seed, domain)
+        for name in SHARED:
+            assert getattr(target, name) == getattr(source, name)
+
+
+def test_a_drawing_comes_with_its_attributes() -> None:
+    image, person = avatar(11, 32, "sunglasses")
+    assert person == attributes(11, "sunglasses")
+    assert image.tobytes() == render(person, 32, "sunglasses").tobytes()
+    values = json.loads(json.dumps(person.as_dict()))
+    assert values["skin"] == person.skin
+    assert tuple(values["hair_rgb"]) == person.hair_rgb
+
+
+def test_an_unknown_domain_is_refused() -> None:
+    for draw in (attributes, lambda seed, domain: avatar(seed, 32, domain)):
+        with pytest.raises(ValueError, match=r"'goggles'.*avatars, sunglasses, babies"):
+            draw(0, "goggles")
+
+
+def test_everything_occurs() -> None:
+    people = [attributes(seed) for seed in range(300)]
+    for name, kinds in (
+        ("skin", SKIN_TONES),
+        ("hair_style", HAIR_STYLES),
+        ("hair", HAIR_COLOURS),
+        ("clothes", CLOTHES),
+        ("iris", IRIS_COLOURS),
+        ("mouth", MOUTHS),
+    ):
+        counts = Counter(getattr(person, name) for person in people)
+        assert set(counts) == set(kinds)
+        # As often as each other: 5 standard deviations of a fair draw.
+        fair = 300 / len(kinds)
+        assert all(abs(count - fair) < 5 * fair**0.5 for count in counts.values())
+    shaded = [attributes(seed, "sunglasses") for seed in range(100)]
+    assert {person.lenses for person in shaded} == set(LENSES)
+    assert {person.lens for person in shaded} == set(LENS_COLOURS)
+    babies = {attributes(seed, "babies").hair_style for seed in range(100)}
+    assert babies == {"bald", "tuft", "down"}
+
+
+# --- sizes ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("domain", DOMAINS)
+def test_any_size_shows_the_same_drawing(domain: str) -> None:
+    side = 128 if domain == "paintings" else 256  # its broad strokes take seconds at 256
+    large = avatar(4, side, domain)[0]
+    assert large.size == (side, side)
+    for size in (32, 50, 64):
+        image = avatar(4, size, domain)[0]
+        assert image.mode == "RGB"
+        assert image.size == (size, size)
+        reduced = large.resize((size, size), Image.Resampling.BOX)
+        # Widths of lines round to other pixels: 3 at most. Another seed is 10 and more away.
+        assert np.abs(pixels(image) - pixels(reduced)).mean() < 5
+
+
+# --- the truth in the pixels ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("domain", COLOURED)
+def test_named_colours_are_where_they_belong(domain: str) -> None:
+    for seed in range(30):
+        image, person = avatar(seed, 128, domain)
+        drawn = pixels(image)
+        cheek_x = person.head_x + 0.3 * person.head_width
+        cheek = patch(drawn, cheek_x, person.head_y + 0.175, 0.02, 0.02)
+        assert share_of(cheek, person.skin_rgb) == 1
+        assert share_of(patch(drawn, person.head_x, 0.98, 0.04, 0.02), person.clothes_rgb) == 1
+        assert share_of(drawn[:1, :3], person.background_rgb) == 1
+
+
+def test_every_iris_has_its_colour() -> None:
+    for seed in range(20):
+        image, person = avatar(seed, 256)
+        eye_x = person.head_x + person.eye_gap / 2 + 0.3 * person.eye_size
+        iris = patch(pixels(image), eye_x, person.head_y + person.eye_height, 0.01, 0.01)
+        assert share_of(iris, IRIS_COLOURS[person.iris]) > 0.5
+
+
+def test_sunglasses_darken_the_eyes_and_nothing_below() -> None:
+    for seed in range(30):
+        bare, person = avatar(seed, 64)
+        shaded = pixels(avatar(seed, 64, "sunglasses")[0])
+        eyes_y = person.head_y + person.eye_height
+        for side in (-1, 1):
+            box = (person.head_x + side * person.eye_gap / 2, eyes_y, 0.12, 0.10)
+            before, after = patch(pixels(bare), *box).mean(), patch(shaded, *box).mean()
+            assert after < 75
+            assert after < before - 40
+        below = round((eyes_y + 0.13) * 64)
+        np.testing.assert_array_equal(shaded[below:], pixels(bare)[below:])
+
+
+def with_pink_hair(seed: int, hair_style: str) -> Attributes:
+    """No other part of a drawing has this colour."""
+    return replace(attributes(seed), hair_style=hair_style, hair_rgb=(226, 104, 160))
+
+
+def hair_at(person: Attributes) -> tuple[float, float, float]:
+    """The share of hair on the crown, beside the ears and beside the mouth of a drawing."""
+    drawn = pixels(render(person, 64))
+    shadow: Colour = (192, 88, 136)
+    places = [patch(drawn, person.head_x, person.head_y - person.head_height / 2 + 0.02, 0.2, 0.08)]
+    for below in (-0.06, 0.14):
+        x = person.head_x + person.head_width / 2 + 0.045
+        places.append(patch(drawn, x, person.head_y + below, 0.04, 0.06))
+    crown, ears, mouth = (share_of(p, person.hair_rgb) + share_of(p, shadow) for p in places)
+    return crown, ears, mouth
+
+
+def test_hair_is_where_its_style_says() -> None:
+    for seed in range(20):
+        hair = {style: hair_at(with_pink_hair(seed, style)) for style in HAIR_STYLES}
+        assert hair["bald"] == (0, 0, 0)
+        assert min(crown for style, (crown, _, _) in hair.items() if style != "bald") > 0.3
+        assert hair["short"][1:] == hair["spiky"][1:] == (0, 0)
+        assert min(hair[style][1] for style in ("curly", "bob", "long")) > 0.5
+        assert min(hair[style][2] for style in ("bob", "long")) == 1
+
+
+def test_hair_styles_are_told_apart_by_their_pixels() -> None:
+    drawn = [pixels(render(with_pink_hair(3, style), 32)) for style in HAIR_STYLES]
+    for i, first in enumerate(drawn):
+        for second in drawn[:i]:
+            assert (np.abs(first - second).max(axis=-1) > 30).mean() > 0.02
+
+
+def test_babies_have_larger_eyes_in_rounder_heads() -> None:
+    for seed in range(50):
+        adult, baby = attributes(seed), attributes(seed, "babies")
+        assert baby.eye_size > adult.eye_size
+        assert baby.head_width / baby.head_height > adult.head_width / adult.head_height
+        assert baby.eye_height > adult.eye_height
+
+
+def test_sketches_are_grey_on_light_paper() -> None:
+    for seed in range(30):
+        drawn = pixels(avatar(seed, 64, "sketches")[0])
+        assert (drawn.max(axis=-1) - drawn.min(axis=-1)).max() <= 12
+        assert np.median(drawn) > 150
+        assert drawn.min() < 140
+
+
+def test_paintings_are_in_oil_colours() -> None:
+    def distance(drawn: Pixels) -> float:
+        apart = np.abs(drawn[:, :, None] - np.array(OILS)).sum(axis=-1)
+        return float(apart.min(axis=-1).mean())
+
+    for seed in range(10):
+        painted, plain = (pixels(avatar(seed, 64, d)[0]) for d in ("paintings", "avatars"))
+        assert distance(painted) < 0.8 * distance(plain)

@@ -1,0 +1,230 @@
+import tomllib
+from dataclasses import asdict, fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from antcli.config import (
+    PRESETS,
+    AdaptConfig,
+    adapt_config_from,
+    differences,
+    read_toml,
+    to_toml,
+)
+from antcli.errors import AntError
+
+NAMES: dict[str, Any] = {"source": "avatars", "target": "photos"}
+
+
+def wrong(**settings: Any) -> AntError:
+    with pytest.raises(AntError) as raised:
+        adapt_config_from(NAMES, settings)
+    assert raised.value.exit_code == 2
+    assert raised.value.hint
+    return raised.value
+
+
+# --- layers --------------------------------------------------------------------------------
+
+
+def test_defaults_hold_where_nothing_is_said() -> None:
+    assert adapt_config_from(NAMES) == AdaptConfig(source="avatars", target="photos")
+
+
+def test_later_layers_win_setting_by_setting() -> None:
+    layers: list[dict[str, Any]] = [
+        {"training": {"steps": 5, "batch_size": 6}, "seed": 1},
+        {"training": {"steps": 7}},
+        {"training": {}, "noise": {"omega": 0.5}},
+    ]
+    config = adapt_config_from(NAMES, *layers)
+    assert (config.training.steps, config.training.batch_size) == (7, 6)
+    assert (config.seed, config.noise.omega) == (1, 0.5)
+    assert config.training.learning_rate == AdaptConfig("", "").training.learning_rate
+
+
+def test_layers_are_not_changed() -> None:
+    first, second = {**NAMES, "training": {"steps": 5}}, {"training": {"steps": 7}}
+    adapt_config_from(first, second)
+    assert first["training"] == {"steps": 5}
+    assert second["training"] == {"steps": 7}
+
+
+def test_the_paper_preset_holds_the_papers_settings() -> None:
+    config = adapt_config_from(PRESETS["paper"], NAMES)
+    assert (config.noise.inner_steps, config.noise.omega) == (10, 0.02)
+    assert config.noise.gradient == "full"
+    assert (config.guidance.gamma, config.guidance.coefficient) == (5.0, "paper")
+    assert (config.adaptor.pooling, config.adaptor.width) == (4, 8)
+    assert (config.training.batch_size, config.training.learning_rate) == (40, 5e-5)
+
+
+def test_whole_numbers_serve_as_floats() -> None:
+    gamma = adapt_config_from(NAMES, {"guidance": {"gamma": 3}}).guidance.gamma
+    assert gamma == 3.0
+    assert type(gamma) is float
+
+
+# --- TOML ----------------------------------------------------------------------------------
+
+
+def test_every_setting_survives_toml(tmp_path: Path) -> None:
+    config = adapt_config_from(
+        {"source": 'C:\\my "models"\t', "target": "Fotos/grün – 日本 😀 \x7f", "method": "full"},
+        {"seed": 2**40, "device": "cuda:1", "mixed_precision": "bf16"},
+        {"training": {"learning_rate": 1e-7, "flip": False}},
+        {"noise": {"omega": 1 / 3, "gradient": "full"}, "guidance": {"gamma": 1e20}},
+    )
+    path = tmp_path / "config.toml"
+    path.write_text(to_toml(config), encoding="utf-8")
+    assert adapt_config_from(read_toml(path)) == config
+
+
+def test_toml_names_every_setting() -> None:
+    values = tomllib.loads(to_toml(adapt_config_from(NAMES)))
+    assert values == asdict(adapt_config_from(NAMES))
+    assert {f.name for f in fields(AdaptConfig)} == set(values)
+
+
+@pytest.mark.parametrize("content", [b"steps = ", b"[training\n", b"a = 1\na = 2\n", b"\xff\xfe"])
+def test_a_file_that_is_no_toml(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_bytes(content)
+    with pytest.raises(AntError, match=r"mine\.toml is not valid TOML") as raised:
+        read_toml(path)
+    assert raised.value.exit_code == 2
+
+
+def test_no_such_file(tmp_path: Path) -> None:
+    for path in (tmp_path / "none.toml", tmp_path):
+        with pytest.raises(AntError, match="cannot read") as raised:
+            read_toml(path)
+        assert raised.value.exit_code == 2
+
+
+# --- what is refused -----------------------------------------------------------------------
+
+
+def test_an_unknown_setting_is_answered_with_the_nearest() -> None:
+    error = wrong(training={"learning_rte": 1.0})
+    assert "unknown setting training.learning_rte" in error.message
+    assert "training.learning_rate" in error.hint
+    error = wrong(trainin={})
+    assert "did you mean training?" in error.hint
+    error = wrong(noise={"zzz": 1})
+    assert "inner_steps, omega, gradient" in error.hint
+
+
+@pytest.mark.parametrize(
+    ("settings", "name", "kind"),
+    [
+        ({"training": {"steps": "many"}}, "training.steps", "int"),
+        ({"training": {"steps": 2.5}}, "training.steps", "int"),
+        ({"training": {"steps": True}}, "training.steps", "int"),
+        ({"training": {"flip": 1}}, "training.flip", "bool"),
+        ({"noise": {"omega": "big"}}, "noise.omega", "float"),
+        ({"noise": {"omega": False}}, "noise.omega", "float"),
+        ({"source": 3}, "source", "str"),
+        ({"seed": {"a": 1}}, "seed", "int"),
+        ({"training": 3}, "training", "table"),
+        ({"training": ["steps"]}, "training", "table"),
+    ],
+)
+def test_a_value_of_the_wrong_kind(settings: dict[str, Any], name: str, kind: str) -> None:
+    error = wrong(**settings)
+    assert error.message.startswith(f"{name} is ")
+    assert kind in error.hint
+
+
+def test_a_choice_that_does_not_exist() -> None:
+    error = wrong(guidance={"coefficient": "papr"})
+    assert "guidance.coefficient is 'papr'" in error.message
+    assert "paper, code, derived" in error.hint
+    wrong(mixed_precision=16)
+    error = wrong(method="antt")
+    assert "adaptor-guided" in error.hint
+
+
+@pytest.mark.parametrize("missing", ["source", "target"])
+def test_source_and_target_must_be_there(missing: str) -> None:
+    with pytest.raises(AntError, match=missing) as raised:
+        adapt_config_from({k: v for k, v in NAMES.items() if k != missing})
+    assert raised.value.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("table", "key", "bad", "good"),
+    [
+        ("training", "steps", [0, -1], [1]),
+        ("training", "batch_size", [0], [1]),
+        ("training", "learning_rate", [0.0, -1.0], [1e-9]),
+        ("training", "warmup_steps", [-1], [0]),
+        ("training", "final_learning_rate", [-0.1], [0.0, 1.0]),
+        ("training", "beta1", [-0.1, 1.0], [0.0]),
+        ("training", "beta2", [-0.1, 1.0], [0.5]),
+        ("training", "weight_decay", [-0.1], [0.0]),
+        ("training", "ema_decay", [-0.1, 1.0], [0.0, 0.9999]),
+        ("training", "clip_norm", [0.0, -1.0], [0.1]),
+        ("adaptor", "pooling", [0], [1, 3]),
+        ("adaptor", "heads", [0, 3, -4], [2]),
+        ("adaptor", "width", [0, 6, -4], [4, 16]),
+        ("noise", "inner_steps", [-1], [0]),
+        ("noise", "omega", [-0.1], [0.0]),
+        ("guidance", "gamma", [-1.0], [0.0]),
+        ("classifier", "steps", [0], [1]),
+        ("classifier", "batch_size", [1], [2]),
+        ("classifier", "learning_rate", [0.0], [1.0]),
+        ("classifier", "weight_decay", [-1.0], [0.0]),
+        ("classifier", "source_samples", [4], [5]),
+        ("classifier", "sampling_steps", [0], [1]),
+        ("preview", "images", [0], [1]),
+        ("preview", "every", [0], [1]),
+        ("preview", "sampling_steps", [0], [1]),
+    ],
+)
+def test_ranges(table: str, key: str, bad: list[Any], good: list[Any]) -> None:
+    for value in bad:
+        error = wrong(**{table: {key: value}})
+        assert table in error.message
+        assert "out of range" in error.message
+    for value in good:
+        config = adapt_config_from(NAMES, {table: {key: value}})
+        assert getattr(getattr(config, table), key) == value
+
+
+def test_every_number_has_a_range() -> None:
+    """-1e9 makes sense nowhere."""
+    for table in fields(AdaptConfig):
+        settings = getattr(AdaptConfig("", ""), table.name)
+        if is_dataclass(settings):
+            for key, value in asdict(settings).items():
+                if type(value) in (int, float):
+                    wrong(**{table.name: {key: type(value)(-1e9)}})
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
+def test_every_number_is_finite(bad: float) -> None:
+    for table in fields(AdaptConfig):
+        settings = getattr(AdaptConfig("", ""), table.name)
+        if is_dataclass(settings):
+            for key, value in asdict(settings).items():
+                if type(value) is float:
+                    assert "finite" in wrong(**{table.name: {key: bad}}).hint
+
+
+def test_seeds_fit_the_generators() -> None:
+    assert adapt_config_from(NAMES, {"seed": 2**63 - 1}).seed == 2**63 - 1
+    for seed in (-1, 2**63):
+        assert "seed" in wrong(seed=seed).message
+
+
+# --- differences ---------------------------------------------------------------------------
+
+
+def test_differences_name_what_changed() -> None:
+    a = {"seed": 0, "training": {"steps": 5, "flip": True}, "gone": 1}
+    b = {"seed": 0, "training": {"steps": 7, "flip": True}, "new": [2]}
+    assert differences(a, b) == ["gone: 1 -> None", "new: None -> [2]", "training.steps: 5 -> 7"]
+    assert differences(a, a) == []
