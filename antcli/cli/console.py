@@ -6,8 +6,8 @@ import json
 import os
 import sys
 import time
-from types import TracebackType
 from functools import cache
+from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from PIL import Image, ImageSequence
 
 from antcli.errors import AntError
 from antcli.images.avatars import avatar
-from antcli.images.folder import check_folder, read_batches, read_folder, read_image
+from antcli.images.folder import ImageFiles, check_folder, read_batches, read_folder, read_image
 
 ORIENTATION = 0x0112
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
@@ -57,13 +57,14 @@ def raw_png(depth: int, colour_type: int, row: bytes, transparent: bytes = b"") 
 
 
 def test_sixteen_bit_grey_is_scaled_not_clipped(tmp_path: Path) -> None:
-    levels = np.arange(256, dtype=np.uint16).reshape(16, 16)
-    Image.fromarray(levels * 257).save(tmp_path / "a.png")
-    Image.fromarray(levels.astype(np.int32) * 257).save(tmp_path / "b.tif")
+    values = np.arange(65536, dtype=np.uint16).reshape(256, 256)
+    expected = np.round(values / 65535 * 255).astype(np.uint8)
+    Image.fromarray(values).save(tmp_path / "a.png")
+    Image.fromarray(values.astype(np.int32)).save(tmp_path / "b.tif")
     for name, mode in (("a.png", "I;16"), ("b.tif", "I")):
         assert mode_of(tmp_path / name) == mode
         seen = np.asarray(read_image(tmp_path / name))
-        np.testing.assert_array_equal(seen, np.repeat(levels[:, :, None], 3, axis=2))
+        np.testing.assert_array_equal(seen, np.repeat(expected[:, :, None], 3, axis=2))
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "PA"])
@@ -263,6 +264,18 @@ def test_batches_are_the_folder_in_pieces(tmp_path: Path) -> None:
     assert [len(batch) for batch in batches] == [3, 3, 1]
     whole = read_folder(folder, 16, bilinear).images
     torch.testing.assert_close(torch.cat(batches), whole, rtol=0, atol=0)
+
+
+def test_files_are_squares_in_their_own_resolution(tmp_path: Path) -> None:
+    save_drawings(tmp_path, ["a.png"], size=40)
+    wide = Image.new("RGB", (60, 20), RED)
+    wide.paste(GREEN, (20, 0, 40, 20))
+    wide.save(tmp_path / "b.png")
+    files = ImageFiles(check_folder(tmp_path))
+    assert len(files) == 2
+    assert files[0].tobytes() == avatar(0, 40)[0].tobytes()
+    assert files[1].size == (20, 20)
+    assert files[1].getcolors() == [(400, GREEN)]
 
 
 # --- what a user can get wrong -------------------------------------------------------------

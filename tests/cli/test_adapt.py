@@ -1,0 +1,279 @@
+"""`ant adapt` as a user types it: runs, resumes, refuses, and never half-writes."""
+
+import errno
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import DDPMPipeline
+from PIL import Image
+
+import antcli.artifacts
+from antcli.artifacts import load_metadata, load_tensors
+
+
+def test_a_run_ends_with_a_page_weights_and_what_to_type_next(
+    adapt: Callable, tmp_path: Path
+) -> None:
+    done = adapt()
+    run = tmp_path / "run"
+    assert done.code == 0, done.err
+    assert done.out.strip() == str(run / "preview.png")
+    assert f"ant sample {run}" in done.err
+    assert f"ant evaluate intra-lpips {run}" in done.err
+    assert sorted(path.name for path in (run / "previews").iterdir()) == [
+        "step-00000.png",
+        "step-00002.png",
+        "step-00004.png",
+    ]
+    assert Image.open(run / "preview.png").size[0] > 96
+    assert [json.loads(line)["step"] for line in (run / "log.jsonl").open()] == [1, 2, 3, 4]
+    assert json.loads((run / "run.json").read_text())["status"] == "finished"
+    assert not (run / "state.safetensors").exists()
+    metadata = load_metadata(run / "weights.safetensors")
+    assert metadata["format"] == "pt"
+    assert metadata["modelspec.sai_model_spec"] == "1.0.1"
+    assert len(json.loads(metadata["ant.target_sha256"])) == 10
+    assert not list(tmp_path.rglob("*.part"))
+
+
+def test_the_classifier_is_reported_on_images_it_has_not_seen(adapt: Callable) -> None:
+    done = adapt()
+    assert "2 source and 2 target images it has not seen" in done.err
+    assert "t=699" in done.err
+
+
+def test_a_finished_run_is_not_overwritten_without_force(adapt: Callable, tmp_path: Path) -> None:
+    assert adapt().code == 0
+    weights = (tmp_path / "run" / "weights.safetensors").read_bytes()
+    again = adapt("--seed", 1)
+    assert again.code == 1
+    assert "is finished" in again.err
+    assert "--force" in again.err
+    assert (tmp_path / "run" / "weights.safetensors").read_bytes() == weights
+    assert adapt("--seed", 1, "--force").code == 0
+    assert (tmp_path / "run" / "weights.safetensors").read_bytes() != weights
+
+
+def test_settings_come_from_defaults_preset_file_and_flags_in_this_order(
+    adapt: Callable, ant: Callable, tiny_source: Path, tiny_target: Path, tmp_path: Path
+) -> None:
+    plan = adapt("--preset", "paper", "--dry-run", "--steps", 7)
+    assert plan.code == 0
+    assert "steps = 7" in plan.out
+    assert "batch_size = 4" in plan.out  # of the file, over the preset's 40
+    assert "learning_rate = 5e-05" in plan.out  # of the preset
+    assert "11 denoiser forward, 11 denoiser backward" in plan.out
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_plan_is_a_settings_file_that_gives_the_same_plan(
+    adapt: Callable, ant: Callable, tiny_source: Path, tiny_target: Path, tmp_path: Path
+) -> None:
+    plan = adapt("--dry-run").out
+    file = tmp_path / "again.toml"
+    file.write_text(plan)
+    options = ["--source", tiny_source, "--target", tiny_target, "--out", tmp_path / "run"]
+    precision = ["--mixed-precision", "no", "--device", "cpu"]
+    assert ant("adapt", *options, *precision, "--config", file, "--dry-run").out == plan
+
+
+def test_full_fine_tuning_leaves_a_folder_that_diffusers_opens(
+    adapt: Callable, tmp_path: Path
+) -> None:
+    assert adapt("--method", "full").code == 0
+    pipeline = DDPMPipeline.from_pretrained(tmp_path / "run" / "model")
+    assert pipeline.unet.config.sample_size == 16
+    assert not (tmp_path / "run" / "classifier.safetensors").exists()
+
+
+def test_a_run_that_was_cut_goes_on_to_the_same_weights(
+    adapt: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert adapt().code == 0
+    whole = load_tensors(tmp_path / "run" / "weights.safetensors")
+    shutil.rmtree(tmp_path / "run")
+
+    from antcli.training import adaptation
+
+    kept = adaptation._append_log
+
+    def cut(run: object, record: object) -> None:
+        kept(run, record)
+        if record.step == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(adaptation, "_append_log", cut)
+    assert adapt().code == 130
+    monkeypatch.setattr(adaptation, "_append_log", kept)
+    again = adapt()
+    assert again.code == 0
+    assert "going on after step 2" in again.err
+    resumed = load_tensors(tmp_path / "run" / "weights.safetensors")
+    for name, tensor in whole.items():
+        assert torch.equal(resumed[name], tensor), name
+    log = [json.loads(line)["step"] for line in (tmp_path / "run" / "log.jsonl").open()]
+    assert log == [1, 2, 3, 4]
+
+
+def test_an_unfinished_run_with_other_settings_is_left_alone(
+    adapt: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from antcli.training import adaptation
+
+    def cut(run: object, record: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(adaptation, "_append_log", cut)
+        assert adapt().code == 130
+    other = adapt("--batch-size", 5)
+    assert other.code == 1
+    assert "config.training.batch_size: 4 -> 5" in other.err
+
+
+def test_ctrl_c_leaves_a_run_that_resumes(
+    tiny_source: Path, tiny_target: Path, quick: Path, tmp_path: Path
+) -> None:
+    """A real signal to a real process, in the middle of the training."""
+    command = [sys.executable, "-m", "antcli", "adapt", "--source", tiny_source]
+    command += ["--target", tiny_target, "--out", tmp_path / "run", "--config", quick]
+    command += ["--steps", "2000", "--method", "adaptor", "--device", "cpu"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        list(map(str, command)), env=environment, stderr=subprocess.PIPE, text=True
+    )
+    log = tmp_path / "run" / "log.jsonl"
+    deadline = time.monotonic() + 120
+    while not (log.exists() and len(log.read_text().splitlines()) > 4):
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "type the same command again" in err
+    facts = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert facts["status"] == "running"
+    state = load_metadata(tmp_path / "run" / "state.safetensors")
+    assert int(state["ant.step"]) == facts["step"] == len(log.read_text().splitlines())
+
+
+def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_good_state(
+    adapt: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from antcli.methods import build
+
+    real = build.guided_target
+    calls = []
+
+    def bad_from_the_fourth(*tensors: torch.Tensor, **settings: object) -> torch.Tensor:
+        calls.append(1)
+        target = real(*tensors, **settings)
+        return target * float("nan") if len(calls) > 3 else target
+
+    monkeypatch.setattr(build, "guided_target", bad_from_the_fourth)
+    done = adapt("--steps", 8)
+    assert done.code == 1
+    assert "the loss of step 4 is not a finite number" in done.err
+    assert "--learning-rate" in done.err
+    state = load_tensors(tmp_path / "run" / "state.safetensors")
+    assert all(tensor.isfinite().all() for tensor in state.values())
+    assert load_metadata(tmp_path / "run" / "state.safetensors")["ant.step"] == "2"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["--source", "avatar"], 1, "did you mean avatars"),
+        (["--source", "nobody/knows-this"], 1, "nobody/knows-this"),
+        (["--steps", "0"], 2, "--steps"),
+        (["--device", "tpu"], 2, "unknown device"),
+        (["--method", "antt"], 2, "--method"),
+        (["--classifier", "missing.safetensors"], 1, "missing.safetensors"),
+        (["--config", "missing.toml"], 2, "missing.toml"),
+        (["--learning-rate", "-1"], 2, "training.learning_rate"),
+    ],
+)
+def test_wrong_arguments_get_one_line_and_the_right_exit_code(
+    adapt: Callable, arguments: list[str], code: int, says: str, tmp_path: Path
+) -> None:
+    done = adapt(*arguments)
+    assert done.code == code, done.err
+    assert says in done.err
+    assert "Traceback" not in done.err
+    assert done.out == ""
+    assert not (tmp_path / "run").exists()
+
+
+def test_bad_images_are_all_named_before_anything_is_written(
+    ant: Callable, tiny_source: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    Image.new("RGB", (20, 20)).save(folder / "good.png")
+    (folder / "text.png").write_text("no image")
+    Image.new("RGB", (1, 1)).save(folder / "dot.png")
+    Image.effect_noise((64, 64), 90).convert("RGB").save(folder / "cut.jpg")
+    whole = (folder / "cut.jpg").read_bytes()
+    (folder / "cut.jpg").write_bytes(whole[: len(whole) // 2])
+    done = ant("adapt", "--source", tiny_source, "--target", folder, "--out", tmp_path / "run")
+    assert done.code == 1
+    assert all(name in done.err for name in ("text.png", "dot.png", "cut.jpg"))
+    assert "good.png" not in done.err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_that_is_no_run_is_not_written_into(adapt: Callable, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "diary.txt").write_text("mine")
+    done = adapt("--force")
+    assert done.code == 1
+    assert "no run of ant" in done.err
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["diary.txt"]
+
+
+def test_an_output_that_cannot_be_made_is_said_before_the_classifier_is_trained(
+    adapt: Callable, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    done = adapt("--out", tmp_path / "file" / "run")
+    assert done.code == 1
+    assert "cannot write" in done.err
+    assert "classifier" not in done.err
+
+
+def test_a_full_disk_gets_one_line_and_leaves_no_half_file(
+    adapt: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = antcli.artifacts.save_file
+
+    def full(tensors: dict, path: Path, metadata: dict) -> None:
+        if "state" in path.name:
+            Path(path).write_bytes(b"half")
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        real(tensors, path, metadata=metadata)
+
+    monkeypatch.setattr(antcli.artifacts, "save_file", full)
+    done = adapt()
+    assert done.code == 1
+    assert "No space left on device" in done.err
+    assert "Traceback" not in done.err
+    assert not (tmp_path / "run" / "state.safetensors").exists()
+    assert not list(tmp_path.rglob("*.part"))
+
+
+def test_a_classifier_for_another_size_is_refused(
+    adapt: Callable, run: Path, tmp_path: Path
+) -> None:
+    done = adapt("--source", "avatars", "--classifier", run / "classifier.safetensors")
+    assert done.code == 1
+    assert "16-pixel" in done.err
+    assert "ant train-classifier" in done.err

@@ -1,0 +1,72 @@
+"""`ant evaluate intra-lpips` from the command line."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+
+def test_a_run_is_sampled_and_measured(ant: Callable, run: Path, random_trunk: Path) -> None:
+    options = ["-n", 12, "--net", "squeeze", "--trunk-weights", random_trunk, "--device", "cpu"]
+    done = ant("evaluate", "intra-lpips", run, *options, "--json")
+    assert done.code == 0, done.err
+    found = json.loads(done.out)
+    assert found["metric"] == "intra-lpips"
+    assert found.keys() == {"metric", "value", "std", "clusters", "dropped", "definition"}
+    assert sum(cluster["size"] for cluster in found["clusters"]) == 12
+    assert len(found["clusters"]) == 10
+    assert found["definition"]["net"] == "squeeze"
+    assert len(list((run / "samples").iterdir())) == 12
+    plain = ant("evaluate", "intra-lpips", run, *options)
+    assert plain.out.startswith(f"intra-lpips {found['value']:.4f}")
+
+
+def test_a_folder_against_a_target(
+    ant: Callable, tiny_target: Path, random_trunk: Path
+) -> None:
+    options = ["--net", "squeeze", "--trunk-weights", random_trunk, "--device", "cpu", "--json"]
+    done = ant(
+        "evaluate", "intra-lpips", "--images", tiny_target, "--target", tiny_target, *options
+    )
+    assert done.code == 0, done.err
+    found = json.loads(done.out)
+    # Every image is nearest to itself, so that no cluster has a pair.
+    assert [cluster["size"] for cluster in found["clusters"]] == [1] * 10
+    assert found["value"] is None
+    assert found["dropped"] == 10
+
+
+def test_the_crdi_protocol_counts_such_clusters_as_zero(
+    ant: Callable, tiny_target: Path, random_trunk: Path
+) -> None:
+    options = ["--net", "squeeze", "--trunk-weights", random_trunk, "--protocol", "crdi", "--json"]
+    folders = ["--images", tiny_target, "--target", tiny_target]
+    found = json.loads(ant("evaluate", "intra-lpips", *folders, *options).out)
+    assert found["definition"]["protocol"] == "crdi"
+    assert found["dropped"] == 0
+    assert all(c["mean"] == 0 for c in found["clusters"] if c["size"] < 2)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["--images", "somewhere"], 2, "--target"),
+        (["--images", "nowhere", "--target", "nowhere"], 1, "nowhere"),
+        (["--net", "resnet"], 2, "--net"),
+    ],
+)
+def test_wrong_usage(ant: Callable, arguments: list[str], code: int, says: str) -> None:
+    done = ant("evaluate", "intra-lpips", *arguments)
+    assert done.code == code
+    assert says in done.err
+    assert done.out == ""
+
+
+def test_a_missing_trunk_is_said_before_anything_is_sampled(
+    ant: Callable, run: Path, tmp_path: Path
+) -> None:
+    done = ant("evaluate", "intra-lpips", run, "--trunk-weights", tmp_path / "none.safetensors")
+    assert done.code == 1
+    assert "none.safetensors" in done.err
+    assert not (run / "samples").exists()

@@ -1,0 +1,96 @@
+"""`ant sample`: one image for each seed, depending on nothing else."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from antcli.artifacts import load_metadata, load_tensors, save_tensors
+
+
+def _pixels(path: Path) -> np.ndarray:
+    return np.asarray(Image.open(path)).astype(int)
+
+
+def test_images_are_named_by_their_seed_and_depend_on_it_alone(
+    ant: Callable, run: Path, tmp_path: Path
+) -> None:
+    many, one = tmp_path / "many", tmp_path / "one"
+    assert ant("sample", run, "-n", 5, "--steps", 3, "--seed", 3, "--out", many).code == 0
+    assert ant("sample", run, "-n", 1, "--steps", 3, "--seed", 6, "--out", one).code == 0
+    assert sorted(path.name for path in many.iterdir()) == [f"{i:06d}.png" for i in range(3, 8)]
+    assert np.abs(_pixels(many / "000006.png") - _pixels(one / "000006.png")).max() <= 1
+    assert np.abs(_pixels(many / "000006.png") - _pixels(many / "000005.png")).max() > 10
+
+
+def test_the_page_lies_beside_the_images_and_is_the_result(ant: Callable, run: Path) -> None:
+    done = ant("sample", run, "-n", 4, "--steps", 2)
+    assert done.out.strip() == str(run / "samples-grid.png")
+    assert Image.open(run / "samples-grid.png").width > 4 * 16
+    assert len(list((run / "samples").iterdir())) == 4
+    no_page = ant("sample", run, "-n", 4, "--steps", 2, "--no-grid", "--out", run / "more")
+    assert no_page.out.strip() == str(run / "more")
+    assert not (run / "more-grid.png").exists()
+
+
+def test_every_scheduler_draws_and_they_differ(ant: Callable, run: Path, tmp_path: Path) -> None:
+    for name in ("dpm++", "ddim", "ddpm"):
+        done = ant("sample", run, "-n", 1, "--steps", 4, "--scheduler", name, "--out", tmp_path / name)
+        assert done.code == 0, done.err
+    images = [_pixels(tmp_path / name / "000000.png") for name in ("dpm++", "ddim", "ddpm")]
+    assert np.abs(images[0] - images[1]).max() > 0
+    assert np.abs(images[1] - images[2]).max() > 0
+
+
+def test_images_say_what_made_them(ant: Callable, run: Path) -> None:
+    ant("sample", run, "-n", 1, "--steps", 2, "--seed", 9)
+    text = Image.open(run / "samples" / "000009.png").text
+    assert text["ant.seed"] == "9"
+    assert text["ant.run"] == str(run.resolve())
+
+
+def test_without_a_run_the_latest_one_is_meant(ant: Callable, adapt: Callable, tmp_path: Path) -> None:
+    none = ant("sample", "-n", 1)
+    assert none.code == 2
+    assert "there is no run yet" in none.err
+    assert adapt("--method", "adaptor").code == 0
+    assert ant("sample", "-n", 1, "--steps", 2).code == 0
+    assert (tmp_path / "run" / "samples" / "000000.png").exists()
+
+
+def test_somebody_elses_image_is_not_overwritten(ant: Callable, run: Path, tmp_path: Path) -> None:
+    photo = tmp_path / "album" / "000000.png"
+    photo.parent.mkdir()
+    Image.new("RGB", (4, 4), "red").save(photo)
+    before = photo.read_bytes()
+    done = ant("sample", run, "-n", 1, "--out", photo.parent)
+    assert done.code == 1
+    assert "is not from ant" in done.err
+    assert photo.read_bytes() == before
+
+
+def test_weights_cut_short_or_of_another_model_are_refused(ant: Callable, run: Path) -> None:
+    weights = run / "weights.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[: len(whole) // 2])
+    cut = ant("sample", run, "-n", 1)
+    assert cut.code == 1
+    assert "not a whole safetensors file" in cut.err
+    weights.write_bytes(whole)
+    tensors = load_tensors(weights)
+    tensors.pop(next(iter(tensors)))
+    save_tensors(weights, tensors, load_metadata(weights))
+    other = ant("sample", run, "-n", 1)
+    assert other.code == 1
+    assert "weights of another model" in other.err
+
+
+def test_a_folder_that_is_no_run_or_not_finished(ant: Callable, run: Path, tmp_path: Path) -> None:
+    assert "no run" in ant("sample", tmp_path / "nowhere").err
+    facts = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps({**facts, "status": "running", "step": 2}))
+    done = ant("sample", run)
+    assert done.code == 1
+    assert "not finished (2 of 4 steps)" in done.err
