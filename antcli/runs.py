@@ -133,9 +133,9 @@ class Run:
         if clear:
             self.clear()
         if not self.started:
+            self.write_facts(config, identity, status="running", step=0)
             with replacing(self.folder / "config.toml") as temporary:
                 temporary.write_text(to_toml(config), encoding="utf-8")
-            self.write_facts(config, identity, status="running", step=0)
 
     def write_facts(self, config: AdaptConfig, identity: Mapping[str, Any], **more: Any) -> None:
         """Record settings, identity of source and target, status and step."""

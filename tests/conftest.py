@@ -57,20 +57,20 @@ def make_unet() -> Callable[..., UNet2DModel]:
     def make(
         size: int = 16, channels: tuple[int, int] = (16, 32), seed: int = 0, **more: Any
     ) -> UNet2DModel:
+        settings = {
+            "sample_size": size,
+            "in_channels": 3,
+            "out_channels": 3,
+            "layers_per_block": 1,
+            "block_out_channels": channels,
+            "down_block_types": ("DownBlock2D", "AttnDownBlock2D"),
+            "up_block_types": ("AttnUpBlock2D", "UpBlock2D"),
+            "norm_num_groups": 8,
+            "attention_head_dim": 8,
+        }
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            unet = UNet2DModel(
-                sample_size=size,
-                in_channels=3,
-                out_channels=3,
-                layers_per_block=1,
-                block_out_channels=channels,
-                down_block_types=("DownBlock2D", "AttnDownBlock2D"),
-                up_block_types=("AttnUpBlock2D", "UpBlock2D"),
-                norm_num_groups=8,
-                attention_head_dim=8,
-                **more,
-            )
+            unet = UNet2DModel(**(settings | more))
         return unet.eval()
 
     return make

@@ -27,7 +27,7 @@ Protocol = Literal["cdc", "crdi"]
 
 SIZE = 256
 CAP = 50
-_CHUNK = 1 << 16  # columns summed at a time, so that their float64 copy stays in the cache
+_CHUNK = 1 << 16  # numbers of a vector worked on at a time, so that they stay in the cache
 
 
 class ImageSource(typing.Protocol):
@@ -97,7 +97,7 @@ def intra_lpips(
     *,
     protocol: Protocol = "cdc",
     seed: int = 0,
-    batch_size: int = 8,
+    batch_size: int = 4,
     advance: Callable[[int], object] = lambda done: None,
 ) -> IntraLpips:
     """Intra-LPIPS of `images` around the target images `centres`, called `names`.
@@ -114,12 +114,15 @@ def intra_lpips(
     with the size of each batch that is done. All images are brought to 256x256.
     """
     rules = _RULES[protocol]
-    target = torch.cat([_features(features, centres, [i], -1.0) for i in range(len(centres))])
-    clusters = _Clusters(target, CAP)
+    targets = [_colours(centres, [i], -1.0) for i in range(len(centres))]
+    clusters = _Clusters(torch.cat([features(x.to(features.device)) for x in targets]), CAP)
+    vectors = clusters.centres.new_empty(batch_size, clusters.centres.shape[1])
     for batch in _visits(len(images), batch_size, seed if rules.shuffled else None):
-        clusters.add(_features(features, images, batch, rules.lowest))
+        colours = _colours(images, batch, rules.lowest).to(features.device)
+        clusters.add(features(colours, out=vectors[: len(batch)]))
         advance(len(batch))
-    found = tuple(map(Cluster, names, clusters.size, clusters.used, clusters.means(rules.small)))
+    rows = zip(names, clusters.size, clusters.used, clusters.means(rules.small), strict=True)
+    found = tuple(Cluster(*row) for row in rows)
     means = [cluster.mean for cluster in found if cluster.mean is not None]
     return IntraLpips(
         value=statistics.fmean(means) if means else None,
@@ -141,13 +144,10 @@ def to_evaluation_size(image: Image.Image) -> Tensor:
     return torch.from_numpy(np.array(resized)).permute(2, 0, 1)
 
 
-def _features(
-    features: LpipsFeatures, images: ImageSource, indices: Sequence[int], lowest: float
-) -> Tensor:
-    """Features [B, D] of the images numbered `indices`, with colours in [lowest, 1]."""
+def _colours(images: ImageSource, indices: Sequence[int], lowest: float) -> Tensor:
+    """The images numbered `indices`, [B, 3, 256, 256] in [lowest, 1]."""
     pixels = torch.stack([to_evaluation_size(images[index]) for index in indices])
-    colours = pixels.to(features.device).float() / 255 * (1 - lowest) + lowest
-    return typing.cast(Tensor, features(colours))
+    return pixels / 255 * (1 - lowest) + lowest
 
 
 def _visits(count: int, batch_size: int, seed: int | None) -> Iterator[list[int]]:
@@ -178,18 +178,26 @@ class _Clusters:
     def add(self, vectors: Tensor) -> None:
         """Assign vectors [B, D] to their nearest centres, earlier rows first."""
         # |v - c|^2 / 2 without |v|^2 / 2, which is the same for all centres.
-        nearest = (self._half_squares - vectors @ self.centres.T).argmin(dim=1).tolist()
-        for vector, cluster in zip(vectors, nearest, strict=True):
+        nearest = (self._half_squares - self._products(vectors)).argmin(dim=1)
+        for vector, cluster in zip(vectors, nearest.tolist(), strict=True):
             self.size[cluster] += 1
             if self.used[cluster] < self.cap:
                 self.used[cluster] += 1
                 self._accumulate(vector, cluster)
 
+    def _products(self, vectors: Tensor) -> Tensor:
+        """vectors @ centres.T, [B, K]; in parts, as products so long and thin are slow whole."""
+        parts = zip(vectors.split(_CHUNK, dim=1), self.centres.split(_CHUNK, dim=1), strict=True)
+        products = self._half_squares.new_zeros(len(vectors), len(self.centres))
+        for ours, theirs in parts:
+            products.addmm_(ours, theirs.T)
+        return products
+
     def _accumulate(self, vector: Tensor, cluster: int) -> None:
         """All in float64: `means` subtracts two nearly equal numbers if the images are alike."""
-        chunks = zip(vector.split(_CHUNK), self._sums[cluster].split(_CHUNK), strict=True)
-        for chunk, total in chunks:
-            exact = chunk.double()
+        parts = zip(vector.split(_CHUNK), self._sums[cluster].split(_CHUNK), strict=True)
+        for part, total in parts:
+            exact = part.double()
             total += exact
             self._squares[cluster] += exact.dot(exact)
 

@@ -40,8 +40,12 @@ def load_state(
 ) -> int:
     """Put back what `save_state` wrote, in place. Returns the step it was written after."""
     tensors = load_tensors(path)
-    known = {name.removeprefix("weights/") for name in tensors if name.startswith("weights/")}
-    if known != set(parameters):
+    shapes = {
+        name.removeprefix("weights/"): tensor.shape
+        for name, tensor in tensors.items()
+        if name.startswith("weights/")
+    }
+    if shapes != {name: parameter.shape for name, parameter in parameters.items()}:
         raise AntError(
             f"{path} holds the state of another model",
             "choose another --out, or start this run again with --force",

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from antcli.config import TrainingConfig
 from antcli.diffusion.schedule import Schedule
+from antcli.errors import AntError
 from antcli.methods.guidance import TargetRule
 from antcli.methods.noise import NoiseRule
 from antcli.methods.trainable.denoiser import Denoiser
@@ -25,10 +26,10 @@ from antcli.training.ema import Ema
 
 
 class NonFiniteLossError(ArithmeticError):
-    """The loss is no number any more; the weights are those of the step before."""
+    """The loss or its gradient is no number; the weights are those of the step before."""
 
     def __init__(self, step: int) -> None:
-        super().__init__(f"the loss of step {step} is not a finite number")
+        super().__init__(f"the loss of step {step}, or its gradient, is not a finite number")
         self.step = step
 
 
@@ -74,6 +75,13 @@ class Training:
         noise: NoiseRule | None = None,
         target: TargetRule | None = None,
     ) -> None:
+        if config.batch_size < accelerator.num_processes:
+            raise AntError(
+                f"{accelerator.num_processes} processes cannot share a batch of "
+                f"{config.batch_size}",
+                "start fewer processes or raise --batch-size",
+                exit_code=2,
+            )
         self.schedule, self.images, self.config = schedule, images, config
         self.accelerator, self.seed = accelerator, seed
         self.noise, self.target = noise, target
@@ -134,6 +142,9 @@ class Training:
             raise NonFiniteLossError(self.step + 1)
         self.accelerator.backward(loss)
         norm = self.accelerator.clip_grad_norm_(self.parameters.values(), self.config.clip_norm)
+        # In fp16 the scaler passes over such a step itself, and tries a smaller scale.
+        if self.accelerator.scaler is None and not math.isfinite(norm):
+            raise NonFiniteLossError(self.step + 1)
         self.optimizer.step()
         self.optimizer.zero_grad()
         return mean_loss, float(norm)

@@ -22,9 +22,7 @@ def test_a_run_is_sampled_and_measured(ant: Callable, run: Path, random_trunk: P
     assert plain.out.startswith(f"intra-lpips {found['value']:.4f}")
 
 
-def test_a_folder_against_a_target(
-    ant: Callable, tiny_target: Path, random_trunk: Path
-) -> None:
+def test_a_folder_against_a_target(ant: Callable, tiny_target: Path, random_trunk: Path) -> None:
     options = ["--net", "squeeze", "--trunk-weights", random_trunk, "--device", "cpu", "--json"]
     done = ant(
         "evaluate", "intra-lpips", "--images", tiny_target, "--target", tiny_target, *options

@@ -37,7 +37,9 @@ def test_the_page_lies_beside_the_images_and_is_the_result(ant: Callable, run: P
 
 def test_every_scheduler_draws_and_they_differ(ant: Callable, run: Path, tmp_path: Path) -> None:
     for name in ("dpm++", "ddim", "ddpm"):
-        done = ant("sample", run, "-n", 1, "--steps", 4, "--scheduler", name, "--out", tmp_path / name)
+        done = ant(
+            "sample", run, "-n", 1, "--steps", 4, "--scheduler", name, "--out", tmp_path / name
+        )
         assert done.code == 0, done.err
     images = [_pixels(tmp_path / name / "000000.png") for name in ("dpm++", "ddim", "ddpm")]
     assert np.abs(images[0] - images[1]).max() > 0
@@ -51,7 +53,9 @@ def test_images_say_what_made_them(ant: Callable, run: Path) -> None:
     assert text["ant.run"] == str(run.resolve())
 
 
-def test_without_a_run_the_latest_one_is_meant(ant: Callable, adapt: Callable, tmp_path: Path) -> None:
+def test_without_a_run_the_latest_one_is_meant(
+    ant: Callable, adapt: Callable, tmp_path: Path
+) -> None:
     none = ant("sample", "-n", 1)
     assert none.code == 2
     assert "there is no run yet" in none.err

@@ -122,7 +122,7 @@ def test_samples_follow_the_distribution(name: SchedulerName) -> None:
     values = torch.cat(list(sample(truth, schedule, range(200), SHAPE, scheduler=name, steps=100)))
     assert values.mean().item() == pytest.approx(mean, abs=0.01)
     # DDPM's noise is the least that any data leaves, so it comes out a little narrow.
-    slack = 0.25 if name == "ddpm" else 0.1
+    slack = 0.25 if name == "ddpm" else 0.15
     assert values.std().item() == pytest.approx(spread, rel=slack)
 
 

@@ -1,0 +1,97 @@
+"""The table of the ablation from its runs: benchmarks/results/ablation.md and .json.
+
+python benchmarks/table.py
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from ablation import ROWS
+
+RESULTS = Path(__file__).parent / "results"
+HEADER = """| row | best distance | at step | target share | diversity | Intra-LPIPS | nearest \
+| parameters | s / step | peak GiB |
+|---|---|---|---|---|---|---|---|---|---|
+"""
+
+
+def load() -> list[dict[str, Any]]:
+    """All runs of the ablation."""
+    return [json.loads(f.read_text()) for f in sorted((RESULTS / "runs").glob("*.json"))]
+
+
+def spread(values: Sequence[float | None], form: str) -> str:
+    """Median, and the least and greatest where there are several."""
+    there = [value for value in values if value is not None]
+    if not there:
+        return "-"
+    middle = format(statistics.median(there), form)
+    if len(there) == 1:
+        return middle
+    return f"{middle} ({format(min(there), form)} to {format(max(there), form)})"
+
+
+def best(run: dict[str, Any]) -> dict[str, float]:
+    """The measures of a run at its best step."""
+    return run["curve"][str(run["best_step"])]
+
+
+def row_of(name: str, runs: Sequence[dict[str, Any]]) -> str:
+    """One line of the table."""
+
+    def each(pick: Callable[[dict[str, Any]], float | None], form: str) -> str:
+        return spread([pick(run) for run in runs], form)
+
+    cells = [
+        name,
+        each(lambda r: best(r)["distance"], ".1f"),
+        each(lambda r: r["best_step"], ".0f"),
+        each(lambda r: best(r)["target_share"], ".2f"),
+        each(lambda r: best(r)["diversity"], ".2f"),
+        each(lambda r: r["intra_lpips"], ".3f"),
+        each(lambda r: best(r)["nearest"], ".3f"),
+        each(lambda r: r.get("parameters"), ",.0f") if "parameters" in runs[0] else "-",
+        each(lambda r: r.get("seconds_per_step"), ".2f"),
+        each(lambda r: r.get("peak_memory_gib"), ".2f"),
+    ]
+    return "| " + " | ".join(cells) + " |\n"
+
+
+def curves(runs: Sequence[dict[str, Any]]) -> str:
+    """Mean distance over seeds after each measured step."""
+    steps = sorted({int(s) for run in runs if run["row"] in ROWS[2:] for s in run["curve"]})
+    lines = ["| row | " + " | ".join(map(str, steps)) + " |\n", "|---" * (len(steps) + 1) + "|\n"]
+    for name in ROWS[2:]:
+        own = [run["curve"] for run in runs if run["row"] == name]
+        means = [
+            statistics.fmean(curve[str(s)]["distance"] for curve in own) if own else float("nan")
+            for s in steps
+        ]
+        lines.append(f"| {name} | " + " | ".join(f"{mean:.1f}" for mean in means) + " |\n")
+    return "".join(lines)
+
+
+def main() -> None:
+    """Write both files."""
+    runs = load()
+    text = "# What each part of ANT adds\n\n"
+    notes = Path(__file__).parent / "ablation-notes.md"
+    text += notes.read_text() + "\n"
+    for target in dict.fromkeys(run["target"] for run in runs):
+        of_target = [run for run in runs if run["target"] == target]
+        text += f"## avatars to {target}\n\nMedian (least to greatest) over seeds.\n\n" + HEADER
+        for name in ROWS:
+            own = [run for run in of_target if run["row"] == name]
+            text += row_of(name, own) if own else ""
+        text += "\nMean distance over seeds, by step:\n\n" + curves(of_target) + "\n"
+    (RESULTS / "ablation.md").write_text(text)
+    (RESULTS / "ablation.json").write_text(json.dumps(runs, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
