@@ -186,7 +186,7 @@ class _Clusters:
                 self._accumulate(vector, cluster)
 
     def _products(self, vectors: Tensor) -> Tensor:
-        """vectors @ centres.T, [B, K]; in parts, as products so long and thin are slow whole."""
+        """The products v·c, [B, K]; in parts, as matrices so long and thin are slow whole."""
         parts = zip(vectors.split(_CHUNK, dim=1), self.centres.split(_CHUNK, dim=1), strict=True)
         products = self._half_squares.new_zeros(len(vectors), len(self.centres))
         for ours, theirs in parts:

@@ -61,13 +61,27 @@ class Source:
 
     def load(self) -> UNet2DModel:
         """A fresh copy of its network in float32, frozen, in eval mode."""
-        unet = UNet2DModel.from_pretrained(
-            self.unet_folder,
-            torch_dtype=torch.float32,
-            use_safetensors=self.weights.suffix == ".safetensors",
-            local_files_only=True,
-            low_cpu_mem_usage=False,
-        )
+        hint = "fetch or write the source again"
+        try:
+            unet, info = UNet2DModel.from_pretrained(
+                self.unet_folder,
+                torch_dtype=torch.float32,
+                use_safetensors=self.weights.suffix == ".safetensors",
+                local_files_only=True,
+                low_cpu_mem_usage=False,
+                output_loading_info=True,
+            )
+        except (OSError, RuntimeError, ValueError) as error:
+            raise AntError(
+                f"{self.weights} cannot be loaded: it is damaged or of another model than its "
+                "config.json",
+                hint,
+            ) from error
+        odd = [*info["missing_keys"], *info["unexpected_keys"]]
+        if odd:  # diffusers would go on with random numbers in their place
+            raise AntError(
+                f"{self.weights} is of another model than its config.json ({odd[0]} differs)", hint
+            )
         frozen: UNet2DModel = unet.requires_grad_(False).eval()
         return frozen
 
@@ -96,15 +110,17 @@ def find_source(name: str) -> Source:
 
 def _read_config(path: Path, name: str) -> dict[str, Any]:
     try:
-        config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        config = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise AntError(
             f"source {name} is no diffusers folder: {path} is missing",
             "give a folder that DDPMPipeline.save_pretrained wrote, or a known name: "
             "`ant fetch-source` lists them",
         ) from error
-    except ValueError as error:
-        raise AntError(f"{path} is not valid JSON", "fetch the source again") from error
+    except ValueError:
+        config = None
+    if not isinstance(config, dict):
+        raise AntError(f"{path} is no valid JSON object", "fetch or write the source again")
     return config
 
 
@@ -115,5 +131,13 @@ def _check_kind(name: str, unet: dict[str, Any], scheduler: dict[str, Any]) -> N
     if scheduler.get("prediction_type", "epsilon") != "epsilon":
         kind = scheduler["prediction_type"]
         raise AntError(f"source {name} predicts {kind}; only epsilon can be adapted", hint)
+    if scheduler.get("beta_start", scheduler.get("trained_betas")) is None:
+        kind = scheduler.get("_class_name")
+        raise AntError(f"source {name} has a {kind}, not a schedule of betas", hint)
     if unet.get("in_channels") != 3 or unet.get("out_channels") != 3:
         raise AntError(f"source {name} does not make RGB images of three channels", hint)
+    if unet.get("class_embed_type") or unet.get("num_class_embeds"):
+        raise AntError(f"source {name} wants class labels, which few images do not have", hint)
+    size = unet.get("sample_size")
+    if not isinstance(size, int) and not (isinstance(size, list) and len(set(size)) == 1):
+        raise AntError(f"source {name} makes no square images (sample_size is {size})", hint)

@@ -273,8 +273,7 @@ def test_steps_and_seeds_draw_anew(make_training: MakeTraining) -> None:
 # --- stopping and going on -----------------------------------------------------------------
 
 
-@pytest.mark.parametrize("ant", [False, True])
-@pytest.mark.parametrize("stop", [1, 4, 6])
+@pytest.mark.parametrize(("ant", "stop"), [(False, 1), (False, 6), (True, 4)])
 def test_a_training_that_stopped_goes_on_bit_for_bit(
     ant: bool, stop: int, make_training: MakeTraining, tmp_path: Path
 ) -> None:
@@ -426,7 +425,7 @@ def test_shares_add_up_to_the_global_batch(
     assert loss == pytest.approx(whole.losses[0], rel=1e-5)
     for i, gradient in enumerate(whole.gradients):
         mean = torch.stack([part.gradients[i] for part in parts]).mean(0)
-        torch.testing.assert_close(mean, gradient, rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(mean, gradient, rtol=1e-4, atol=1e-5)
 
 
 def test_more_processes_than_samples_is_refused(make_training: MakeTraining) -> None:
