@@ -46,11 +46,16 @@ def show_report(report: ClassifierReport) -> None:
     )
     cells = []
     for level in report.levels:
-        target = "-" if level.target is None else f"{level.target:.2f}"
-        cells.append(f"t={level.t} {level.source:.2f}/{target}")
+        source, target = (
+            "-" if share is None else f"{share:.2f}" for share in (level.source, level.target)
+        )
+        cells.append(f"t={level.t} {source}/{target}")
     say("  " + "  ".join(cells))
-    if report.held_out_target == 0:
-        say("  with fewer than five target images none was held out: source accuracy only")
+    if report.best_accuracy is None:
+        say(
+            "  of fewer than five images none is held out: how good this classifier is remains "
+            "unknown"
+        )
     if report.useless:
         say(
             "warning: this classifier is useless, near guessing at every noise level; "

@@ -137,7 +137,9 @@ def _check_kind(name: str, unet: dict[str, Any], scheduler: dict[str, Any]) -> N
     if unet.get("in_channels") != 3 or unet.get("out_channels") != 3:
         raise AntError(f"source {name} does not make RGB images of three channels", hint)
     if unet.get("class_embed_type") or unet.get("num_class_embeds"):
-        raise AntError(f"source {name} wants class labels, which few images do not have", hint)
+        raise AntError(
+            f"source {name} wants class labels, which a folder of images does not give", hint
+        )
     size = unet.get("sample_size")
     if not isinstance(size, int) and not (isinstance(size, list) and len(set(size)) == 1):
         raise AntError(f"source {name} makes no square images (sample_size is {size})", hint)

@@ -18,7 +18,7 @@ from antcli.artifacts import load_tensors, save_tensors
 from antcli.config import AdaptConfig
 from antcli.diffusion.sampling import sample
 from antcli.errors import AntError
-from antcli.images.folder import ImageFolder, read_folder
+from antcli.images.folder import ImageFolder, check_folder, read_folder
 from antcli.images.grid import grid, save_png, to_uint8
 from antcli.methods.build import build_network, noise_rule, target_rule
 from antcli.methods.classifier import NoisyClassifier
@@ -90,6 +90,8 @@ def check_inputs(
     target = read_folder(Path(config.target), source.size)
     if classifier is not None:
         check_classifier(classifier, source.size)
+    if source_images is not None:
+        check_folder(source_images)
     return Inputs(source, target, classifier, source_images)
 
 

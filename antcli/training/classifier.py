@@ -41,8 +41,8 @@ class NoiseLevel:
     """Accuracy at one timestep, on images the classifier was not trained on."""
 
     t: int
-    source: float
-    """Share of noised source images called source."""
+    source: float | None
+    """Share of noised source images called source; None where none could be held out."""
     target: float | None
     """Share of noised target images called target; None where none could be held out."""
 
@@ -56,17 +56,22 @@ class ClassifierReport:
     held_out_target: int
 
     @property
-    def best_accuracy(self) -> float:
-        """The best mean of the two classes' accuracies, over the noise levels."""
-        return max(
-            level.source if level.target is None else (level.source + level.target) / 2
+    def best_accuracy(self) -> float | None:
+        """The best mean of the two classes' accuracies, over the noise levels.
+
+        None where a class could not be held out: one answer for all would be right on the other.
+        """
+        means = [
+            (level.source + level.target) / 2
             for level in self.levels
-        )
+            if level.source is not None and level.target is not None
+        ]
+        return max(means, default=None)
 
     @property
     def useless(self) -> bool:
-        """Whether it is near guessing at every noise level."""
-        return self.best_accuracy < USELESS_BELOW
+        """Whether it is known to be near guessing at every noise level."""
+        return self.best_accuracy is not None and self.best_accuracy < USELESS_BELOW
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
@@ -77,7 +82,7 @@ class ClassifierTraining:
     """Cross-entropy on noised x_t at all t, half of each batch from either class.
 
     `source_images` and `target_images` are uint8 [N, C, H, W]. A fifth of each is held out
-    for the report; of fewer than five target images none is.
+    for the report; of fewer than five images none is.
     """
 
     def __init__(
@@ -128,7 +133,7 @@ class ClassifierTraining:
         for share in NOISE_LEVELS:
             t = round(share * (self.schedule.timesteps - 1))
             source, target = (self._accuracy(label, t) for label in range(2))
-            levels.append(NoiseLevel(t, source or 0.0, target))
+            levels.append(NoiseLevel(t, source, target))
         return ClassifierReport(tuple(levels), len(self.held_out[0]), len(self.held_out[1]))
 
     def _accuracy(self, label: int, t: int) -> float | None:

@@ -1,0 +1,176 @@
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from accelerate import Accelerator
+
+from antcli.artifacts import load_metadata, load_tensors, save_tensors
+from antcli.config import AdaptConfig, ClassifierConfig, PreviewConfig, TrainingConfig
+from antcli.errors import AntError
+from antcli.methods.table import METHODS
+from antcli.runs import Run
+from antcli.sources.source import find_source
+from antcli.training.adaptation import (
+    Preview,
+    Resumed,
+    SourceSamples,
+    adapt,
+    check_inputs,
+    load_adapted,
+)
+from antcli.training.classifier import ClassifierReport, ClassifierStep
+from antcli.training.loop import StepRecord
+
+Adapt = Callable[..., tuple[Run, list[Any]]]
+
+
+@pytest.fixture
+def config(tiny_source: Path, tiny_target: Path) -> AdaptConfig:
+    """Four steps."""
+    return AdaptConfig(
+        str(tiny_source),
+        str(tiny_target),
+        training=TrainingConfig(steps=4, batch_size=2, learning_rate=0.01),
+        classifier=ClassifierConfig(steps=2, batch_size=4, source_samples=5, sampling_steps=1),
+        preview=PreviewConfig(images=1, every=2, sampling_steps=1),
+    )
+
+
+@pytest.fixture
+def start(tmp_path: Path, accelerator: Accelerator) -> Adapt:
+    """Adapts into tmp_path/NAME, to the end or until `stop()`."""
+
+    def run(config: AdaptConfig, name: str = "run", **more: Any) -> tuple[Run, list[Any]]:
+        run, inputs, records = Run(tmp_path / name), check_inputs(config), []
+        run.begin(config, inputs.identity(), clear=False)
+        try:
+            for record in adapt(inputs, config, run, accelerator, **more):
+                records.append(record)
+        except KeyboardInterrupt:
+            assert more
+        return run, records
+
+    return run
+
+
+def kinds(records: list[Any]) -> list[type]:
+    """The kinds of records in the order of their first."""
+    return list(dict.fromkeys(map(type, records)))
+
+
+def test_records_come_in_the_order_of_the_work(config: AdaptConfig, start: Adapt) -> None:
+    run, records = start(config)
+    assert kinds(records) == [
+        *(SourceSamples, ClassifierStep, ClassifierReport, Preview, StepRecord)
+    ]
+    assert [r.step for r in records if isinstance(r, Preview)] == [0, 2, 4]
+    assert all(r.path.is_file() for r in records if isinstance(r, Preview))
+    assert records[0] == SourceSamples(5, 5)
+    assert run.finished
+    assert run.facts()["step"] == 4
+    assert not run.state.exists()
+    assert [json.loads(line)["step"] for line in run.log.read_text().splitlines()] == [1, 2, 3, 4]
+
+
+def test_a_run_that_was_stopped_goes_on_to_the_same_weights(
+    config: AdaptConfig, start: Adapt
+) -> None:
+    whole, _ = start(config, "whole")
+    stops = iter([False, False, True])
+    run, records = start(config, "cut", stop=lambda: next(stops))
+    assert isinstance(records[-1], StepRecord)
+    assert (records[-1].step, run.facts()["step"], run.finished) == (3, 3, False)
+    # A machine that broke off right after may have logged a step that was not saved.
+    with run.log.open("a") as log:
+        log.write('{"step": 4, "loss": 99}\n')
+
+    run, records = start(config, "cut")
+    assert kinds(records) == [Resumed, StepRecord, Preview]
+    assert records[0] == Resumed(3)
+    torch.testing.assert_close(
+        load_tensors(run.weights), load_tensors(whole.weights), rtol=0, atol=0
+    )
+    losses = [
+        [json.loads(line)["loss"] for line in r.log.read_text().splitlines()] for r in (run, whole)
+    ]
+    assert losses[0] == losses[1]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_adapted_network_comes_back(
+    method: str, config: AdaptConfig, start: Adapt, tiny_source: Path
+) -> None:
+    config = replace(config, method=method)
+    run, records = start(config)
+    assert (ClassifierReport in kinds(records)) == METHODS[method].needs_classifier
+    source = find_source(str(tiny_source))
+    network = load_adapted(run, source)
+    stored = load_tensors(run.weights)
+    assert not any(p.requires_grad for p in network.parameters())
+    found = dict(network.named_parameters())
+    for name, weight in stored.items():
+        torch.testing.assert_close(found[name].detach(), weight, rtol=0, atol=0)
+    x_t, t = torch.randn(1, 3, 16, 16), torch.tensor([500])
+    with torch.no_grad():
+        assert (network(x_t, t) - source.load()(x_t, t).sample).abs().max() > 1e-3
+    assert (run.folder / "model").exists() == (method == "full")
+
+
+def test_metadata_of_the_weights(config: AdaptConfig, start: Adapt) -> None:
+    run, _ = start(replace(config, method="adaptor"))
+    metadata = load_metadata(run.weights)
+    assert metadata["format"] == "pt"
+    assert metadata["modelspec.sai_model_spec"] == "1.0.1"
+    assert metadata["modelspec.resolution"] == "16x16"
+    assert metadata["ant.source_sha256"] == find_source(config.source).sha256
+    assert len(json.loads(metadata["ant.target_sha256"])) == 10
+    assert json.loads(metadata["ant.config"])["training"]["steps"] == 4
+
+
+def test_a_given_classifier_is_used(config: AdaptConfig, start: Adapt, tmp_path: Path) -> None:
+    first, _ = start(config, "first")
+    file = first.classifier.rename(tmp_path / "mine.safetensors")
+    inputs = check_inputs(config, classifier=file)
+    assert inputs.classifier_file == file
+    second = Run(tmp_path / "second")
+    second.begin(config, inputs.identity(), clear=False)
+    accelerator = Accelerator(cpu=True)
+    records = list(adapt(inputs, config, second, accelerator))
+    assert kinds(records) == [Preview, StepRecord]
+    torch.testing.assert_close(
+        load_tensors(second.weights), load_tensors(first.weights), rtol=0, atol=0
+    )
+
+
+def test_weights_of_another_model_are_refused(
+    config: AdaptConfig, start: Adapt, tiny_source: Path
+) -> None:
+    run, _ = start(replace(config, method="adaptor"))
+    source, stored = find_source(str(tiny_source)), load_tensors(run.weights)
+    name = "adaptors.conv_out.up.bias"
+    for tensors in (
+        {n: w for n, w in stored.items() if n != name},
+        {**stored, "another": torch.zeros(1)},
+        {**stored, name: torch.zeros(7)},
+    ):
+        save_tensors(run.weights, tensors, {})
+        with pytest.raises(AntError, match="another model"):
+            load_adapted(run, source)
+
+
+def test_inputs_are_checked_before_anything_is_done(
+    config: AdaptConfig, tmp_path: Path, tiny_target: Path
+) -> None:
+    with pytest.raises(AntError, match="no source"):
+        check_inputs(replace(config, source="nothing"))
+    with pytest.raises(AntError):
+        check_inputs(replace(config, target=str(tmp_path / "none")))
+    with pytest.raises(AntError, match="no file"):
+        check_inputs(config, classifier=tmp_path / "none.safetensors")
+    with pytest.raises(AntError, match="none"):
+        check_inputs(config, source_images=tmp_path / "none")
+    assert check_inputs(config, source_images=tiny_target).source_images == tiny_target
