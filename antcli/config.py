@@ -22,10 +22,10 @@ Precision = Literal["auto", "no", "fp16", "bf16"]
 class TrainingConfig:
     """How any network of the program is trained."""
 
-    steps: int = 300
+    steps: int = 100
     batch_size: int = 10
     """Of the global batch, over all processes."""
-    learning_rate: float = 1e-3
+    learning_rate: float = 5e-4
     warmup_steps: int = 10
     """Linear, from a tenth of the learning rate."""
     final_learning_rate: float = 0.5
@@ -54,9 +54,9 @@ class AdaptorConfig:
 class NoiseConfig:
     """The inner maximisation over the noise (ANT, Eq. 7)."""
 
-    inner_steps: int = 10
+    inner_steps: int = 1
     """J."""
-    omega: float = 0.02
+    omega: float = 0.05
     gradient: Literal["full", "residual"] = "residual"
     """`full`: through the network. `residual`: its output held constant, no backward pass."""
 
@@ -90,7 +90,7 @@ class PreviewConfig:
     """The page of samples that a run keeps of itself."""
 
     images: int = 16
-    every: int = 50
+    every: int = 25
     """Steps between two pages; also between two states to resume from."""
     sampling_steps: int = 25
 

@@ -6,11 +6,17 @@ from typing import Any
 import pytest
 
 from antcli import __version__
-from antcli.config import AdaptConfig, NoiseConfig, adapt_config_from, read_toml
+from antcli.config import AdaptConfig, NoiseConfig, TrainingConfig, adapt_config_from, read_toml
 from antcli.errors import AntError
 from antcli.runs import Run, default_folder, file_hash, find_run, remember_latest
 
-CONFIG = AdaptConfig(source="avatars", target="photos/cats", seed=3, noise=NoiseConfig(omega=0.1))
+CONFIG = AdaptConfig(
+    source="avatars",
+    target="photos/cats",
+    seed=3,
+    training=TrainingConfig(steps=300),
+    noise=NoiseConfig(omega=0.1),
+)
 IDENTITY = {"source_sha256": "ab", "target_sha256": ["c", "d"], "target_folder": "/photos/cats"}
 
 

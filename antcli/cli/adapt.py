@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Optional
 
 import typer
 
-from antcli.cli.console import result, say
+from antcli.cli.console import complain, result, say
 from antcli.cli.options import (
     DeviceOption,
     SeedOption,
@@ -128,6 +128,9 @@ def _adapt(settings: AdaptConfig, run: Run, inputs: Inputs, force: bool) -> None
             f"{error}: the run stopped{kept}",
             "start it again with a lower --learning-rate, and --force or another --out",
         ) from error
+    except KeyboardInterrupt:
+        complain("interrupted", "type the same command again to go on")
+        raise
     if not accelerator.is_main_process:
         return
     remember_latest(run)

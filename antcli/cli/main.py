@@ -17,8 +17,6 @@ from antcli.cli.sample import sample_command
 from antcli.cli.train_classifier import train_classifier_command
 from antcli.errors import AntError
 
-INTERRUPTED = 130
-
 app = typer.Typer(
     name="ant",
     no_args_is_help=True,
@@ -50,15 +48,12 @@ def _root(
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run `ant`: exits 0 when done, 1 failed, 2 used wrongly, 130 interrupted."""
+    """Run `ant`: exits 0 when done, 1 failed, 2 used wrongly, 130 interrupted (by Typer)."""
     try:
         app(args=arguments)
     except AntError as error:
         complain(error.message, error.hint)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        complain("interrupted", "type the same command again to go on")
-        sys.exit(INTERRUPTED)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EDQUOT):
             raise

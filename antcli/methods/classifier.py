@@ -13,6 +13,8 @@ from torch.nn import functional
 SMALLEST_MAP = 4
 WIDTHS = (32, 64, 96, 128)
 EMBEDDING = 128
+LEVELS = 11
+"""Noise levels, evenly from t = 0 to t = T-1, at which the confidence is set."""
 
 
 class Stage(nn.Module):
@@ -36,12 +38,16 @@ class Stage(nn.Module):
 class NoisyClassifier(nn.Module):
     """A small convolutional classifier of x_t given t, with logits [source, target].
 
-    Halves the map until it is 4x4, whatever the size of the images.
+    Halves the map until it is 4x4, whatever the size of the images. t is below `timesteps`.
     """
 
-    def __init__(self, size: int, channels: int = 3) -> None:
+    confidence: Tensor
+
+    def __init__(self, size: int, timesteps: int = 1000, channels: int = 3) -> None:
         super().__init__()
         self.size = size
+        self.timesteps = timesteps
+        self.register_buffer("confidence", torch.ones(LEVELS))
         stages = max(1, round(math.log2(size / SMALLEST_MAP)))
         widths = [WIDTHS[min(i, len(WIDTHS) - 1)] for i in range(stages + 1)]
         self.frequencies = Timesteps(32, flip_sin_to_cos=True, downscale_freq_shift=0)
@@ -56,11 +62,21 @@ class NoisyClassifier(nn.Module):
         h = self.stem(x_t)
         for stage in self.stages:
             h = stage(h, embedding)
-        return self.head(h.mean((2, 3)))
+        return self.head(h.mean((2, 3))) * self.confidence_at(t)[:, None]
+
+    def confidence_at(self, t: Tensor) -> Tensor:
+        """What multiplies the logits at t, [B]: 1 until the classifier is calibrated.
+
+        A classifier that is sure of itself where it knows nothing turns guidance into noise, at
+        the very steps where guidance is strongest. A calibrated one falls silent there.
+        """
+        place = t.to(self.confidence.dtype) / (self.timesteps - 1) * (LEVELS - 1)
+        below = place.floor().long().clamp(max=LEVELS - 2)
+        return torch.lerp(self.confidence[below], self.confidence[below + 1], place - below)
 
 
-def new_classifier(size: int, seed: int) -> NoisyClassifier:
+def new_classifier(size: int, seed: int, timesteps: int = 1000) -> NoisyClassifier:
     """An untrained classifier; equal seeds give equal weights."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return NoisyClassifier(size)
+        return NoisyClassifier(size, timesteps)

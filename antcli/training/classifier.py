@@ -16,7 +16,8 @@ from antcli.artifacts import load_metadata, load_tensors, save_tensors
 from antcli.config import ClassifierConfig
 from antcli.diffusion.schedule import Schedule
 from antcli.errors import AntError
-from antcli.methods.classifier import NoisyClassifier, new_classifier
+from antcli.methods.classifier import LEVELS, NoisyClassifier, new_classifier
+from antcli.methods.guidance import TARGET_CLASS
 from antcli.randomness import balanced_choice, generator, normal
 
 NOISE_LEVELS = (0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9)
@@ -25,6 +26,8 @@ USELESS_BELOW = 0.6
 VIEWS = 200
 """Noised views of each class at each reported noise level."""
 KIND = "classifier"
+CONFIDENCES = torch.linspace(0.02, 1, 50)
+"""Scales of the logits that calibration chooses from."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +107,8 @@ class ClassifierTraining:
             ),
             strict=True,
         )
-        self.classifier = new_classifier(target_images.shape[-1], seed).to(self.device)
+        classifier = new_classifier(target_images.shape[-1], seed, schedule.timesteps)
+        self.classifier = classifier.to(self.device)
 
     def steps(self) -> Iterator[ClassifierStep]:
         """Train, one record a step."""
@@ -125,6 +129,7 @@ class ClassifierTraining:
             optimizer.step()
             yield ClassifierStep(step + 1, config.steps, loss.item())
         classifier.eval().requires_grad_(False)
+        self._calibrate()
 
     @torch.no_grad()
     def report(self) -> ClassifierReport:
@@ -136,16 +141,38 @@ class ClassifierTraining:
             levels.append(NoiseLevel(t, source, target))
         return ClassifierReport(tuple(levels), len(self.held_out[0]), len(self.held_out[1]))
 
+    @torch.no_grad()
+    def _calibrate(self) -> None:
+        """Set the confidence at each noise level to what held-out images bear out.
+
+        It minimises their cross-entropy over a scale of the logits (temperature scaling, Guo et
+        al. 2017, section 4.2). Logits are only ever scaled down: few images cannot justify more.
+        """
+        if any(len(images) == 0 for images in self.held_out):
+            return
+        for level in range(LEVELS):
+            t = round(level / (LEVELS - 1) * (self.schedule.timesteps - 1))
+            margins = torch.cat(
+                [sign * self._margins(label, t) for label, sign in ((0, -1), (1, 1))]
+            )
+            losses = functional.softplus(-CONFIDENCES[:, None] * margins.cpu()).mean(1)
+            self.classifier.confidence[level] = CONFIDENCES[losses.argmin()]
+
     def _accuracy(self, label: int, t: int) -> float | None:
-        images = self.held_out[label]
-        if len(images) == 0:
+        if len(self.held_out[label]) == 0:
             return None
+        called_target = self._margins(label, t) > 0
+        return (called_target == bool(label)).float().mean().item()
+
+    def _margins(self, label: int, t: int) -> Tensor:
+        """Target's logit less source's, of noised held-out images of a class, [VIEWS]."""
+        images = self.held_out[label]
         chosen = balanced_choice(len(images), VIEWS, generator(self.seed, "views", label))
         x_0 = _to_float(images[chosen]).to(self.device)
         ts = torch.full((VIEWS,), t, device=self.device)
         eps = normal(self.seed, "report", t, range(VIEWS), x_0.shape[1:]).to(self.device)
         logits = self.classifier(self.schedule.add_noise(x_0, eps, ts), ts)
-        return (logits.argmax(1) == label).float().mean().item()
+        return logits[:, TARGET_CLASS] - logits[:, 1 - TARGET_CLASS]
 
     def _batch(self, step: int) -> tuple[Tensor, Tensor, Tensor]:
         half = self.config.batch_size // 2
@@ -167,7 +194,11 @@ class ClassifierTraining:
 
 def save_classifier(path: Path, classifier: NoisyClassifier, metadata: dict[str, Any]) -> None:
     """Write a classifier as safetensors."""
-    kind = {"ant.kind": KIND, "ant.size": str(classifier.size)}
+    kind = {
+        "ant.kind": KIND,
+        "ant.size": str(classifier.size),
+        "ant.timesteps": str(classifier.timesteps),
+    }
     save_tensors(path, classifier.state_dict(), {**kind, **metadata})
 
 
@@ -186,8 +217,8 @@ def check_classifier(path: Path, size: int) -> dict[str, str]:
 
 def load_classifier(path: Path, size: int) -> NoisyClassifier:
     """A trained classifier, frozen, in eval mode, on the CPU."""
-    check_classifier(path, size)
-    classifier = NoisyClassifier(size)
+    metadata = check_classifier(path, size)
+    classifier = NoisyClassifier(size, int(metadata["ant.timesteps"]))
     try:
         classifier.load_state_dict(load_tensors(path))
     except RuntimeError as error:

@@ -28,8 +28,8 @@ from antcli.training.ema import Ema
 class NonFiniteLossError(ArithmeticError):
     """The loss or its gradient is no number; the weights are those of the step before."""
 
-    def __init__(self, step: int) -> None:
-        super().__init__(f"the loss of step {step}, or its gradient, is not a finite number")
+    def __init__(self, step: int, what: str = "loss") -> None:
+        super().__init__(f"the {what} of step {step} is not a finite number")
         self.step = step
 
 
@@ -144,7 +144,7 @@ class Training:
         norm = self.accelerator.clip_grad_norm_(self.parameters.values(), self.config.clip_norm)
         # In fp16 the scaler passes over such a step itself, and tries a smaller scale.
         if self.accelerator.scaler is None and not math.isfinite(norm):
-            raise NonFiniteLossError(self.step + 1)
+            raise NonFiniteLossError(self.step + 1, "gradient")
         self.optimizer.step()
         self.optimizer.zero_grad()
         return mean_loss, float(norm)

@@ -100,6 +100,20 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_weights(
     assert losses[0] == losses[1]
 
 
+def test_what_is_kept_is_the_average(config: AdaptConfig, start: Adapt) -> None:
+    config = replace(config, method="adaptor")
+    stops = iter([False, False, False, True])
+    run, _ = start(config, stop=lambda: next(stops))
+    state = load_tensors(run.state)
+    assert not run.finished
+    run, records = start(config)
+    assert records == [Resumed(4)]
+    assert run.finished
+    for name, weight in load_tensors(run.weights).items():
+        torch.testing.assert_close(weight, state[f"average/{name}"], rtol=0, atol=0)
+        assert not torch.equal(weight, state[f"weights/{name}"])
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_the_adapted_network_comes_back(
     method: str, config: AdaptConfig, start: Adapt, tiny_source: Path

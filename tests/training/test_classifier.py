@@ -168,8 +168,11 @@ def test_held_out_images_are_never_trained_on() -> None:
     object.__setattr__(schedule, "seen", [])
     greys = torch.arange(35, dtype=torch.uint8).view(35, 1, 1, 1).expand(35, 3, SIZE, SIZE)
     training = ClassifierTraining(greys[:20], greys[20:], schedule, replace(CONFIG, steps=10))
-    list(training.steps())
+    steps = training.steps()
+    for _ in range(10):
+        next(steps)
     trained = numbers(schedule.seen)
+    assert list(steps) == []
     schedule.seen.clear()
     training.report()
     reported = numbers(schedule.seen)
