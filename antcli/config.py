@@ -166,6 +166,10 @@ def to_toml(config: AdaptConfig) -> str:
     return "\n".join(lines) + "\n"
 
 
+LONGEST = 60
+"""Characters of two values that an error message still shows."""
+
+
 def differences(a: Mapping[str, Any], b: Mapping[str, Any], prefix: str = "") -> list[str]:
     """The settings in which two nested mappings differ, as `name: a -> b`."""
     found = []
@@ -174,7 +178,9 @@ def differences(a: Mapping[str, Any], b: Mapping[str, Any], prefix: str = "") ->
         if isinstance(left, Mapping) and isinstance(right, Mapping):
             found += differences(left, right, f"{prefix}{key}.")
         elif left != right:
-            found.append(f"{prefix}{key}: {left} -> {right}")
+            short = len(f"{left}{right}") <= LONGEST
+            change = f": {left} -> {right}" if short else " changed"
+            found.append(f"{prefix}{key}{change}")
     return found
 
 

@@ -6,14 +6,12 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Optional
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from antcli.cli.console import complain, result, say
 from antcli.cli.options import (
-    DeviceOption,
-    SeedOption,
     SourceImagesOption,
     SourceOption,
     TargetOption,
@@ -29,43 +27,50 @@ def adapt_command(
     source: SourceOption,
     target: TargetOption,
     out: Annotated[
-        Optional[Path],  # noqa: UP045
+        Path | None,
         typer.Option(metavar="RUN", help="Folder of the run. [default: runs/SOURCE-TARGET-METHOD]"),
     ] = None,
     steps: Annotated[
-        Optional[int],  # noqa: UP045
+        int | None,
         typer.Option(min=1, help="Training steps. More is not better: few images overfit."),
     ] = None,
     batch_size: Annotated[
-        Optional[int],  # noqa: UP045
+        int | None,
         typer.Option(min=1, help="Images a step, over all processes."),
     ] = None,
     learning_rate: Annotated[
-        Optional[float],  # noqa: UP045
+        float | None,
         typer.Option(help="Of AdamW, after the warm-up."),
     ] = None,
     method: Annotated[
-        Literal["ant", "adaptor", "adaptor-guided", "adaptor-adversarial", "full"],
-        typer.Option(help="What is trained, and how."),
-    ] = "ant",
+        Literal["ant", "adaptor", "adaptor-guided", "adaptor-adversarial", "full"] | None,
+        typer.Option(help="What is trained, and how. [default: ant]"),
+    ] = None,
     preset: Annotated[
         Literal["paper"] | None,
         typer.Option(help="`paper`: the settings of the ANT paper instead of the defaults."),
     ] = None,
     classifier: Annotated[
-        Optional[Path],  # noqa: UP045
+        Path | None,
         typer.Option(metavar="FILE", help="From `ant train-classifier`; else one is trained."),
     ] = None,
     source_images: SourceImagesOption = None,
     config: Annotated[
-        Optional[Path],  # noqa: UP045
+        Path | None,
         typer.Option(metavar="FILE.toml", help="Settings; `--dry-run` prints all of them."),
     ] = None,
-    seed: SeedOption = 0,
-    device: DeviceOption = "auto",
+    seed: Annotated[
+        int | None,
+        typer.Option(min=0, help="All randomness follows from it. [default: 0]"),
+    ] = None,
+    device: Annotated[
+        str | None,
+        typer.Option(help="auto, cpu, cuda, cuda:N or mps. [default: auto]"),
+    ] = None,
     mixed_precision: Annotated[
-        Literal["auto", "no", "fp16", "bf16"], typer.Option(help="Of the network's passes.")
-    ] = "auto",
+        Literal["auto", "no", "fp16", "bf16"] | None,
+        typer.Option(help="Of the network's passes. [default: auto]"),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check everything, print the plan, do nothing.")
     ] = False,
@@ -81,15 +86,11 @@ def adapt_command(
     from antcli.runs import Run, default_folder
     from antcli.training.adaptation import check_inputs
 
-    training = {"steps": steps, "batch_size": batch_size, "learning_rate": learning_rate}
-    flags: dict[str, Any] = {
+    flags = {
+        **_typed(method=method, seed=seed, device=device, mixed_precision=mixed_precision),
         "source": source,
         "target": str(target),
-        "method": method,
-        "seed": seed,
-        "device": device,
-        "mixed_precision": mixed_precision,
-        "training": {key: value for key, value in training.items() if value is not None},
+        "training": _typed(steps=steps, batch_size=batch_size, learning_rate=learning_rate),
     }
     layers = [PRESETS[preset] if preset else {}, read_toml(config) if config else {}, flags]
     settings = adapt_config_from(*layers)
@@ -103,6 +104,11 @@ def adapt_command(
     if not force:
         run.check_can_start(settings, inputs.identity())
     _adapt(settings, run, inputs, force)
+
+
+def _typed(**options: Any) -> dict[str, Any]:
+    """The options that were typed: the others leave the preset's and the file's settings."""
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def _adapt(settings: AdaptConfig, run: Run, inputs: Inputs, force: bool) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, Optional
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -28,17 +28,17 @@ def _evaluate() -> None:
 def intra_lpips_command(
     run: RunArgument = None,
     images: Annotated[
-        Optional[Path],  # noqa: UP045
+        Path | None,
         typer.Option(help="Measure the images of this folder instead of a run's samples."),
     ] = None,
     target: Annotated[
-        Optional[Path],  # noqa: UP045
+        Path | None,
         typer.Option(help="Folder with the target's images. [default: those of the run]"),
     ] = None,
     count: Annotated[int, typer.Option("-n", min=2, help="How many samples of the run.")] = 1000,
     net: Annotated[Literal["vgg", "alex", "squeeze"], typer.Option(help="LPIPS's trunk.")] = "vgg",
     trunk_weights: Annotated[
-        Optional[Path],  # noqa: UP045
+        Path | None,
         typer.Option(help="The trunk's weights, where torchvision's cannot be downloaded."),
     ] = None,
     protocol: Annotated[

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -12,7 +12,7 @@ from antcli.cli.options import JsonOption
 
 def fetch_source_command(
     source: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Argument(metavar="[NAME_OR_PATH_OR_HUB_ID]", help="Without it, list what is known."),
     ] = None,
     as_json: JsonOption = False,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -19,14 +19,14 @@ TargetOption = Annotated[
     Path, typer.Option("--target", help="Folder with the few images of the new domain.")
 ]
 SourceImagesOption = Annotated[
-    Optional[Path],  # noqa: UP045
+    Path | None,
     typer.Option(
         help="Images of the source's domain for the classifier; without, the source model "
         "draws them itself."
     ),
 ]
 RunArgument = Annotated[
-    Optional[Path],  # noqa: UP045
+    Path | None,
     typer.Argument(metavar="[RUN]", help="Folder of a finished run; the latest one by default."),
 ]
 SeedOption = Annotated[int, typer.Option(min=0, help="All randomness follows from it.")]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal, Optional
+from typing import Annotated, Literal
 
 import typer
 
@@ -15,7 +15,7 @@ def sample_command(
     run: RunArgument = None,
     count: Annotated[int, typer.Option("-n", min=1, help="How many images.")] = 16,
     out: Annotated[
-        Optional[Path],  # noqa: UP045
+        Path | None,
         typer.Option(help="Where they go. [default: RUN/samples]"),
     ] = None,
     steps: Annotated[int, typer.Option(min=1, max=1000, help="Network passes an image.")] = 25,

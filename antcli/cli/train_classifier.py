@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -24,7 +24,7 @@ def train_classifier_command(
     source_images: SourceImagesOption = None,
     out: Annotated[Path, typer.Option(help="Where to write it.")] = Path("classifier.safetensors"),
     steps: Annotated[
-        Optional[int],  # noqa: UP045
+        int | None,
         typer.Option(min=1, help="Training steps."),
     ] = None,
     seed: SeedOption = 0,

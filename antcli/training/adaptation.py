@@ -24,7 +24,7 @@ from antcli.methods.build import build_network, noise_rule, target_rule
 from antcli.methods.classifier import NoisyClassifier
 from antcli.methods.table import METHODS
 from antcli.methods.trainable.denoiser import Denoiser
-from antcli.runs import Run
+from antcli.runs import Run, file_hash
 from antcli.sources.source import Source, find_source
 from antcli.training.classifier import (
     ClassifierReport,
@@ -79,6 +79,8 @@ class Inputs:
             "source_sha256": self.source.sha256,
             "target_sha256": list(self.target.hashes),
             "target_folder": str(self.target.folder.resolve()),
+            "classifier_sha256": file_hash(self.classifier_file) if self.classifier_file else None,
+            "source_images": str(self.source_images.resolve()) if self.source_images else None,
         }
 
 
@@ -118,6 +120,7 @@ def train_classifier(
         config.classifier,
         device=accelerator.device,
         seed=config.seed,
+        flip=config.training.flip,
     )
     yield from training.steps()
     report = training.report()

@@ -97,8 +97,10 @@ class ClassifierTraining:
         *,
         device: torch.device | str = "cpu",
         seed: int = 0,
+        flip: bool = True,
     ) -> None:
         self.schedule, self.config, self.seed = schedule, config, seed
+        self.flip = flip
         self.device = torch.device(device)
         self.training_images, self.held_out = zip(
             *(
@@ -183,8 +185,9 @@ class ClassifierTraining:
         ]
         draw = generator(self.seed, "classifier", step)
         x_0 = _to_float(torch.cat(chosen))
-        flipped = torch.rand(size, generator=draw) < 0.5
-        x_0 = torch.where(flipped[:, None, None, None], x_0.flip(-1), x_0)
+        if self.flip:
+            flipped = torch.rand(size, generator=draw) < 0.5
+            x_0 = torch.where(flipped[:, None, None, None], x_0.flip(-1), x_0)
         t = torch.randint(self.schedule.timesteps, (size,), generator=draw)
         eps = torch.randn(x_0.shape, generator=draw)
         x_t = self.schedule.add_noise(x_0, eps, t)

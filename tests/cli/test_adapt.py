@@ -277,3 +277,32 @@ def test_a_classifier_for_another_size_is_refused(
     assert done.code == 1
     assert "16-pixel" in done.err
     assert "ant train-classifier" in done.err
+
+
+def test_a_settings_file_counts_for_every_option_that_is_not_typed(
+    ant: Callable, tiny_source: Path, tiny_target: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text('method = "full"\nseed = 5\ndevice = "cpu"\nmixed_precision = "no"\n')
+    folders = ["--source", tiny_source, "--target", tiny_target, "--out", tmp_path / "run"]
+    plan = ant("adapt", *folders, "--config", file, "--dry-run")
+    assert all(line in plan.out for line in ("seed = 5", 'method = "full"', 'device = "cpu"'))
+    typed = ant("adapt", *folders, "--config", file, "--dry-run", "--seed", 7)
+    assert "seed = 7" in typed.out
+
+
+def test_a_run_with_another_classifier_is_another_run(
+    adapt: Callable, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from antcli.training import adaptation
+
+    def cut(run: object, record: object) -> None:
+        raise KeyboardInterrupt
+
+    place = ["--out", tmp_path / "other"]
+    with monkeypatch.context() as patch:
+        patch.setattr(adaptation, "_append_log", cut)
+        assert adapt(*place).code == 130
+    other = adapt(*place, "--classifier", run / "classifier.safetensors")
+    assert other.code == 1
+    assert "classifier_sha256 changed" in other.err
