@@ -9,30 +9,26 @@ from __future__ import annotations
 import difflib
 import hashlib
 import re
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-import numpy as np
 import torch
-from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
 from antcli.errors import AntError
-
-SMALLEST_SIDE = 8
-"""In pixels: an image below this holds nothing to learn from and is most likely a mistake."""
-
-SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
-FORMATS = ["PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF"]
-"""Pillow's other readers stay closed, among them those that start another program."""
-
-if ".avif" in Image.registered_extensions():
-    SUFFIXES.add(".avif")
-    FORMATS.append("AVIF")
+from antcli.images.reading import (
+    SUFFIXES,
+    UnusableError,
+    as_seen,
+    centre_square,
+    check_header,
+    read_image,
+    to_pixels,
+)
 
 LISTED = 8
 """Names that a note lists before it only counts the rest."""
@@ -72,28 +68,6 @@ class ImageFiles:
         return centre_square(read_image(self.paths[index]))
 
 
-def centre_square(image: Image.Image) -> Image.Image:
-    """The largest square in the middle of an image."""
-    side = min(image.size)
-    left, top = (image.width - side) // 2, (image.height - side) // 2
-    return image.crop((left, top, left + side, top + side))
-
-
-class _UnusableError(Exception):
-    """Why one file cannot be used, as the end of a sentence that begins with its name."""
-
-
-def read_image(path: Path) -> Image.Image:
-    """One image as a person sees it: upright RGB, transparency on white, not cropped.
-
-    Of an animation, the first frame. Raises `AntError` if the file is not a whole image.
-    """
-    try:
-        return _as_seen(path)
-    except _UnusableError as error:
-        raise AntError(f"{path} {error}", "replace it, then run the command again") from error
-
-
 def read_folder(
     folder: Path, size: int, resample: Image.Resampling = Image.Resampling.LANCZOS
 ) -> ImageFolder:
@@ -104,8 +78,8 @@ def read_folder(
     """
     listed, others = _listing(folder)
     pixels, sizes, contents = [], [], []
-    for image in _each(folder, listed, _as_seen):
-        pixels.append(_pixels(image, size, resample))
+    for image in _each(folder, listed, as_seen):
+        pixels.append(to_pixels(image, size, resample))
         sizes.append(image.size)
         contents.append(hashlib.sha256(repr(image.size).encode() + image.tobytes()).hexdigest())
     return ImageFolder(
@@ -128,7 +102,7 @@ def check_folder(folder: Path) -> tuple[Path, ...]:
     Raises `AntError` as `read_folder` does, except for images that are damaged further in.
     """
     listed, _ = _listing(folder)
-    return tuple(_each(folder, listed, _check_header))
+    return tuple(_each(folder, listed, check_header))
 
 
 def read_batches(
@@ -150,8 +124,8 @@ def _batches(
     folder: Path, paths: Sequence[Path], size: int, batch_size: int, resample: Image.Resampling
 ) -> Iterator[Tensor]:
     batch: list[Tensor] = []
-    for image in _each(folder, paths, _as_seen):
-        batch.append(_pixels(image, size, resample))
+    for image in _each(folder, paths, as_seen):
+        batch.append(to_pixels(image, size, resample))
         if len(batch) == batch_size:
             yield torch.stack(batch)
             batch = []
@@ -229,16 +203,13 @@ def _where_images_are(folder: Path) -> str:
     return f"give a folder with some images in it ({kinds})"
 
 
-# --- one file ------------------------------------------------------------------------------
-
-
 def _each(folder: Path, paths: Sequence[Path], read: Callable[[Path], T]) -> Iterator[T]:
     """Read files one after another; after the first bad one, only look for others to name."""
     bad: list[str] = []
     for path in paths:
         try:
             result = read(path)
-        except _UnusableError as error:
+        except UnusableError as error:
             bad.append(f"{path.name} {error}")
             continue
         if not bad:
@@ -249,98 +220,6 @@ def _each(folder: Path, paths: Sequence[Path], read: Callable[[Path], T]) -> Ite
             + "; ".join(bad),
             f"remove or replace {'it' if len(bad) == 1 else 'them'}, then run the command again",
         )
-
-
-def _as_seen(path: Path) -> Image.Image:
-    return _opened(path, _upright_rgb)
-
-
-def _check_header(path: Path) -> Path:
-    return _opened(path, lambda _image: path)
-
-
-def _opened(path: Path, use: Callable[[ImageFile.ImageFile], T]) -> T:
-    """Open an image and use it; whatever goes wrong becomes an `_UnusableError`."""
-    with warnings.catch_warnings():
-        # What Pillow warns of (odd metadata, many pixels) is either harmless or raises later.
-        warnings.simplefilter("ignore")
-        try:
-            with Image.open(path, formats=FORMATS) as image:
-                _check_kind(image)
-                return use(image)
-        except _UnusableError:
-            raise
-        except Exception as error:  # damaged files make Pillow raise errors of every class
-            raise _UnusableError(_reason(path, error)) from error
-
-
-def _check_kind(image: Image.Image) -> None:
-    if min(image.size) < SMALLEST_SIDE:
-        least = f"at least {SMALLEST_SIDE}x{SMALLEST_SIDE} are needed"
-        raise _UnusableError(f"is {image.width}x{image.height} pixels, {least}")
-    if image.mode == "F":
-        raise _UnusableError("has floating-point pixels, which have no fixed black and white")
-
-
-def _reason(path: Path, error: Exception) -> str:
-    if path.is_symlink() and not path.exists():
-        return "is a link to a file that is not there"
-    if isinstance(error, UnidentifiedImageError):
-        return "is not an image" if path.stat().st_size else "is empty"
-    if isinstance(error, Image.DecompressionBombError | MemoryError):
-        return "has too many pixels to be opened safely"
-    if isinstance(error, OSError) and error.strerror:
-        return f"cannot be read: {error.strerror.lower()}"
-    if isinstance(error, EOFError) or "truncated" in str(error).lower():
-        return "is cut short"
-    return f"is damaged or cut short ({error})"
-
-
-# --- pixels --------------------------------------------------------------------------------
-
-
-def _upright_rgb(image: ImageFile.ImageFile) -> Image.Image:
-    _mend_transparent_colour(image)
-    upright = ImageOps.exif_transpose(image)
-    if upright.mode.startswith("I"):
-        upright = _eight_bits(upright)
-    if not upright.has_transparency_data:
-        return upright.convert("RGB")
-    layer = upright.convert("RGBA")
-    white = Image.new("RGBA", layer.size, "white")
-    return Image.alpha_composite(white, layer).convert("RGB")
-
-
-def _mend_transparent_colour(image: ImageFile.ImageFile) -> None:
-    """Scale the transparent colour of a PNG as Pillow scales its pixels, to 8 bits.
-
-    Pillow (13.0) leaves it as the file has it, in samples of 2, 4 or 16 bits.
-    """
-    colour = image.info.get("transparency")
-    if image.format != "PNG" or colour is None or not image.tile:
-        return
-    samples = image.tile[0].args
-    highest = {"L;2": 3, "L;4": 15}.get(str(samples), 0)
-    if highest and colour <= highest:
-        image.info["transparency"] = colour * 255 // highest
-    elif samples == "RGB;16B" and max(colour) > 255:
-        image.info["transparency"] = tuple(value >> 8 for value in colour)
-
-
-def _eight_bits(image: Image.Image) -> Image.Image:
-    """Grey of 16 bits as L or LA; Pillow's own conversion clips all above 255 to white."""
-    values = np.asarray(image).astype(np.int64)
-    grey = Image.fromarray(((values + 128) // 257).clip(0, 255).astype(np.uint8))
-    if "transparency" in image.info:
-        opaque = values != image.info["transparency"]
-        grey.putalpha(Image.fromarray(opaque.astype(np.uint8) * 255))
-    return grey
-
-
-def _pixels(image: Image.Image, size: int, resample: Image.Resampling) -> Tensor:
-    """The centre square as uint8 [3, size, size]; Pillow's resize is antialiased."""
-    square = centre_square(image).resize((size, size), resample)
-    return torch.from_numpy(np.array(square)).permute(2, 0, 1)
 
 
 # --- what to tell the user -----------------------------------------------------------------

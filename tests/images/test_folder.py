@@ -12,7 +12,8 @@ from PIL import Image, ImageSequence
 
 from antcli.errors import AntError
 from antcli.images.avatars import avatar
-from antcli.images.folder import ImageFiles, check_folder, read_batches, read_folder, read_image
+from antcli.images.folder import ImageFiles, check_folder, read_batches, read_folder
+from antcli.images.reading import read_image
 
 ORIENTATION = 0x0112
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
