@@ -6,6 +6,7 @@ then renamed, so that a full disk or a cut session leaves no half of one.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -18,6 +19,12 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from antcli.errors import AntError
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -147,12 +146,6 @@ def default_folder(config: AdaptConfig) -> Path:
     """Where a run goes that was given no place: runs/SOURCE-TARGET-METHOD."""
     source, target = Path(config.source).resolve().name, Path(config.target).resolve().name
     return Path("runs") / f"{source}-{target}-{config.method}"
-
-
-def file_hash(path: Path) -> str:
-    """SHA-256 of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def remember_latest(run: Run) -> None:

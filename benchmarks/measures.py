@@ -16,6 +16,7 @@ from antcli.evaluation.frechet import Gaussian, frechet_distance
 from antcli.evaluation.intra_lpips import intra_lpips
 from antcli.evaluation.lpips import LpipsFeatures
 from antcli.images.avatars import DOMAINS
+from antcli.images.grid import to_uint8
 
 HELD_OUT_SEEDS = range(1_000_000, 1_005_000)
 READ = ("skin", "hair_style", "hair", "clothes", "background", "mouth")
@@ -79,5 +80,4 @@ def diversity_by_lpips(images: Tensor, folder: Path, trunk: LpipsFeatures) -> fl
 
 
 def _pictures(images: Tensor) -> Sequence[Image.Image]:
-    pixels = ((images + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
-    return [Image.fromarray(p.permute(1, 2, 0).numpy()) for p in pixels]
+    return [Image.fromarray(p.permute(1, 2, 0).numpy()) for p in to_uint8(images)]

@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 
 from antcli import __version__
+from antcli.artifacts import file_hash
 from antcli.config import AdaptConfig, NoiseConfig, TrainingConfig, adapt_config_from, read_toml
 from antcli.errors import AntError
-from antcli.runs import Run, default_folder, file_hash, find_run, remember_latest
+from antcli.runs import Run, default_folder, find_run, remember_latest
 
 CONFIG = AdaptConfig(
     source="avatars",

@@ -6,7 +6,6 @@ CVPR 2018 (arXiv 1801.03924), in version 0.1 of the `lpips` package.
 
 from __future__ import annotations
 
-import hashlib
 import re
 import socket
 import warnings
@@ -22,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torchvision import models
 
-from antcli.artifacts import load_tensors
+from antcli.artifacts import file_hash, load_tensors
 from antcli.errors import AntError
 
 Net = Literal["vgg", "alex", "squeeze"]
@@ -122,9 +121,7 @@ def load_lpips(
     metric.load_state_dict(state, strict=False, assign=True)
     if trunk_weights is None:
         return LpipsFeatures(metric, f"torchvision {file.name}")
-    with file.open("rb") as opened:
-        digest = hashlib.file_digest(opened, "sha256").hexdigest()
-    return LpipsFeatures(metric, f"{file.name} sha256:{digest}")
+    return LpipsFeatures(metric, f"{file.name} sha256:{file_hash(file)}")
 
 
 def _skeleton(net: Net) -> lpips.LPIPS:

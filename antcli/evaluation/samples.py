@@ -9,10 +9,11 @@ from pathlib import Path
 from accelerate import Accelerator
 from PIL import Image
 
+from antcli.artifacts import file_hash
 from antcli.diffusion.sampling import SchedulerName, sample
 from antcli.errors import AntError
 from antcli.images.grid import save_png, to_uint8
-from antcli.runs import Run, file_hash
+from antcli.runs import Run
 from antcli.sources.source import Source, find_source
 from antcli.training.adaptation import load_adapted
 

@@ -24,6 +24,11 @@ def to_uint8(x: Tensor) -> Tensor:
     return ((x.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
 
 
+def to_float(images: Tensor) -> Tensor:
+    """Pixels in 0..255 as float32 in [-1, 1]."""
+    return images.float() / 127.5 - 1
+
+
 def grid(
     images: Tensor, columns: int | None = None, scale: int | None = None, padding: int = 2
 ) -> Image.Image:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,7 +11,7 @@ from typing import Any
 import torch
 from diffusers import DDPMScheduler, UNet2DModel
 
-from antcli.artifacts import load_metadata
+from antcli.artifacts import file_hash, load_metadata
 from antcli.diffusion.schedule import Schedule
 from antcli.errors import AntError
 from antcli.sources.catalog import locate
@@ -56,8 +55,7 @@ class Source:
     @cached_property
     def sha256(self) -> str:
         """Of its weight file."""
-        with self.weights.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return file_hash(self.weights)
 
     def load(self) -> UNet2DModel:
         """A fresh copy of its network in float32, frozen, in eval mode."""

@@ -14,7 +14,7 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from antcli import __version__
-from antcli.artifacts import load_tensors, save_tensors
+from antcli.artifacts import file_hash, load_tensors, save_tensors
 from antcli.config import AdaptConfig
 from antcli.diffusion.sampling import sample
 from antcli.errors import AntError
@@ -24,7 +24,7 @@ from antcli.methods.build import build_network, noise_rule, target_rule
 from antcli.methods.classifier import NoisyClassifier
 from antcli.methods.table import METHODS
 from antcli.methods.trainable.denoiser import Denoiser
-from antcli.runs import Run, file_hash
+from antcli.runs import Run
 from antcli.sources.source import Source, find_source
 from antcli.training.classifier import (
     ClassifierReport,

@@ -16,6 +16,7 @@ from antcli.artifacts import load_metadata, load_tensors, save_tensors
 from antcli.config import ClassifierConfig
 from antcli.diffusion.schedule import Schedule
 from antcli.errors import AntError
+from antcli.images.grid import to_float
 from antcli.methods.classifier import LEVELS, NoisyClassifier, new_classifier
 from antcli.methods.guidance import TARGET_CLASS
 from antcli.randomness import balanced_choice, generator, normal
@@ -170,7 +171,7 @@ class ClassifierTraining:
         """Target's logit less source's, of noised held-out images of a class, [VIEWS]."""
         images = self.held_out[label]
         chosen = balanced_choice(len(images), VIEWS, generator(self.seed, "views", label))
-        x_0 = _to_float(images[chosen]).to(self.device)
+        x_0 = to_float(images[chosen]).to(self.device)
         ts = torch.full((VIEWS,), t, device=self.device)
         eps = normal(self.seed, "report", t, range(VIEWS), x_0.shape[1:]).to(self.device)
         logits = self.classifier(self.schedule.add_noise(x_0, eps, ts), ts)
@@ -184,7 +185,7 @@ class ClassifierTraining:
             for i, images in enumerate(self.training_images)
         ]
         draw = generator(self.seed, "classifier", step)
-        x_0 = _to_float(torch.cat(chosen))
+        x_0 = to_float(torch.cat(chosen))
         if self.flip:
             flipped = torch.rand(size, generator=draw) < 0.5
             x_0 = torch.where(flipped[:, None, None, None], x_0.flip(-1), x_0)
@@ -236,7 +237,3 @@ def _split(images: Tensor, draw: torch.Generator) -> tuple[Tensor, Tensor]:
     order = torch.randperm(len(images), generator=draw)
     held_out = len(images) // 5
     return images[order[held_out:]], images[order[:held_out]]
-
-
-def _to_float(images: Tensor) -> Tensor:
-    return images.float() / 127.5 - 1

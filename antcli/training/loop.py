@@ -17,6 +17,7 @@ from torch import Tensor
 from antcli.config import TrainingConfig
 from antcli.diffusion.schedule import Schedule
 from antcli.errors import AntError
+from antcli.images.grid import to_float
 from antcli.methods.guidance import TargetRule
 from antcli.methods.noise import NoiseRule
 from antcli.methods.trainable.denoiser import Denoiser
@@ -161,7 +162,7 @@ class Training:
         chosen = balanced_choice(len(self.images), size, draw("images"))[mine]
         t = antithetic_timesteps(self.schedule.timesteps, size, draw("timesteps"))[mine]
         x_0 = self.images[chosen]
-        x_0 = x_0.float() / 127.5 - 1 if x_0.dtype == torch.uint8 else x_0
+        x_0 = to_float(x_0) if x_0.dtype == torch.uint8 else x_0
         if self.config.flip:
             flipped = torch.rand(size, generator=draw("flips"))[mine] < 0.5
             x_0 = torch.where(flipped[:, None, None, None], x_0.flip(-1), x_0)
