@@ -48,6 +48,10 @@ class AdaptorConfig:
     width: int = 8
     """d: channels inside the adaptor."""
     heads: int = 4
+    below: float = 0.6
+    """Adaptors act, and are trained, at t below this share of T. Above it the source predicts
+    alone: there an image's layout and colours are settled, whose variety ten images cannot teach.
+    The paper's is 1."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,7 @@ class NoiseConfig:
 
     inner_steps: int = 1
     """J."""
-    omega: float = 0.05
+    omega: float = 0.02
     gradient: Literal["full", "residual"] = "residual"
     """`full`: through the network. `residual`: its output held constant, no backward pass."""
 
@@ -122,7 +126,7 @@ PRESETS: dict[str, dict[str, Any]] = {
             "beta1": 0.5,
             "ema_decay": 0.9,
         },
-        "adaptor": {"pooling": 4, "width": 8, "heads": 4},
+        "adaptor": {"pooling": 4, "width": 8, "heads": 4, "below": 1.0},
         "noise": {"inner_steps": 10, "omega": 0.02, "gradient": "full"},
         "guidance": {"gamma": 5.0, "coefficient": "paper", "sign": "minus"},
     },
@@ -265,7 +269,13 @@ AT_LEAST = {
     "preview.every": 1,
     "preview.sampling_steps": 1,
 }
-ABOVE_ZERO = ("training.learning_rate", "training.clip_norm", "classifier.learning_rate")
+ABOVE_ZERO = (
+    "training.learning_rate",
+    "training.clip_norm",
+    "adaptor.below",
+    "classifier.learning_rate",
+)
+AT_MOST = {"adaptor.below": 1}
 BELOW = {
     "seed": 2**63,
     "training.beta1": 1,
@@ -280,6 +290,8 @@ def _check(config: AdaptConfig) -> None:
         _require(_setting(config, name) >= least, name, f"at least {least}")
     for name in ABOVE_ZERO:
         _require(_setting(config, name) > 0, name, "above 0")
+    for name, most in AT_MOST.items():
+        _require(_setting(config, name) <= most, name, f"at most {most}")
     for name, limit in BELOW.items():
         _require(_setting(config, name) < limit, name, f"below {limit}")
     whole = config.adaptor.width % config.adaptor.heads == 0

@@ -96,7 +96,7 @@ class Bench:
         classifier, seconds = self.classifier(config)
         schedule = self.source.schedule
         training = Training(
-            build_network(self.source.load(), config),
+            build_network(self.source.load(), config, schedule),
             schedule,
             self.inputs.target.images,
             config.training,

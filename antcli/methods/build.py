@@ -17,13 +17,13 @@ from antcli.methods.trainable.adaptors import AdaptedDenoiser
 from antcli.methods.trainable.denoiser import Denoiser, all_weights
 
 
-def build_network(unet: UNet2DModel, config: AdaptConfig) -> Denoiser:
+def build_network(unet: UNet2DModel, config: AdaptConfig, schedule: Schedule) -> Denoiser:
     """The network that the method trains, with what trains marked; it takes `unet` over."""
     if METHODS[config.method].trains == "all":
         return all_weights(unet)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        return AdaptedDenoiser(unet, config.adaptor)
+        return AdaptedDenoiser(unet, config.adaptor, schedule.timesteps)
 
 
 def noise_rule(config: AdaptConfig, schedule: Schedule) -> NoiseRule | None:

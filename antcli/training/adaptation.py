@@ -146,8 +146,8 @@ def adapt(
     """
     main = accelerator.is_main_process
     classifier = yield from _prepare_classifier(inputs, config, run, accelerator)
-    network = build_network(inputs.source.load(), config)
     schedule = inputs.source.schedule
+    network = build_network(inputs.source.load(), config, schedule)
     training = Training(
         network,
         schedule,
@@ -183,7 +183,7 @@ def adapt(
 
 def load_adapted(run: Run, source: Source) -> Denoiser:
     """The adapted network of a finished run, on the CPU, in eval mode."""
-    network = build_network(source.load(), run.config())
+    network = build_network(source.load(), run.config(), source.schedule)
     tensors = load_tensors(run.weights)
     parameters = network.trained()
     if tensors.keys() != parameters.keys() or any(

@@ -160,7 +160,8 @@ class Training:
             return generator(self.seed, stream, self.step)
 
         chosen = balanced_choice(len(self.images), size, draw("images"))[mine]
-        t = antithetic_timesteps(self.schedule.timesteps, size, draw("timesteps"))[mine]
+        timesteps = self.network.below or self.schedule.timesteps
+        t = antithetic_timesteps(timesteps, size, draw("timesteps"))[mine]
         x_0 = self.images[chosen]
         x_0 = to_float(x_0) if x_0.dtype == torch.uint8 else x_0
         if self.config.flip:

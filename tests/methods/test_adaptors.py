@@ -11,7 +11,7 @@ from antcli.config import AdaptorConfig
 from antcli.methods.trainable.adaptors import AdaptedDenoiser, Adaptor
 from antcli.methods.trainable.denoiser import Denoiser
 
-CONFIG = AdaptorConfig()
+CONFIG = AdaptorConfig(below=1.0)
 MakeUnet = Callable[..., UNet2DModel]
 
 
@@ -43,6 +43,36 @@ def step(network: Denoiser, times: int = 1) -> None:
         x_t, t = inputs()
         (network(x_t, t) - x_t).square().mean().backward()
         optimizer.step()
+
+
+# --- above a noise level the source predicts alone -----------------------------------------
+
+
+def test_each_image_is_adapted_below_the_level_only(make_unet: MakeUnet) -> None:
+    network = AdaptedDenoiser(make_unet(), AdaptorConfig(below=0.6))
+    everywhere = AdaptedDenoiser(make_unet(), CONFIG)
+    for parameter in network.adaptors.parameters():
+        torch.nn.init.normal_(parameter, std=0.1, generator=torch.Generator().manual_seed(1))
+    everywhere.adaptors.load_state_dict(network.adaptors.state_dict())
+    x_t = torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    t = torch.tensor([0, 599, 600, 999])
+    with torch.no_grad():
+        found, source, adapted = network(x_t, t), make_unet()(x_t, t).sample, everywhere(x_t, t)
+    assert (adapted - source).abs().amax((1, 2, 3)).amin() > 0.01
+    torch.testing.assert_close(found[:2], adapted[:2], rtol=0, atol=0)
+    torch.testing.assert_close(found[2:], source[2:], rtol=0, atol=0)
+
+
+def test_a_batch_above_the_level_does_not_pass_through_the_adaptors(make_unet: MakeUnet) -> None:
+    network = AdaptedDenoiser(make_unet(), AdaptorConfig(below=0.6))
+    passes: list[str] = []
+    for name, adaptor in network.adaptors.items():
+        adaptor.register_forward_hook(lambda *_, name=name: passes.append(name))
+    x_t = torch.zeros(2, 3, 16, 16)
+    network(x_t, torch.tensor([600, 700]))
+    assert passes == []
+    network(x_t, torch.tensor([599, 700]))
+    assert sorted(passes) == sorted(network.adaptors)
 
 
 # --- an adapted network begins as its source -----------------------------------------------
@@ -141,7 +171,7 @@ def test_blocks_that_resize(make_unet: MakeUnet) -> None:
 
 @pytest.mark.parametrize("size", [2, 4, 6, 10])
 def test_maps_smaller_than_the_pooling_window(size: int, make_unet: MakeUnet) -> None:
-    network = AdaptedDenoiser(make_unet(size), AdaptorConfig(pooling=8))
+    network = AdaptedDenoiser(make_unet(size), AdaptorConfig(pooling=8, below=1.0))
     x_t, t = inputs(size)
     out = network(x_t, t)
     assert out.shape == x_t.shape
@@ -175,7 +205,7 @@ def test_odd_numbers_of_channels(inputs_: int, width: int) -> None:
 def test_parameters_of_the_church_model(width: int, published: int) -> None:
     with torch.device("meta"):
         unet = church()
-        network = AdaptedDenoiser(unet, AdaptorConfig(width=width))
+        network = AdaptedDenoiser(unet, AdaptorConfig(width=width, below=1.0))
     assert sum(p.numel() for p in unet.parameters()) == 113_673_219
     assert len(network.adaptors) == 39
     # The published adaptors have a bias on the keys, which softmax does not see.

@@ -31,7 +31,10 @@ def test_a_step_costs_what_is_said(
         CONFIG, method=method, noise=NoiseConfig(inner_steps=3, omega=0.01, gradient=gradient)
     )
     schedule = Schedule.linear()
-    network, classifier = build_network(make_unet(size=8), config), new_classifier(8, seed=0)
+    network, classifier = (
+        build_network(make_unet(size=8), config, schedule),
+        new_classifier(8, seed=0),
+    )
     classifier.requires_grad_(False)
     counted = dict.fromkeys(evaluations_per_step(config), 0)
 
@@ -61,9 +64,10 @@ def test_a_step_costs_what_is_said(
 
 
 def test_what_trains(make_unet: MakeUnet) -> None:
-    every = build_network(make_unet(), replace(CONFIG, method="full"))
+    every = build_network(make_unet(), replace(CONFIG, method="full"), Schedule.linear())
     assert every.trained().keys() == {f"unet.{n}" for n, _ in make_unet().named_parameters()}
-    adapted = build_network(make_unet(), replace(CONFIG, adaptor=AdaptorConfig(width=16)))
+    wide = replace(CONFIG, adaptor=AdaptorConfig(width=16))
+    adapted = build_network(make_unet(), wide, Schedule.linear())
     assert adapted.trained().keys() == {
         name for name, _ in adapted.named_parameters() if name.startswith("adaptors.")
     }
@@ -73,7 +77,8 @@ def test_what_trains(make_unet: MakeUnet) -> None:
 def test_adaptors_start_from_the_seed_alone(make_unet: MakeUnet) -> None:
     before = torch.get_rng_state()
     first, again, other = (
-        build_network(make_unet(), replace(CONFIG, seed=seed)).trained() for seed in (1, 1, 2)
+        build_network(make_unet(), replace(CONFIG, seed=seed), Schedule.linear()).trained()
+        for seed in (1, 1, 2)
     )
     torch.testing.assert_close(first, again, rtol=0, atol=0)
     name = "adaptors.conv_out.down.weight"

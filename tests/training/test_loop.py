@@ -443,3 +443,20 @@ def test_denoiser_takes_a_plain_unet(make_unet: MakeUnet) -> None:
     x_t, t = torch.randn(2, 3, SIZE, SIZE), torch.tensor([1, 999])
     with torch.no_grad():
         torch.testing.assert_close(Denoiser(unet)(x_t, t), unet(x_t, t).sample)
+
+
+def test_only_noise_levels_that_are_adapted_are_drawn(
+    make_unet: MakeUnet, accelerator: Accelerator
+) -> None:
+    network = AdaptedDenoiser(make_unet(SIZE, (8, 16)), AdaptorConfig(below=0.3))
+    drawn: list[int] = []
+
+    def target(eps: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
+        drawn.extend(t.tolist())
+        return eps
+
+    config = replace(CONFIG, steps=40)
+    training = Training(network, SCHEDULE, some_images(), config, accelerator, target=target)
+    list(training.steps())
+    assert max(drawn) < 0.3 * SCHEDULE.timesteps
+    assert max(drawn) > 0.25 * SCHEDULE.timesteps

@@ -88,31 +88,54 @@ class AdaptedDenoiser(Denoiser):
     """A frozen U-Net with an adaptor beside every ResNet and attention block, and at its end.
 
     The adaptors act through forward hooks and live in `adaptors`, beside the U-Net and not
-    in it: its state dict stays that of the source.
+    in it: its state dict stays that of the source. At t from `config.below` of the
+    `timesteps` on they are silent, and the prediction is the source's.
     """
 
-    def __init__(self, unet: UNet2DModel, config: AdaptorConfig) -> None:
+    below: int
+
+    def __init__(self, unet: UNet2DModel, config: AdaptorConfig, timesteps: int = 1000) -> None:
         super().__init__(unet.requires_grad_(False))
         self.adaptors = nn.ModuleDict()
+        self.below = max(1, round(config.below * timesteps))
+        gate = self._gate = _Gate()
         for name, block in _blocks(unet):
             adaptor = _adaptor_for(block, config)
             self.adaptors[name.replace(".", "-")] = adaptor
-            block.register_forward_hook(_Parallel(adaptor), with_kwargs=True)
+            block.register_forward_hook(_Parallel(adaptor, gate), with_kwargs=True)
+
+    def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
+        """eps_theta(x_t, t): [B, C, H, W] and [B] to [B, C, H, W]."""
+        below = t < self.below
+        self._gate.silent = not bool(below.any())
+        self._gate.open = None if bool(below.all()) else below.view(-1, 1, 1, 1)
+        return super().forward(x_t, t)
+
+
+class _Gate:
+    """For which images of the batch the adaptors speak; set by each forward pass."""
+
+    silent = False
+    open: Tensor | None = None
+    """[B, 1, 1, 1]; None is all of them."""
 
 
 class _Parallel:
     """A forward hook that adds the adaptor's output to its block's."""
 
-    def __init__(self, adaptor: Adaptor) -> None:
-        self.adaptor = adaptor
+    def __init__(self, adaptor: Adaptor, gate: _Gate) -> None:
+        self.adaptor, self.gate = adaptor, gate
 
     def __call__(
         self, block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor
     ) -> Tensor:
+        if self.gate.silent:
+            return output
         embedding = None
         if isinstance(block, ResnetBlock2D):
             embedding = args[1] if len(args) > 1 else kwargs.get("temb")
-        return output + self.adaptor(args[0], embedding, output.shape[-2:])
+        added = self.adaptor(args[0], embedding, output.shape[-2:])
+        return output + (added if self.gate.open is None else added * self.gate.open)
 
 
 def _blocks(unet: UNet2DModel) -> Iterator[tuple[str, nn.Module]]:

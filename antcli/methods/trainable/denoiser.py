@@ -9,6 +9,9 @@ from torch import Tensor, nn
 class Denoiser(nn.Module):
     """A `UNet2DModel` that predicts the noise."""
 
+    below: int | None = None
+    """Only at t below this does what trains change the prediction; None: at every t."""
+
     def __init__(self, unet: UNet2DModel) -> None:
         super().__init__()
         self.unet = unet
