@@ -99,6 +99,18 @@ class PreviewConfig:
     sampling_steps: int = 25
 
 
+MOST_STEPS = 200
+"""Of a run that finds its own end."""
+
+
+@dataclass(frozen=True)
+class StoppingConfig:
+    """When training ends."""
+
+    auto: bool = False
+    """End where the samples say so; `training.steps` is then the most steps that are taken."""
+
+
 @dataclass(frozen=True)
 class AdaptConfig:
     """All settings of one adaptation."""
@@ -115,6 +127,7 @@ class AdaptConfig:
     guidance: GuidanceConfig = field(default_factory=GuidanceConfig)
     classifier: ClassifierConfig = field(default_factory=ClassifierConfig)
     preview: PreviewConfig = field(default_factory=PreviewConfig)
+    stopping: StoppingConfig = field(default_factory=StoppingConfig)
 
 
 PRESETS: dict[str, dict[str, Any]] = {

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from antcli import __version__
-from antcli.artifacts import replacing, write_json
+from antcli.artifacts import file_hash, replacing, write_json
 from antcli.config import AdaptConfig, adapt_config_from, differences, to_toml
 from antcli.errors import AntError
 
@@ -46,6 +46,11 @@ class Run:
         return self.folder / "classifier.safetensors"
 
     @property
+    def model(self) -> Path:
+        """The whole network as a diffusers folder, where all of it was trained."""
+        return self.folder / "model"
+
+    @property
     def log(self) -> Path:
         """One JSON object a line for each step."""
         return self.folder / "log.jsonl"
@@ -58,6 +63,47 @@ class Run:
     def preview_at(self, step: int) -> Path:
         """The page of samples after `step` steps."""
         return self.folder / "previews" / f"step-{step:05d}.png"
+
+    def checkpoint_at(self, step: int) -> Path:
+        """What was trained, averaged, after `step` steps."""
+        return self.folder / "checkpoints" / f"step-{step:05d}.safetensors"
+
+    @property
+    def checkpoints(self) -> dict[int, Path]:
+        """The kept weights by their step, in order."""
+        found = sorted((self.folder / "checkpoints").glob("step-*.safetensors"))
+        return {int(path.stem.removeprefix("step-")): path for path in found}
+
+    @property
+    def scores(self) -> Path:
+        """How the checkpoints do without held-out data, a JSON list."""
+        return self.folder / "scores.json"
+
+    @property
+    def curve(self) -> Path:
+        """The scores over the steps, as a picture."""
+        return self.folder / "curve.svg"
+
+    @property
+    def evaluation(self) -> Path:
+        """All metrics as JSON, with the hash of the weights they were measured of."""
+        return self.folder / "evaluation.json"
+
+    @property
+    def nearest_pairs(self) -> Path:
+        """The samples nearest to a target image, beside it."""
+        return self.folder / "nearest-pairs.png"
+
+    @property
+    def weights_sha256(self) -> str:
+        """Of the weights as they are now."""
+        return file_hash(self.weights)
+
+    @property
+    def taken_step(self) -> int:
+        """The step whose weights the run has."""
+        facts = self.facts()
+        return int(facts.get("chosen_step", facts["step"]))
 
     def facts(self) -> dict[str, Any]:
         """What `write_facts` wrote last. Raises `AntError` where the folder is no run."""
@@ -91,11 +137,18 @@ class Run:
         """Images drawn from it, unless they were sent elsewhere."""
         return self.folder / "samples"
 
+    @property
+    def source_samples(self) -> Path:
+        """Images that the source, not adapted, draws from the same noise."""
+        return self.folder / "source-samples"
+
     def clear(self) -> None:
         """Remove what a run writes, and nothing else, from the folder."""
-        for folder in (self.folder / "model", self.folder / "previews", self.samples):
-            shutil.rmtree(folder, ignore_errors=True)
-        for file in (self.weights, self.state, self.classifier, self.log, self.preview):
+        for name in ("model", "previews", "checkpoints", "samples", "source-samples"):
+            shutil.rmtree(self.folder / name, ignore_errors=True)
+        for file in (self.weights, self.state, self.classifier, self.log):
+            file.unlink(missing_ok=True)
+        for file in (self.preview, self.scores, self.curve, self.evaluation, self.nearest_pairs):
             file.unlink(missing_ok=True)
         self.facts_file.unlink(missing_ok=True)
 
@@ -140,6 +193,14 @@ class Run:
         """Record settings, identity of source and target, status and step."""
         facts = {"version": __version__, "config": asdict(config), **identity, **more}
         write_json(self.facts_file, facts)
+
+
+def take_checkpoint(run: Run, step: int, why: str) -> None:
+    """Make the weights that were kept after `step` those of a finished run."""
+    facts = run.facts()
+    with replacing(run.weights) as temporary:
+        shutil.copyfile(run.checkpoint_at(step), temporary)
+    write_json(run.facts_file, {**facts, "chosen_step": step, "why": why})
 
 
 def default_folder(config: AdaptConfig) -> Path:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ablation import ROWS
+from ablation import ROWS, UNTRAINED
 
 RESULTS = Path(__file__).parent / "results"
 HEADER = """| row | best distance | at step | target share | diversity | Intra-LPIPS | nearest \
@@ -64,9 +64,9 @@ def row_of(name: str, runs: Sequence[dict[str, Any]]) -> str:
 
 def curves(runs: Sequence[dict[str, Any]]) -> str:
     """Mean distance over seeds after each measured step."""
-    steps = sorted({int(s) for run in runs if run["row"] in ROWS[2:] for s in run["curve"]})
+    steps = sorted({int(s) for run in runs if run["row"] not in UNTRAINED for s in run["curve"]})
     lines = ["| row | " + " | ".join(map(str, steps)) + " |\n", "|---" * (len(steps) + 1) + "|\n"]
-    for name in ROWS[2:]:
+    for name in ROWS[len(UNTRAINED) :]:
         own = [run["curve"] for run in runs if run["row"] == name]
         means = [
             statistics.fmean(curve[str(s)]["distance"] for curve in own) if own else float("nan")

@@ -20,7 +20,11 @@ from antcli.cli.options import (
 if TYPE_CHECKING:
     from antcli.config import AdaptConfig
     from antcli.runs import Run
-    from antcli.training.adaptation import Inputs, Record
+    from antcli.training.adaptation import Record
+    from antcli.training.inputs import Inputs
+
+
+AUTO = "auto"
 
 
 def adapt_command(
@@ -31,8 +35,12 @@ def adapt_command(
         typer.Option(metavar="RUN", help="Folder of the run. [default: runs/SOURCE-TARGET-METHOD]"),
     ] = None,
     steps: Annotated[
-        int | None,
-        typer.Option(min=1, help="Training steps. More is not better: few images overfit."),
+        str | None,
+        typer.Option(
+            metavar="N|auto",
+            help="Training steps. More is not better: few images overfit. `auto` scores the "
+            "samples while it trains, stops, and takes the best step.",
+        ),
     ] = None,
     batch_size: Annotated[
         int | None,
@@ -84,13 +92,14 @@ def adapt_command(
     """
     from antcli.config import PRESETS, adapt_config_from, read_toml
     from antcli.runs import Run, default_folder
-    from antcli.training.adaptation import check_inputs
+    from antcli.training.inputs import check_inputs
 
     flags = {
         **_typed(method=method, seed=seed, device=device, mixed_precision=mixed_precision),
         "source": source,
         "target": str(target),
-        "training": _typed(steps=steps, batch_size=batch_size, learning_rate=learning_rate),
+        "training": _typed(steps=_steps(steps), batch_size=batch_size, learning_rate=learning_rate),
+        "stopping": _typed(auto=None if steps is None else steps == AUTO),
     }
     layers = [PRESETS[preset] if preset else {}, read_toml(config) if config else {}, flags]
     settings = adapt_config_from(*layers)
@@ -104,6 +113,17 @@ def adapt_command(
     if not force:
         run.check_can_start(settings, inputs.identity())
     _adapt(settings, run, inputs, force)
+
+
+def _steps(steps: str | None) -> int | None:
+    """The steps at most; `auto` has room to find its own end."""
+    from antcli.config import MOST_STEPS
+
+    if steps is None or steps == AUTO:
+        return None if steps is None else MOST_STEPS
+    if not steps.isdecimal() or int(steps) < 1:
+        raise typer.BadParameter(f"{steps!r} is neither a number from 1 on nor auto")
+    return int(steps)
 
 
 def _typed(**options: Any) -> dict[str, Any]:

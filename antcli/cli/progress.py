@@ -14,8 +14,10 @@ if TYPE_CHECKING:
 
 def follow(records: Iterable[Record], steps: int) -> ClassifierReport | None:
     """Show the records of an adaptation or of a classifier's training as they come."""
-    from antcli.training.adaptation import Preview, Resumed, SourceSamples
+    from antcli.evaluation.stopping import Choice, Score
+    from antcli.training.adaptation import Preview, Resumed
     from antcli.training.classifier import ClassifierReport, ClassifierStep
+    from antcli.training.inputs import SourceSamples
     from antcli.training.loop import StepRecord
 
     report = None
@@ -35,6 +37,10 @@ def follow(records: Iterable[Record], steps: int) -> ClassifierReport | None:
                     say(f"going on after step {step}")
                 case Preview(step, path):
                     say(f"step {step}: {path}")
+                case Score():
+                    say(f"step {record.step}: {record}")
+                case Choice(step, why):
+                    say(f"took step {step}: {why}")
     return report
 
 

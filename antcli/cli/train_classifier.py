@@ -39,8 +39,8 @@ def train_classifier_command(
     from antcli.cli.progress import follow
     from antcli.config import adapt_config_from
     from antcli.errors import AntError
-    from antcli.training.adaptation import check_inputs, train_classifier
     from antcli.training.devices import make_accelerator
+    from antcli.training.inputs import check_inputs, train_classifier
 
     given = {"classifier": {"steps": steps}} if steps is not None else {}
     base = {"source": source, "target": str(target), "seed": seed, "device": device}

@@ -10,32 +10,21 @@ High values alone prove little: a source that was not adapted at all scores high
 from __future__ import annotations
 
 import statistics
-import typing
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
+from antcli.evaluation.centres import CHUNK, SIZE, Centres, colours
 from antcli.evaluation.lpips import LpipsFeatures
+from antcli.images.folder import ImageSource
 from antcli.randomness import generator
 
 Protocol = Literal["cdc", "crdi"]
 
-SIZE = 256
 CAP = 50
-_CHUNK = 1 << 16  # numbers of a vector worked on at a time, so that they stay in the cache
-
-
-class ImageSource(typing.Protocol):
-    """Square RGB images by number, each opened when it is asked for. A list of images is one."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, index: int, /) -> Image.Image: ...
 
 
 @dataclass(frozen=True)
@@ -99,6 +88,7 @@ def intra_lpips(
     seed: int = 0,
     batch_size: int = 4,
     advance: Callable[[int], object] = lambda done: None,
+    to_centres: Tensor | None = None,
 ) -> IntraLpips:
     """Intra-LPIPS of `images` around the target images `centres`, called `names`.
 
@@ -111,15 +101,18 @@ def intra_lpips(
     Every image passes through the trunk once, on the device of `features`. Memory does not grow
     with the number of images: it takes 12 bytes per centre and 4 per image of a batch for each
     number in a feature vector (8 million with VGG, 2.2 with SqueezeNet). `advance` is called
-    with the size of each batch that is done. All images are brought to 256x256.
+    with the size of each batch that is done. All images are brought to 256x256. `to_centres`
+    [N, K], where it is given, is filled with the LPIPS of each image to each centre, which that
+    one pass has in hand already.
     """
     rules = _RULES[protocol]
-    targets = [_colours(centres, [i], -1.0) for i in range(len(centres))]
-    clusters = _Clusters(torch.cat([features(x.to(features.device)) for x in targets]), CAP)
-    vectors = clusters.centres.new_empty(batch_size, clusters.centres.shape[1])
+    clusters = _Clusters(Centres(centres, features), CAP)
+    vectors = clusters.centres.vectors.new_empty(batch_size, clusters.centres.vectors.shape[1])
     for batch in _visits(len(images), batch_size, seed if rules.shuffled else None):
-        colours = _colours(images, batch, rules.lowest).to(features.device)
-        clusters.add(features(colours, out=vectors[: len(batch)]))
+        rows = features(colours(images, batch, rules.lowest, features), out=vectors[: len(batch)])
+        products = clusters.add(rows)
+        if to_centres is not None:
+            to_centres[batch] = clusters.centres.distances(rows, products).to(to_centres)
         advance(len(batch))
     rows = zip(names, clusters.size, clusters.used, clusters.means(rules.small), strict=True)
     found = tuple(Cluster(*row) for row in rows)
@@ -131,23 +124,6 @@ def intra_lpips(
         dropped=len(found) - len(means),
         definition=_definition(features, protocol, len(images), seed),
     )
-
-
-def to_evaluation_size(image: Image.Image) -> Tensor:
-    """A square RGB image at 256x256, as uint8 [3, 256, 256].
-
-    Bilinear and antialiased: what torchvision's Resize((256, 256)) makes of a PIL image.
-    """
-    if image.mode != "RGB" or image.width != image.height:
-        raise ValueError(f"not a square RGB image: {image.mode}, {image.width}x{image.height}")
-    resized = image.resize((SIZE, SIZE), Image.Resampling.BILINEAR)
-    return torch.from_numpy(np.array(resized)).permute(2, 0, 1)
-
-
-def _colours(images: ImageSource, indices: Sequence[int], lowest: float) -> Tensor:
-    """The images numbered `indices`, [B, 3, 256, 256] in [lowest, 1]."""
-    pixels = torch.stack([to_evaluation_size(images[index]) for index in indices])
-    return pixels / 255 * (1 - lowest) + lowest
 
 
 def _visits(count: int, batch_size: int, seed: int | None) -> Iterator[list[int]]:
@@ -166,36 +142,29 @@ def _visits(count: int, batch_size: int, seed: int | None) -> Iterator[list[int]
 class _Clusters:
     """Sums over the members of each cluster, enough for the mean over their pairs."""
 
-    def __init__(self, centres: Tensor, cap: int) -> None:
-        self.centres = centres  # [K, D]
+    def __init__(self, centres: Centres, cap: int) -> None:
+        self.centres = centres
         self.cap = cap
         self.size = [0] * len(centres)
         self.used = [0] * len(centres)
-        self._half_squares = torch.linalg.vecdot(centres, centres) / 2
-        self._sums = torch.zeros_like(centres, dtype=torch.float64)  # sum of v, [K, D]
+        self._sums = torch.zeros_like(centres.vectors, dtype=torch.float64)  # of v, [K, D]
         self._squares = self._sums.new_zeros(len(centres))  # sum of |v|^2, [K]
 
-    def add(self, vectors: Tensor) -> None:
-        """Assign vectors [B, D] to their nearest centres, earlier rows first."""
+    def add(self, vectors: Tensor) -> Tensor:
+        """Assign vectors [B, D] to their nearest centres, earlier rows first; their products."""
+        products = self.centres.products(vectors)
         # |v - c|^2 / 2 without |v|^2 / 2, which is the same for all centres.
-        nearest = (self._half_squares - self._products(vectors)).argmin(dim=1)
+        nearest = (self.centres.squares / 2 - products).argmin(dim=1)
         for vector, cluster in zip(vectors, nearest.tolist(), strict=True):
             self.size[cluster] += 1
             if self.used[cluster] < self.cap:
                 self.used[cluster] += 1
                 self._accumulate(vector, cluster)
-
-    def _products(self, vectors: Tensor) -> Tensor:
-        """The products v·c, [B, K]; in parts, as matrices so long and thin are slow whole."""
-        parts = zip(vectors.split(_CHUNK, dim=1), self.centres.split(_CHUNK, dim=1), strict=True)
-        products = self._half_squares.new_zeros(len(vectors), len(self.centres))
-        for ours, theirs in parts:
-            products.addmm_(ours, theirs.T)
         return products
 
     def _accumulate(self, vector: Tensor, cluster: int) -> None:
         """All in float64: `means` subtracts two nearly equal numbers if the images are alike."""
-        parts = zip(vector.split(_CHUNK), self._sums[cluster].split(_CHUNK), strict=True)
+        parts = zip(vector.split(CHUNK), self._sums[cluster].split(CHUNK), strict=True)
         for part, total in parts:
             exact = part.double()
             total += exact

@@ -6,16 +6,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from accelerate import Accelerator
 from PIL import Image
 
-from antcli.artifacts import file_hash
+from antcli.artifacts import file_hash, load_tensors
 from antcli.diffusion.sampling import SchedulerName, sample
 from antcli.errors import AntError
 from antcli.images.grid import save_png, to_uint8
+from antcli.methods.build import build_network
+from antcli.methods.trainable.denoiser import Denoiser
 from antcli.runs import Run
 from antcli.sources.source import Source, find_source
-from antcli.training.adaptation import load_adapted
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,8 @@ class SamplingPlan:
     seeds: Sequence[int]
     scheduler: SchedulerName = "dpm++"
     steps: int = 25
+    adapted: bool = True
+    """False: by the source, as it was before the run."""
 
     def path(self, seed: int) -> Path:
         """The image of one seed."""
@@ -46,9 +50,15 @@ class SamplingPlan:
         """What the PNG text of each image says of its making, its seed apart."""
         return {
             "ant.run": str(self.run.folder.resolve()),
-            "ant.weights_sha256": file_hash(self.run.weights),
+            "ant.weights_sha256": self._weights_sha256,
             "ant.sampler": f"{self.scheduler}, {self.steps} steps",
         }
+
+    @property
+    def _weights_sha256(self) -> str:
+        if self.adapted:
+            return file_hash(self.run.weights)
+        return str(self.run.facts()["source_sha256"])
 
 
 def check_run_source(run: Run) -> Source:
@@ -63,6 +73,25 @@ def check_run_source(run: Run) -> Source:
     return source
 
 
+def load_adapted(run: Run, source: Source, weights: Path | None = None) -> Denoiser:
+    """The adapted network of a run, or of one of its checkpoints; on the CPU, in eval mode."""
+    weights = weights or run.weights
+    network = build_network(source.load(), run.config(), source.schedule)
+    tensors = load_tensors(weights)
+    parameters = network.trained()
+    if tensors.keys() != parameters.keys() or any(
+        tensors[name].shape != p.shape for name, p in parameters.items()
+    ):
+        raise AntError(
+            f"{weights} holds the weights of another model",
+            "adapt again with `ant adapt --force`",
+        )
+    with torch.no_grad():
+        for name, parameter in parameters.items():
+            parameter.copy_(tensors[name])
+    return network.requires_grad_(False).eval()
+
+
 def draw_samples(plan: SamplingPlan, accelerator: Accelerator) -> Iterator[int]:
     """Draw the images that are not there yet; yields how many of the plan's are done."""
     text = plan.text()
@@ -72,9 +101,9 @@ def draw_samples(plan: SamplingPlan, accelerator: Accelerator) -> Iterator[int]:
         yield done
         return
     source = check_run_source(plan.run)
-    network = load_adapted(plan.run, source).to(accelerator.device)
+    network = load_adapted(plan.run, source) if plan.adapted else Denoiser(source.load())
     batches = sample(
-        network,
+        network.to(accelerator.device),
         source.schedule,
         missing,
         source.shape,

@@ -18,7 +18,8 @@ from torch import Tensor
 from torchvision import transforms
 
 from antcli.evaluation import intra_lpips as module
-from antcli.evaluation.intra_lpips import IntraLpips, intra_lpips, to_evaluation_size
+from antcli.evaluation.centres import to_evaluation_size
+from antcli.evaluation.intra_lpips import IntraLpips, intra_lpips
 from antcli.evaluation.lpips import LpipsFeatures
 from antcli.randomness import generator
 

@@ -9,20 +9,24 @@ import torch
 from accelerate import Accelerator
 
 from antcli.artifacts import load_metadata, load_tensors, save_tensors
-from antcli.config import AdaptConfig, ClassifierConfig, PreviewConfig, TrainingConfig
+from antcli.config import (
+    AdaptConfig,
+    ClassifierConfig,
+    PreviewConfig,
+    StoppingConfig,
+    TrainingConfig,
+)
 from antcli.errors import AntError
+from antcli.evaluation import scoring
+from antcli.evaluation.samples import load_adapted
+from antcli.evaluation.stopping import Choice, Score, read_scores
 from antcli.methods.table import METHODS
 from antcli.runs import Run
 from antcli.sources.source import find_source
-from antcli.training.adaptation import (
-    Preview,
-    Resumed,
-    SourceSamples,
-    adapt,
-    check_inputs,
-    load_adapted,
-)
+from antcli.training import adaptation
+from antcli.training.adaptation import Preview, Resumed, adapt
 from antcli.training.classifier import ClassifierReport, ClassifierStep
+from antcli.training.inputs import SourceSamples, check_inputs
 from antcli.training.loop import StepRecord
 
 Adapt = Callable[..., tuple[Run, list[Any]]]
@@ -188,3 +192,60 @@ def test_inputs_are_checked_before_anything_is_done(
     with pytest.raises(AntError, match="none"):
         check_inputs(config, source_images=tmp_path / "none")
     assert check_inputs(config, source_images=tiny_target).source_images == tiny_target
+
+
+def test_checkpoints_are_kept_along_the_way(config: AdaptConfig, start: Adapt) -> None:
+    run, _ = start(config)
+    assert list(run.checkpoints) == [2, 4]
+    last, weights = load_tensors(run.checkpoints[4]), load_tensors(run.weights)
+    torch.testing.assert_close(last, weights, rtol=0, atol=0)
+    first = load_tensors(run.checkpoints[2])
+    assert first.keys() == weights.keys()
+    assert any(not torch.equal(first[name], weights[name]) for name in weights)
+
+
+@pytest.fixture
+def auto(config: AdaptConfig, monkeypatch: pytest.MonkeyPatch) -> AdaptConfig:
+    """Finds its own end; the scores are given: the best is at step 4."""
+    given = {0: 9.0, 2: 5.0, 4: 1.0, 6: 1.1, 8: 1.2, 10: 0.0}
+    monkeypatch.setattr(scoring, "SAMPLES", 2)
+    monkeypatch.setattr(scoring, "SAMPLING_STEPS", 1)
+
+    class Given(scoring.Scorer):
+        def _score(self, features: torch.Tensor, step: int) -> Score:
+            return replace(super()._score(features, step), distance=given[step])
+
+    monkeypatch.setattr(adaptation, "Scorer", Given)
+    training = replace(config.training, steps=12)
+    return replace(config, training=training, stopping=StoppingConfig(auto=True))
+
+
+def test_auto_stops_and_takes_the_best_step(auto: AdaptConfig, start: Adapt) -> None:
+    run, records = start(auto)
+    assert [r.step for r in records if isinstance(r, Score)] == [0, 2, 4, 6, 8]
+    assert isinstance(records[-1], Choice)
+    assert records[-1].step == run.taken_step == 4
+    assert run.facts()["step"] == 8
+    taken, weights = load_tensors(run.checkpoints[4]), load_tensors(run.weights)
+    torch.testing.assert_close(taken, weights, rtol=0, atol=0)
+    assert [score.step for score in read_scores(run.scores)] == [0, 2, 4, 6, 8]
+
+
+def test_auto_goes_on_after_a_cut_to_the_same_end(auto: AdaptConfig, start: Adapt) -> None:
+    whole, _ = start(auto, "whole")
+    stops = iter([False] * 4 + [True])
+    run, _ = start(auto, "cut", stop=lambda: next(stops))
+    assert not run.finished
+    run, records = start(auto, "cut")
+    assert [r.step for r in records if isinstance(r, Score)] == [6, 8]
+    assert run.taken_step == 4
+    weights = [load_tensors(r.weights) for r in (run, whole)]
+    torch.testing.assert_close(*weights, rtol=0, atol=0)
+    assert read_scores(run.scores) == read_scores(whole.scores)
+
+
+def test_without_auto_nothing_is_scored(config: AdaptConfig, start: Adapt) -> None:
+    run, records = start(config)
+    assert not any(isinstance(record, Score | Choice) for record in records)
+    assert not run.scores.exists()
+    assert run.taken_step == 4

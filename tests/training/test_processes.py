@@ -15,7 +15,8 @@ import antcli
 from antcli.artifacts import load_tensors
 from antcli.config import adapt_config_from, read_toml
 from antcli.runs import Run
-from antcli.training.adaptation import adapt, check_inputs
+from antcli.training.adaptation import adapt
+from antcli.training.inputs import check_inputs
 
 PROCESSES = 2
 SECONDS = 500

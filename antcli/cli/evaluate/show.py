@@ -1,0 +1,61 @@
+"""How the result of a metric reads on the screen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from antcli.cli.console import result, say
+
+
+def show(metric: str, row: str, found: Mapping[str, Any]) -> None:
+    """Print the result of a metric for one row of images, and how it is defined."""
+    for line in _LINES[metric](found):
+        result(f"{metric} {line} ({row})")
+    for key in ("space", "reference_sha256"):
+        if key in found:
+            result(f"  {key.removesuffix('_sha256')}: {found[key]}")
+    result("  definition: " + ", ".join(f"{k}: {v}" for k, v in found["definition"].items()))
+    for caution in found.get("cautions", ()):
+        say(f"caution: {caution}")
+
+
+def _intra_lpips(found: Mapping[str, Any]) -> Iterator[str]:
+    value = "none: every cluster was dropped" if found["value"] is None else f"{found['value']:.4f}"
+    spread = "" if found["std"] is None else f" +- {found['std']:.4f} over clusters"
+    yield f"{value}{spread}, {found['dropped']} of {len(found['clusters'])} clusters dropped"
+    for cluster in found["clusters"]:
+        mean = "dropped" if cluster["mean"] is None else f"{cluster['mean']:.4f}"
+        yield f"  {cluster['centre']}: {cluster['size']} images, {cluster['used']} used, {mean}"
+
+
+def _fid(found: Mapping[str, Any]) -> Iterator[str]:
+    yield f"{found['value']:.4f}"
+
+
+def _kid(found: Mapping[str, Any]) -> Iterator[str]:
+    yield f"{found['value']:.5g}, 95 % interval {found['low']:.5g} to {found['high']:.5g}"
+    yield f"  over subsets {found['subset_mean']:.5g} +- {found['subset_std']:.5g}"
+
+
+def _prdc(found: Mapping[str, Any]) -> Iterator[str]:
+    names = ("precision", "recall", "density", "coverage")
+    yield ", ".join(f"{name} {found[name]:.3f}" for name in names)
+
+
+def _memorization(found: Mapping[str, Any]) -> Iterator[str]:
+    yield (
+        f"copy rate {found['copy_rate']:.3f} (nearer to a target image than "
+        f"{found['threshold']:.4g}; new images of the target's domain: "
+        f"{found['copy_rate_by_chance']:.2f})"
+    )
+    yield f"authenticity {found['authenticity']:.3f}"
+
+
+_LINES: dict[str, Callable[[Mapping[str, Any]], Iterator[str]]] = {
+    "intra-lpips": _intra_lpips,
+    "fid": _fid,
+    "kid": _kid,
+    "prdc": _prdc,
+    "memorization": _memorization,
+}

@@ -1,0 +1,146 @@
+"""All metrics of one or several sets of images, each image read and encoded as few times as can be.
+
+A number without a second one beside it means little, so what is measured is always a list of
+rows: an adapted model, and its source as it was, which no adaptation has touched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from antcli.evaluation.centres import Centres, lpips_to
+from antcli.evaluation.features.space import FeatureSpace, extract
+from antcli.evaluation.frechet import Gaussian, frechet
+from antcli.evaluation.intra_lpips import Protocol, intra_lpips
+from antcli.evaluation.kernel import kernel_distance
+from antcli.evaluation.lpips import LpipsFeatures
+from antcli.evaluation.manifold import prdc
+from antcli.evaluation.memorization import memorization
+from antcli.evaluation.reference import Statistics
+from antcli.images.folder import ImageFiles
+
+Metric = Literal["intra-lpips", "fid", "kid", "prdc", "memorization"]
+METRICS: tuple[Metric, ...] = ("intra-lpips", "fid", "kid", "prdc", "memorization")
+IN_SPACE: frozenset[Metric] = frozenset({"fid", "kid", "prdc"})
+Advance = Callable[[str, int, int], object]
+"""(what is done, how many of them, of how many)."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A set of images to measure."""
+
+    name: str
+    images: ImageFiles
+
+
+@dataclass(frozen=True)
+class Tools:
+    """What measuring needs, opened once. What is None is not asked for."""
+
+    target: ImageFiles
+    space: FeatureSpace | None = None
+    reference: Statistics | None = None
+    trunk: LpipsFeatures | None = None
+    protocol: Protocol = "cdc"
+    seed: int = 0
+    advance: Advance = lambda what, done, total: None
+
+
+@dataclass
+class _Passes:
+    """What the passes over the images of one row leave behind."""
+
+    results: dict[Metric, dict[str, Any]] = field(default_factory=dict)
+    features: Tensor | None = None
+    to_target: Tensor | None = None
+
+
+def measure(row: Row, metrics: Sequence[Metric], tools: Tools) -> dict[Metric, dict[str, Any]]:
+    """The results of `metrics` for the images of a row, as JSON takes them.
+
+    Memorisation is told by LPIPS where there is a trunk, else in the feature space. Raises
+    `AntError` where there are too few images for a metric or a network gives NaN.
+    """
+    passes = _Passes()
+    if "intra-lpips" in metrics:
+        _intra_lpips(row, tools, passes)
+    if tools.space is not None and (IN_SPACE & set(metrics) or tools.trunk is None):
+        passes.features = extract(tools.space, row.images, advance=_steps(row, "encoding", tools))
+    for metric, result in _in_space([m for m in metrics if m in IN_SPACE], tools, passes):
+        passes.results[metric] = {**result, "metric": metric, **_named(tools)}
+    if "memorization" in metrics:
+        passes.results["memorization"] = _memorization(row, tools, passes)
+    return {metric: passes.results[metric] for metric in metrics}
+
+
+def _intra_lpips(row: Row, tools: Tools, passes: _Passes) -> None:
+    assert tools.trunk is not None
+    # CRDI's code hands images over in another range: its distances are no LPIPS to reuse.
+    reusable = tools.protocol == "cdc"
+    passes.to_target = torch.empty(len(row.images), len(tools.target)) if reusable else None
+    found = intra_lpips(
+        row.images,
+        tools.target,
+        [path.name for path in tools.target.paths],
+        tools.trunk,
+        protocol=tools.protocol,
+        seed=tools.seed,
+        advance=_steps(row, "LPIPS", tools),
+        to_centres=passes.to_target,
+    )
+    passes.results["intra-lpips"] = found.as_dict()
+
+
+def _in_space(
+    metrics: Sequence[Metric], tools: Tools, passes: _Passes
+) -> Iterator[tuple[Metric, dict[str, Any]]]:
+    if not metrics:
+        return
+    assert tools.reference is not None and passes.features is not None
+    real, fake = tools.reference, passes.features
+    for metric in metrics:
+        if metric == "fid":
+            yield metric, frechet(real.gaussian, Gaussian.fit(fake, "generated images")).as_dict()
+        elif metric == "kid":
+            yield metric, kernel_distance(real.features, fake, seed=tools.seed).as_dict()
+        else:
+            yield metric, prdc(real.features, fake).as_dict()
+
+
+def _memorization(row: Row, tools: Tools, passes: _Passes) -> dict[str, Any]:
+    if tools.trunk is not None:
+        centres = Centres(tools.target, tools.trunk)
+        to_target = passes.to_target
+        if to_target is None:
+            advance = _steps(row, "LPIPS", tools)
+            to_target = lpips_to(row.images, centres, tools.trunk, advance=advance)
+        found = memorization(to_target, centres.apart.cpu())
+        definition = tools.trunk.definition
+        label = f"LPIPS-{definition['net']} v{definition['version']} ({definition['trunk']})"
+        return {**found.as_dict(), "space": label}
+    assert tools.space is not None and passes.features is not None
+    target = extract(tools.space, tools.target).double()
+    found = memorization(torch.cdist(passes.features.double(), target), torch.cdist(target, target))
+    return {**found.as_dict(), "space": tools.space.label}
+
+
+def _named(tools: Tools) -> dict[str, Any]:
+    assert tools.space is not None and tools.reference is not None
+    return {"space": tools.space.label, "reference_sha256": tools.reference.images_sha256}
+
+
+def _steps(row: Row, what: str, tools: Tools) -> Callable[[int], None]:
+    done = 0
+
+    def advance(batch: int) -> None:
+        nonlocal done
+        done += batch
+        tools.advance(f"{what}: {row.name}", done, len(row.images))
+
+    return advance

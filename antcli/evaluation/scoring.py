@@ -1,0 +1,79 @@
+"""How a checkpoint does, by what a user has: the source, the ten images, and samples.
+
+All checkpoints of a run are scored on the same noise, so that what differs between two scores
+is the training between them and not the draw.
+"""
+
+from __future__ import annotations
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from antcli.diffusion.sampling import sample
+from antcli.evaluation.features.source import SourceSpace
+from antcli.evaluation.kernel import kernel_distance
+from antcli.evaluation.memorization import memorization
+from antcli.evaluation.stopping import Score
+from antcli.images.grid import to_uint8
+from antcli.methods.trainable.denoiser import Denoiser
+from antcli.sources.source import Source
+
+SAMPLES = 64
+FIRST_SEED = 1_000_000
+"""Of the noise, far from the seeds that people look at and that the classifier learns from."""
+SAMPLING_STEPS = 10
+
+
+class Scorer:
+    """Scores networks adapted from one source to one target, in the source's feature space."""
+
+    def __init__(self, source: Source, target: Tensor, accelerator: Accelerator) -> None:
+        """`target` is uint8 [N, 3, H, W]. Draws the source's own samples, to compare with."""
+        self.source, self.accelerator = source, accelerator
+        self._space = SourceSpace(source, accelerator.device)
+        self._target = self._space(target).double().cpu()
+        self._mirrored = self._space(target.flip(-1)).double().cpu()
+        self._own = self._features(Denoiser(source.load()).to(accelerator.device))
+
+    def score(self, network: Denoiser, step: int) -> Score:
+        """The score of `network` as it stands after `step` steps."""
+        return self._score(self._features(network), step)
+
+    @property
+    def unadapted(self) -> Score:
+        """The score of the source itself: step 0."""
+        return self._score(self._own, 0)
+
+    def _score(self, features: Tensor, step: int) -> Score:
+        target = torch.cat([self._target, self._mirrored])
+        return Score(
+            step=step,
+            distance=kernel_distance(target, features).value,
+            diversity=_spread(features) / _spread(self._own),
+            copied=memorization(self._apart(features), self._apart(self._target)).copy_rate,
+        )
+
+    def _apart(self, features: Tensor) -> Tensor:
+        """Distances to the target's images, to each or to its mirror image: [n, N]."""
+        distances = [torch.cdist(features, target) for target in (self._target, self._mirrored)]
+        return torch.minimum(*distances)
+
+    def _features(self, network: Denoiser) -> Tensor:
+        """Of the samples of `network` [n, D], float64 on the CPU."""
+        seeds = range(FIRST_SEED, FIRST_SEED + SAMPLES)
+        with self.accelerator.autocast():
+            batches = sample(
+                network,
+                self.source.schedule,
+                seeds,
+                self.source.shape,
+                steps=SAMPLING_STEPS,
+                device=self.accelerator.device,
+            )
+            return torch.cat([self._space(to_uint8(batch)).double().cpu() for batch in batches])
+
+
+def _spread(features: Tensor) -> float:
+    """Mean distance between two different images."""
+    return float(torch.pdist(features).mean())

@@ -1,0 +1,85 @@
+"""When to stop: which step of a run to take, by scores that need no held-out data.
+
+Training first brings samples to the target, then has nothing more to learn from a few images
+but these images themselves: the distance to the target levels off while diversity goes on
+falling. The step to take is the first at which nearly all of the way is done.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from antcli.artifacts import write_json
+
+NEARLY_ALL = 0.95
+"""The share of the longest way towards the target that is near enough."""
+PATIENCE = 2
+"""Scores after the step taken that have to confirm it."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """How the network does after a step, without held-out data."""
+
+    step: int
+    """0 is the source, not adapted."""
+    distance: float
+    """Kernel distance of the samples to the target's images."""
+    diversity: float
+    """Mean distance between two samples, as a share of the source's from the same noise."""
+    copied: float
+    """Share of samples nearer to a target image than two target images are to each other."""
+
+    def __str__(self) -> str:
+        return (
+            f"distance {self.distance:.3f}, diversity {self.diversity:.2f}, "
+            f"copied {self.copied:.2f}"
+        )
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The step to take."""
+
+    step: int
+    why: str
+
+
+def choose(scores: Sequence[Score]) -> Choice:
+    """The step to take. `scores` are in the order of their steps, that of the source first."""
+    start, *rest = scores
+    if not rest:
+        return Choice(start.step, "nothing else is there")
+    longest = max(start.distance - score.distance for score in rest)
+    if longest <= 0:
+        return Choice(rest[0].step, "no step came nearer to the target: this one went least far")
+    near = next(s for s in rest if start.distance - s.distance >= NEARLY_ALL * longest)
+    share = (start.distance - near.distance) / longest
+    return Choice(
+        near.step,
+        f"the first step with {share:.0%} of the longest way to the target "
+        f"(distance {start.distance:.3f} to {near.distance:.3f}); later ones cost diversity",
+    )
+
+
+def is_over(scores: Sequence[Score]) -> bool:
+    """Whether training on would not change the choice any more, as far as can be told."""
+    if len(scores) < 2:
+        return False
+    taken = choose(scores).step
+    return sum(score.step > taken for score in scores) >= PATIENCE
+
+
+def read_scores(path: Path) -> list[Score]:
+    """What `write_scores` wrote; none where there is no such file."""
+    if not path.exists():
+        return []
+    return [Score(**values) for values in json.loads(path.read_text(encoding="utf-8"))]
+
+
+def write_scores(path: Path, scores: Sequence[Score]) -> None:
+    """Write scores as JSON."""
+    write_json(path, [asdict(score) for score in scores])

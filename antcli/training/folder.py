@@ -1,0 +1,103 @@
+"""What an adaptation writes into the folder of its run."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+
+import torch
+
+from antcli.artifacts import load_tensors, save_tensors
+from antcli.config import AdaptConfig
+from antcli.diffusion.sampling import sample
+from antcli.evaluation.stopping import Choice, Score, read_scores, write_scores
+from antcli.images.grid import grid, save_png, to_uint8
+from antcli.methods.table import METHODS
+from antcli.runs import Run
+from antcli.training.inputs import Inputs, metadata
+from antcli.training.loop import StepRecord, Training
+from antcli.training.pretraining import write_source
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """One training and the run that keeps it. Only the main process writes."""
+
+    run: Run
+    training: Training
+    inputs: Inputs
+    config: AdaptConfig
+
+    def preview(self) -> None:
+        """Draw the page of samples of this step."""
+        source, settings = self.inputs.source, self.config.preview
+        with self.training.averaged(), self.training.accelerator.autocast():
+            batches = sample(
+                self.training.network,
+                source.schedule,
+                range(settings.images),
+                source.shape,
+                steps=settings.sampling_steps,
+                device=self.training.accelerator.device,
+            )
+            page = grid(torch.cat([to_uint8(batch.cpu()) for batch in batches]))
+        text = {"ant.run": str(self.run.folder), "ant.step": str(self.training.step)}
+        for path in (self.run.preview_at(self.training.step), self.run.preview):
+            save_png(path, page, text)
+
+    def state(self) -> None:
+        """Keep what the run resumes from."""
+        self.training.save(self.run.state, self._metadata("state of an unfinished run"))
+        self._facts("running")
+
+    def checkpoint(self) -> None:
+        """Keep the averaged weights of this step: what trains, and nothing else."""
+        title = f"{self._title} after {self.training.step} steps"
+        with self.training.averaged():
+            path = self.run.checkpoint_at(self.training.step)
+            save_tensors(path, self.training.parameters, self._metadata(title))
+
+    def finish(self, choice: Choice | None) -> None:
+        """Write the weights that count, and what was decided about them."""
+        with self.training.averaged():
+            if choice is not None and choice.step != self.training.step:
+                kept = load_tensors(self.run.checkpoint_at(choice.step))
+                with torch.no_grad():
+                    for name, parameter in self.training.parameters.items():
+                        parameter.copy_(kept[name])
+            save_tensors(self.run.weights, self.training.parameters, self._metadata(self._title))
+            if METHODS[self.config.method].trains == "all":
+                unet, scheduler = self.training.network.unet, self.inputs.source.scheduler
+                write_source(self.run.model, unet, scheduler)
+        self._facts("finished", choice)
+        self.run.state.unlink(missing_ok=True)
+
+    def log(self, record: StepRecord) -> None:
+        """Add a step to the log."""
+        with self.run.log.open("a", encoding="utf-8") as log:
+            log.write(json.dumps(asdict(record)) + "\n")
+
+    def cut(self) -> list[Score]:
+        """Drop what was written after the step that training goes on from; the scores before."""
+        step = self.training.step
+        if self.run.log.exists():
+            lines = self.run.log.read_text(encoding="utf-8").splitlines(keepends=True)
+            self.run.log.write_text("".join(lines[:step]), encoding="utf-8")
+        scores = [score for score in read_scores(self.run.scores) if score.step <= step]
+        if self.run.scores.exists():
+            write_scores(self.run.scores, scores)
+        return scores
+
+    @property
+    def _title(self) -> str:
+        target = self.inputs.target.folder.resolve().name
+        return f"{target} from {self.config.source}, {self.config.method}"
+
+    def _metadata(self, title: str) -> dict[str, object]:
+        return metadata(self.inputs, self.config, title)
+
+    def _facts(self, status: str, choice: Choice | None = None) -> None:
+        facts = {"status": status, "step": self.training.step}
+        if choice is not None:
+            facts |= {"chosen_step": choice.step, "why": choice.why}
+        self.run.write_facts(self.config, self.inputs.identity(), **facts)

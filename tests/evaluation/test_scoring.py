@@ -1,0 +1,75 @@
+"""Scores of networks on the same noise."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from antcli.evaluation import scoring
+from antcli.evaluation.scoring import Scorer
+from antcli.images.folder import read_folder
+from antcli.images.grid import to_float
+from antcli.methods.trainable.denoiser import Denoiser
+from antcli.sources.source import Source, find_source
+
+
+class Painter(nn.Module):
+    """Predicts the noise that leads to given images, whatever it is shown."""
+
+    def __init__(self, source: Source, images: Tensor) -> None:
+        super().__init__()
+        self.schedule, self.x_0 = source.schedule, to_float(images)
+
+    def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
+        alpha_bar = self.schedule.at(self.schedule.alpha_bar, t, x_t)
+        return (x_t - alpha_bar.sqrt() * self.x_0[: len(x_t)]) / (1 - alpha_bar).sqrt()
+
+
+@pytest.fixture
+def source(tiny_source: Path) -> Source:
+    return find_source(str(tiny_source))
+
+
+@pytest.fixture
+def target(tiny_target: Path, source: Source) -> Tensor:
+    return read_folder(tiny_target, source.size).images
+
+
+@pytest.fixture(autouse=True)
+def _few(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scoring, "SAMPLES", 10)
+    monkeypatch.setattr(scoring, "SAMPLING_STEPS", 3)
+
+
+def test_the_source_scores_as_itself(
+    source: Source, target: Tensor, accelerator: Accelerator
+) -> None:
+    scorer = Scorer(source, target, accelerator)
+    found = scorer.score(Denoiser(source.load()), 7)
+    assert found.step == 7
+    assert (found.distance, found.copied) == (scorer.unadapted.distance, scorer.unadapted.copied)
+    assert found.diversity == scorer.unadapted.diversity == 1.0
+    assert scorer.unadapted.step == 0
+
+
+def test_copies_of_the_target_are_near_and_called_copies(
+    source: Source, target: Tensor, accelerator: Accelerator
+) -> None:
+    scorer = Scorer(source, target, accelerator)
+    found = scorer.score(Painter(source, target), 1)  # type: ignore[arg-type]
+    assert found.copied == 1.0
+    assert found.distance < scorer.unadapted.distance
+    mirrored = scorer.score(Painter(source, target.flip(-1)), 1)  # type: ignore[arg-type]
+    assert mirrored.copied == 1.0
+
+
+def test_one_image_over_and_over_has_no_diversity(
+    source: Source, target: Tensor, accelerator: Accelerator
+) -> None:
+    scorer = Scorer(source, target, accelerator)
+    same = target[:1].expand(len(target), -1, -1, -1)
+    found = scorer.score(Painter(source, same), 1)  # type: ignore[arg-type]
+    assert found.diversity == pytest.approx(0, abs=1e-4)
+    assert torch.isfinite(torch.tensor(found.distance))
