@@ -7,12 +7,8 @@ CVPR 2018 (arXiv 1801.03924), in version 0.1 of the `lpips` package.
 from __future__ import annotations
 
 import re
-import socket
 import warnings
-import zipfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from http.client import HTTPException
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -21,8 +17,9 @@ import torch
 from torch import Tensor, nn
 from torchvision import models
 
-from antcli.artifacts import file_hash, load_tensors
+from antcli.artifacts import file_hash
 from antcli.errors import AntError
+from antcli.evaluation.weights import download, hub_checkpoints, misfit, read_weights
 
 Net = Literal["vgg", "alex", "squeeze"]
 
@@ -33,7 +30,6 @@ _TORCHVISION: dict[Net, Any] = {
     "squeeze": models.SqueezeNet1_1_Weights.IMAGENET1K_V1,
 }
 _EPS = 1e-10  # of lpips.normalize_tensor, which adds it to the norm
-_SILENCE_S = 15  # of a network, in seconds, before a download is given up
 
 
 class LpipsFeatures(nn.Module):
@@ -149,73 +145,30 @@ def _trunk_file(net: Net, trunk_weights: Path | None, progress: bool) -> Path:
             raise AntError(f"there is no file {trunk_weights}", "check --trunk-weights")
         return trunk_weights
     url: str = _TORCHVISION[net].url
-    file = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[1]
+    file = hub_checkpoints() / url.rsplit("/", 1)[1]
     if not file.is_file():
-        _download(net, url, file, progress)
+        hint = "name your copy with --trunk-weights FILE"
+        download(url, file, f"the trunk of LPIPS-{net}", hint, progress=progress)
     return file
-
-
-def _download(net: Net, url: str, file: Path, progress: bool) -> None:
-    """Torchvision's usual download; the file's name ends with the start of its SHA-256."""
-    digest = file.stem.rsplit("-", 1)[1]
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with _patience(_SILENCE_S):
-            torch.hub.download_url_to_file(url, str(file), digest, progress)
-    except (OSError, HTTPException, RuntimeError) as error:
-        raise AntError(
-            f"cannot get {file.name}, the trunk of LPIPS-{net}: {getattr(error, 'reason', error)}",
-            f"download {url} where that works and put it into {file.parent}, "
-            "or name your copy with --trunk-weights FILE",
-        ) from error
-
-
-@contextmanager
-def _patience(seconds: float) -> Iterator[None]:
-    """Give up on a connection that says nothing for so long: torch.hub would wait for ever."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(seconds)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)
 
 
 def _trunk_state(net: Net, file: Path) -> Mapping[str, Tensor]:
     """The tensors of `file`, proved to be those of `net` by their names and shapes."""
-    tensors = load_tensors(file) if file.suffix == ".safetensors" else _unpickled(file)
-    misfit = _misfit(net, tensors)
-    if misfit:
+    tensors = read_weights(file)
+    reason = _misfit(net, tensors)
+    if reason:
         fits = [other for other in get_args(Net) if not _misfit(other, tensors)]
         name = _TORCHVISION[net].url.rsplit("/", 1)[1]
         raise AntError(
-            f"{file} is not the trunk of LPIPS-{net}: {misfit}",
+            f"{file} is not the trunk of LPIPS-{net}: {reason}",
             f"it is that of --net {fits[0]}" if fits else f"torchvision's {name} is such a file",
         )
     return tensors
 
 
-def _unpickled(file: Path) -> Mapping[str, Tensor]:
-    """A .pth or .pt file, nothing in it executed; read lazily where its format allows."""
-    try:
-        lazily = zipfile.is_zipfile(file)
-        tensors = torch.load(file, map_location="cpu", weights_only=True, mmap=lazily)
-    except Exception as error:  # whatever a broken pickle makes the unpickler stumble over
-        raise AntError(
-            f"{file} is not a whole PyTorch weights file",
-            "it was cut short or is of another kind: remove it and get it again",
-        ) from error
-    return tensors if isinstance(tensors, Mapping) else {}
-
-
 def _misfit(net: Net, tensors: Mapping[str, Tensor]) -> str:
     """The first reason why `tensors` cannot be the trunk of `net`; empty if they can."""
     metric = _skeleton(net)
-    expected = metric.state_dict()
-    for ours, theirs in _torchvision_names(metric).items():
-        found = tensors.get(theirs)
-        if not isinstance(found, Tensor):
-            return f"{theirs} is missing"
-        if found.shape != expected[ours].shape:
-            return f"{theirs} is {list(found.shape)}, not {list(expected[ours].shape)}"
-    return ""
+    own = metric.state_dict()
+    names = _torchvision_names(metric)
+    return misfit(tensors, {theirs: own[ours].shape for ours, theirs in names.items()})

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import torch
 from PIL import Image
@@ -51,6 +51,14 @@ class ImageFolder:
     """Other files in the folder: not images by their suffix, or hidden."""
     notes: tuple[str, ...]
     """What a user should know: images cropped or enlarged, duplicates, files passed over."""
+
+
+class ImageSource(Protocol):
+    """Square RGB images by number, each opened when it is asked for. A list of images is one."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Image.Image: ...
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,84 @@
+"""Files of pretrained networks: where they come from, and reading them without trusting them."""
+
+from __future__ import annotations
+
+import re
+import socket
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from http.client import HTTPException
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from antcli.artifacts import load_tensors
+from antcli.errors import AntError
+
+_SILENCE_S = 15  # of a network, in seconds, before a download is given up
+
+
+def hub_checkpoints() -> Path:
+    """Where torch.hub keeps the weight files it downloads; TORCH_HOME moves it."""
+    return Path(torch.hub.get_dir()) / "checkpoints"
+
+
+def download(url: str, file: Path, what: str, hint: str, *, progress: bool) -> None:
+    """Get `file`; where its name ends with the start of a SHA-256, as torch's do, that is checked.
+
+    `what` says in the error what the file is, `hint` what else a user can do than to put it there.
+    """
+    digest = re.search(r"-([0-9a-f]{8,})$", file.stem)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with patience():
+            torch.hub.download_url_to_file(url, str(file), digest and digest[1], progress)
+    except (OSError, HTTPException, RuntimeError) as error:
+        raise AntError(
+            f"cannot get {file.name}, {what}: {getattr(error, 'reason', error)}",
+            f"download {url} where that works and put it into {file.parent}, or {hint}",
+        ) from error
+
+
+@contextmanager
+def patience(seconds: float = _SILENCE_S) -> Iterator[None]:
+    """Give up on a connection that says nothing for so long: torch.hub would wait for ever."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(seconds)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+def read_weights(file: Path) -> Mapping[str, Tensor]:
+    """The tensors of a .safetensors, .pth or .pt file, nothing in it executed.
+
+    Raises `AntError` where it is cut short or of another kind.
+    """
+    return load_tensors(file) if file.suffix == ".safetensors" else _unpickled(file)
+
+
+def _unpickled(file: Path) -> Mapping[str, Tensor]:
+    """A .pth or .pt file, read lazily where its format allows."""
+    try:
+        lazily = zipfile.is_zipfile(file)
+        tensors = torch.load(file, map_location="cpu", weights_only=True, mmap=lazily)
+    except Exception as error:  # whatever a broken pickle makes the unpickler stumble over
+        raise AntError(
+            f"{file} is not a whole PyTorch weights file",
+            "it was cut short or is of another kind: remove it and get it again",
+        ) from error
+    return tensors if isinstance(tensors, Mapping) else {}
+
+
+def misfit(tensors: Mapping[str, Tensor], expected: Mapping[str, torch.Size]) -> str:
+    """The first reason why `tensors` lack something of `expected`; empty if they do not."""
+    for name, shape in expected.items():
+        found = tensors.get(name)
+        if not isinstance(found, Tensor):
+            return f"{name} is missing"
+        if found.shape != shape:
+            return f"{name} is {list(found.shape)}, not {list(shape)}"
+    return ""
