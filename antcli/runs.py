@@ -95,6 +95,11 @@ class Run:
         return self.folder / "nearest-pairs.png"
 
     @property
+    def report(self) -> Path:
+        """All there is to see of it, as one HTML file."""
+        return self.folder / "report.html"
+
+    @property
     def weights_sha256(self) -> str:
         """Of the weights as they are now."""
         return file_hash(self.weights)
@@ -146,7 +151,7 @@ class Run:
         """Remove what a run writes, and nothing else, from the folder."""
         for name in ("model", "previews", "checkpoints", "samples", "source-samples"):
             shutil.rmtree(self.folder / name, ignore_errors=True)
-        for file in (self.weights, self.state, self.classifier, self.log):
+        for file in (self.weights, self.state, self.classifier, self.log, self.report):
             file.unlink(missing_ok=True)
         for file in (self.preview, self.scores, self.curve, self.evaluation, self.nearest_pairs):
             file.unlink(missing_ok=True)

@@ -32,14 +32,14 @@ from antcli.diffusion.sampling import sample
 from antcli.evaluation.lpips import LpipsFeatures, load_lpips
 from antcli.images.folder import read_folder
 from antcli.images.grid import grid, save_png, to_uint8
-from antcli.methods.build import build_network, noise_rule, target_rule
 from antcli.methods.classifier import NoisyClassifier
 from antcli.methods.table import METHODS
 from antcli.methods.trainable.denoiser import Denoiser
 from antcli.sources.source import Source, find_source
-from antcli.training.inputs import Inputs, train_classifier
+from antcli.training.adaptation import build_training
 from antcli.training.classifier import load_classifier
 from antcli.training.devices import make_accelerator
+from antcli.training.inputs import Inputs, train_classifier
 from antcli.training.loop import Training
 
 HERE = Path(__file__).parent
@@ -109,18 +109,7 @@ class Bench:
     def training(self, config: AdaptConfig) -> tuple[Training, float]:
         """A training of one row, not begun."""
         classifier, seconds = self.classifier(config)
-        schedule = self.source.schedule
-        training = Training(
-            build_network(self.source.load(), config, schedule),
-            schedule,
-            self.inputs.target.images,
-            config.training,
-            self.accelerator,
-            seed=config.seed,
-            noise=noise_rule(config, schedule),
-            target=target_rule(config, schedule, classifier),
-        )
-        return training, seconds
+        return build_training(self.inputs, config, self.accelerator, classifier), seconds
 
     def draw(self, network: Denoiser) -> Tensor:
         """Samples in [-1, 1], the same noise for every row."""
@@ -214,6 +203,16 @@ def _measured_apart(row: str, target: str) -> float:
     return float(output.split()[-1])
 
 
+def versions() -> dict[str, str]:
+    """Of what the numbers depend on."""
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "diffusers": diffusers.__version__,
+        "accelerate": accelerate.__version__,
+    }
+
+
 def _results() -> Path:
     return HERE / "results"
 
@@ -248,12 +247,7 @@ def main() -> None:
                 facts = run(bench, row, seed)
                 if row not in UNTRAINED and seed == chosen.seeds[0]:
                     facts["peak_memory_gib"] = _measured_apart(row, target)
-                facts["versions"] = {
-                    "python": platform.python_version(),
-                    "torch": torch.__version__,
-                    "diffusers": diffusers.__version__,
-                    "accelerate": accelerate.__version__,
-                }
+                facts["versions"] = versions()
                 facts["command"] = " ".join(sys.argv)
                 file.parent.mkdir(parents=True, exist_ok=True)
                 file.write_text(json.dumps(facts, indent=1) + "\n")

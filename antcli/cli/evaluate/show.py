@@ -10,8 +10,10 @@ from antcli.cli.console import result, say
 
 def show(metric: str, row: str, found: Mapping[str, Any]) -> None:
     """Print the result of a metric for one row of images, and how it is defined."""
-    for line in _LINES[metric](found):
-        result(f"{metric} {line} ({row})")
+    first, *more = _LINES[metric](found)
+    result(f"{metric} {first} ({row})")
+    for line in more:
+        result(f"  {line}")
     for key in ("space", "reference_sha256"):
         if key in found:
             result(f"  {key.removesuffix('_sha256')}: {found[key]}")
@@ -26,7 +28,7 @@ def _intra_lpips(found: Mapping[str, Any]) -> Iterator[str]:
     yield f"{value}{spread}, {found['dropped']} of {len(found['clusters'])} clusters dropped"
     for cluster in found["clusters"]:
         mean = "dropped" if cluster["mean"] is None else f"{cluster['mean']:.4f}"
-        yield f"  {cluster['centre']}: {cluster['size']} images, {cluster['used']} used, {mean}"
+        yield f"{cluster['centre']}: {cluster['size']} images, {cluster['used']} used, {mean}"
 
 
 def _fid(found: Mapping[str, Any]) -> Iterator[str]:
@@ -35,7 +37,7 @@ def _fid(found: Mapping[str, Any]) -> Iterator[str]:
 
 def _kid(found: Mapping[str, Any]) -> Iterator[str]:
     yield f"{found['value']:.5g}, 95 % interval {found['low']:.5g} to {found['high']:.5g}"
-    yield f"  over subsets {found['subset_mean']:.5g} +- {found['subset_std']:.5g}"
+    yield f"over subsets {found['subset_mean']:.5g} +- {found['subset_std']:.5g}"
 
 
 def _prdc(found: Mapping[str, Any]) -> Iterator[str]:
