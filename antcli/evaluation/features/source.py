@@ -1,0 +1,101 @@
+"""The source's own feature space: what its encoder sees in an image with a little noise.
+
+It needs no download and knows the source's domain. That the inside of a denoiser describes
+images well, best at low noise, is from D. Baranchuk et al., "Label-Efficient Semantic
+Segmentation with Diffusion Models", ICLR 2022 (arXiv 2112.03126). Noise level, maps and pooling
+were chosen by measurement: benchmarks/results/source_features.md.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from diffusers import UNet2DModel
+from torch import Tensor, nn
+from torch.nn import functional
+
+from antcli.images.grid import to_float
+from antcli.randomness import normal
+from antcli.sources.source import Source
+
+NOISE_LEVEL = 0.1
+"""The timestep at which the source sees the images, as a share of T."""
+SEED = 0
+
+
+class SourceSpace:
+    """Root mean squares over the pixels of each channel of the encoder's maps.
+
+    The maps are the outputs of the U-Net's down blocks and of its mid block, for
+    x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) eps with the same eps for every image.
+    D is the number of their channels: 336 for `avatars`, 2304 for a usual DDPM of 256 pixels.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        device: torch.device | str = "cpu",
+        *,
+        noise_level: float = NOISE_LEVEL,
+    ) -> None:
+        """Load the encoder. Raises `AntError` where the source's weights are damaged."""
+        self.t = round(noise_level * source.schedule.timesteps)
+        self._device = torch.device(device)
+        self._schedule = source.schedule
+        self._eps = normal(SEED, "source-features", 0, [0], source.shape).to(self._device)
+        self._maps: list[Tensor] = []
+        self._encoder = _encoder(source.load()).to(self._device)
+        for block in _blocks(self._encoder):
+            block.register_forward_hook(self._keep)
+        channels = [*self._encoder.config.block_out_channels]
+        self.dimension = sum(channels) + (channels[-1] if self._encoder.mid_block else 0)
+        self.label = (
+            f"source {Path(source.name).resolve().name} (sha256:{source.sha256[:8]}, t={self.t}, "
+            f"rms of {len(_blocks(self._encoder))} encoder maps)"
+        )
+        self.definition: dict[str, object] = {
+            "space": "source",
+            "source": source.name,
+            "weights_sha256": source.sha256,
+            "t": self.t,
+            "noise": f"the same for every image, seed {SEED}",
+            "maps": "outputs of the down blocks and of the mid block",
+            "pooling": "root mean square over pixels",
+            "size": source.size,
+            "resize": "bilinear, antialiased",
+            "dimension": self.dimension,
+        }
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Features [B, D], float32, of images uint8 [B, 3, H, W]."""
+        return torch.cat([y.square().mean((2, 3)).sqrt() for y in self.maps(images)], dim=1)
+
+    @torch.no_grad()
+    def maps(self, images: Tensor) -> list[Tensor]:
+        """The encoder's maps, each [B, C, H', W'], of images uint8 [B, 3, H, W]."""
+        x_0 = to_float(images.to(self._device))
+        size = self._eps.shape[2:]
+        if x_0.shape[2:] != size:
+            x_0 = functional.interpolate(x_0, size, mode="bilinear", antialias=True)
+        t = torch.full((len(x_0),), self.t, device=self._device)
+        with torch.autocast(self._device.type, enabled=False):  # one label, one precision
+            self._encoder(self._schedule.add_noise(x_0, self._eps, t), t)
+        maps, self._maps = self._maps, []
+        return maps
+
+    def _keep(self, block: nn.Module, inputs: object, output: Tensor | tuple[Tensor, ...]) -> None:
+        """A down block gives its output and the maps for its skip connections."""
+        self._maps.append(output if isinstance(output, Tensor) else output[0])
+
+
+def _encoder(unet: UNet2DModel) -> UNet2DModel:
+    """The U-Net without its decoder, two thirds of the work."""
+    unet.up_blocks = nn.ModuleList()
+    unet.conv_norm_out = unet.conv_out = nn.Identity()
+    return unet
+
+
+def _blocks(unet: UNet2DModel) -> list[nn.Module]:
+    """The down blocks and, where there is one, the mid block."""
+    return [*unet.down_blocks, *([unet.mid_block] if unet.mid_block is not None else [])]
