@@ -13,7 +13,9 @@ def test_a_run_is_sampled_and_measured(ant: Callable, run: Path, random_trunk: P
     assert done.code == 0, done.err
     found = json.loads(done.out)
     assert found["metric"] == "intra-lpips"
-    assert found.keys() == {"metric", "value", "std", "clusters", "dropped", "definition"}
+    own = {"metric", "value", "std", "clusters", "dropped", "definition"}
+    assert found.keys() == own | {"source"}
+    assert found["source"].keys() == own
     assert sum(cluster["size"] for cluster in found["clusters"]) == 12
     assert len(found["clusters"]) == 10
     assert found["definition"]["net"] == "squeeze"

@@ -66,7 +66,7 @@ class Asked:
             rows = [Row(self.images.name or str(self.images), given)]
         else:
             rows = [
-                Row(name, _drawn(plan, self.device))
+                Row(name, drawn(plan, self.device))
                 for name, plan in zip((ADAPTED, UNADAPTED), plans, strict=True)
             ]
         if space is not None and reference is not None:
@@ -163,7 +163,8 @@ class _Reporter:
             self._bar = None
 
 
-def _drawn(plan: SamplingPlan, device: str) -> ImageFiles:
+def drawn(plan: SamplingPlan, device: str) -> ImageFiles:
+    """The images of a plan; those that are missing are drawn, with a bar."""
     from antcli.evaluation.samples import draw_samples
     from antcli.images.folder import ImageFiles
     from antcli.training.devices import make_accelerator

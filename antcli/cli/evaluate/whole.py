@@ -19,7 +19,7 @@ def evaluate_all(asked: Asked) -> dict[str, Any]:
     Without LPIPS's trunk, Intra-LPIPS is left out, said so, and copying is told in the feature
     space: numbers of a machine without a network are better than none.
     """
-    from antcli.artifacts import write_json
+    from antcli.artifacts import file_hash, write_json
     from antcli.evaluation.measuring import METRICS, measure
     from antcli.evaluation.pairs import write_pairs
 
@@ -39,6 +39,7 @@ def evaluate_all(asked: Asked) -> dict[str, Any]:
         "reference_images": tools.reference.count,
         "reference_sha256": tools.reference.images_sha256,
         "target_images": len(tools.target),
+        "target_sha256": [file_hash(path) for path in tools.target.paths],
         "images": len(rows[0].images),
         "seed": asked.seed,
         "left_out": left_out,
