@@ -99,7 +99,7 @@ class PreviewConfig:
     sampling_steps: int = 25
 
 
-MOST_STEPS = 200
+MOST_STEPS = 150
 """Of a run that finds its own end."""
 
 

@@ -11,6 +11,7 @@ benchmarks/results/stopping is not run again; remove it to measure anew.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import statistics
 import sys
@@ -124,21 +125,20 @@ def main() -> None:
     targets = ["sunglasses", "babies", "sketches", "paintings"]
     parser.add_argument("--targets", nargs="+", default=targets)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--samples", type=int, default=250)
+    parser.add_argument("--samples", type=int, default=200)
     parser.add_argument("--sampling-steps", type=int, default=10)
     chosen = parser.parse_args()
     chosen.steps, chosen.trunk_weights = MOST_STEPS, None
-    for target in chosen.targets:
-        bench: Bench | None = None
-        for seed in chosen.seeds:
-            file = RUNS / f"{target}-{seed}.json"
-            if file.exists():
-                continue
-            bench = bench or Bench(target, chosen)
-            facts = run(bench, seed)
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(json.dumps(facts, indent=1) + "\n")
-            print(outcome(facts), flush=True)
+    benches: dict[str, Bench] = {}
+    for seed, target in itertools.product(chosen.seeds, chosen.targets):
+        file = RUNS / f"{target}-{seed}.json"
+        if file.exists():
+            continue
+        bench = benches[target] = benches.get(target) or Bench(target, chosen)
+        facts = run(bench, seed)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(facts, indent=1) + "\n")
+        print(outcome(facts), flush=True)
     all_facts = [json.loads(file.read_text()) for file in sorted(RUNS.glob("*.json"))]
     outcomes = [outcome(facts) for facts in all_facts]
     named = ", ".join(f"{name} {version}" for name, version in versions().items())

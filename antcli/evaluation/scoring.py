@@ -6,6 +6,8 @@ is the training between them and not the draw.
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import torch
 from accelerate import Accelerator
 from torch import Tensor
@@ -19,28 +21,38 @@ from antcli.images.grid import to_uint8
 from antcli.methods.trainable.denoiser import Denoiser
 from antcli.sources.source import Source
 
-SAMPLES = 64
+SAMPLES = 32
 FIRST_SEED = 1_000_000
 """Of the noise, far from the seeds that people look at and that the classifier learns from."""
 SAMPLING_STEPS = 10
+LEAST_SPREAD = 0.01
+"""Of a feature, as a share of the mean spread: one that never moves is no unit to measure in."""
 
 
 class Scorer:
-    """Scores networks adapted from one source to one target, in the source's feature space."""
+    """Scores networks adapted from one source to one target, in the source's feature space.
+
+    Each feature counts in units of its spread over the source's own samples: what hardly varies
+    in the source and changes with the target weighs most, as it should.
+    """
 
     def __init__(self, source: Source, target: Tensor, accelerator: Accelerator) -> None:
         """`target` is uint8 [N, 3, H, W]. Draws the source's own samples, to compare with."""
         self.source, self.accelerator = source, accelerator
         self._space = SourceSpace(source, accelerator.device)
-        self._target = self._space(target).double().cpu()
-        self._mirrored = self._space(target.flip(-1)).double().cpu()
-        self._own = self._features(Denoiser(source.load()).to(accelerator.device))
+        own = self._draw(Denoiser(source.load()).to(accelerator.device))
+        spread = own.std(0)
+        self._centre, self._scale = own.mean(0), spread.clamp(min=LEAST_SPREAD * spread.mean())
+        self._own = self._standard(own)
+        self._target, self._mirrored = (
+            self._standard(self._space(x).double().cpu()) for x in (target, target.flip(-1))
+        )
 
     def score(self, network: Denoiser, step: int) -> Score:
         """The score of `network` as it stands after `step` steps."""
-        return self._score(self._features(network), step)
+        return self._score(self._standard(self._draw(network)), step)
 
-    @property
+    @cached_property
     def unadapted(self) -> Score:
         """The score of the source itself: step 0."""
         return self._score(self._own, 0)
@@ -59,8 +71,11 @@ class Scorer:
         distances = [torch.cdist(features, target) for target in (self._target, self._mirrored)]
         return torch.minimum(*distances)
 
-    def _features(self, network: Denoiser) -> Tensor:
-        """Of the samples of `network` [n, D], float64 on the CPU."""
+    def _standard(self, features: Tensor) -> Tensor:
+        return (features - self._centre) / self._scale
+
+    def _draw(self, network: Denoiser) -> Tensor:
+        """Features of samples of `network`, [n, D], float64 on the CPU."""
         seeds = range(FIRST_SEED, FIRST_SEED + SAMPLES)
         with self.accelerator.autocast():
             batches = sample(
