@@ -68,6 +68,11 @@ class LpipsFeatures(nn.Module):
         """What a reader of a distance has to know: net, version of LPIPS, source of the trunk."""
         return {"net": self.net, "version": VERSION, "trunk": self.trunk}
 
+    @property
+    def label(self) -> str:
+        """Names the space and its weights: equal labels, comparable numbers."""
+        return f"LPIPS-{self.net} v{VERSION} ({self.trunk})"
+
     @torch.no_grad()
     def forward(self, x: Tensor, out: Tensor | None = None) -> Tensor:
         """The vectors phi(x), [B, D] float32, of images x [B, 3, H, W] in [-1, 1].
