@@ -37,4 +37,12 @@ def convert(
         raise AntError(f"{out} exists already", "give another place, or remove it")
     if format not in _CONVERSIONS:
         raise AntError(f"there is no format {format!r}", f"known are {', '.join(_CONVERSIONS)}")
-    write_pipeline(out, _CONVERSIONS[format](read_checkpoint(checkpoint), architecture or {}))
+    state = read_checkpoint(checkpoint)
+    try:
+        pipeline = _CONVERSIONS[format](state, architecture or {})
+    except (IndexError, RuntimeError, ArithmeticError) as error:  # of tensors of odd shapes
+        raise AntError(
+            f"{checkpoint} has weights of no {format} network: {error}",
+            "check that it is the file you mean, and its format",
+        ) from error
+    write_pipeline(out, pipeline)

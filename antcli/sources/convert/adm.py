@@ -20,7 +20,7 @@ CODE = "guided-diffusion"
 DEFAULTS: Mapping[str, Any] = {
     "image_size": 256,
     "num_head_channels": 64,
-    "num_heads": 4,  # counts where it is stated alone, or num_head_channels is -1
+    "num_heads": 4,  # counts where it is stated and num_head_channels is not, or is -1
     "use_new_attention_order": False,
     "dropout": 0.0,
     "noise_schedule": "linear",
@@ -67,7 +67,8 @@ def pipeline(state: Mapping[str, Tensor], architecture: Mapping[str, Any]) -> Pi
 def read_layout(state: Mapping[str, Tensor], code: str) -> Layout:
     """The plan of an ADM U-Net from its weights. `AntError` where they are of no such network."""
     embedded = shape(state, "time_embed.0.weight", code)[1]
-    total = 1 + max(int(name.split(".")[1]) for name in state if name.startswith("output_blocks."))
+    shape(state, "output_blocks.0.0.in_layers.2.weight", code)  # which classifiers lack
+    total = len({name.split(".")[1] for name in state if name.startswith("output_blocks.")})
     # On the way up the last block of a level also resizes the map, but for that of the whole map.
     levels = 1 + sum(_resizes(state, f"output_blocks.{n}") for n in range(total))
     blocks = total // levels - 1
@@ -82,14 +83,14 @@ def read_layout(state: Mapping[str, Tensor], code: str) -> Layout:
     return Layout(widths, tuple(f"{first}.1.qkv.weight" in state for first in firsts), blocks)
 
 
-def head_width(layout: Layout, num_head_channels: int, num_heads: int) -> int | None:
-    """Channels of a head; None where every block has one head. A `num_head_channels` of -1 says
-    that `num_heads` counts.
+def head_width(layout: Layout, num_head_channels: int | None, num_heads: int) -> int | None:
+    """Channels of a head, `num_heads` counting where `num_head_channels` is None; None where
+    every block has one head.
 
     Raises `AntError` where that is not one number: a `UNet2DModel` has one for all its blocks.
     """
-    widths, hint = sorted(layout.attending_widths), "state the heads it was trained with"
-    if num_head_channels == -1:
+    widths = sorted(layout.attending_widths)
+    if num_head_channels is None:
         if num_heads == 1:
             return None
         if len(widths) > 1:
@@ -98,8 +99,11 @@ def head_width(layout: Layout, num_head_channels: int, num_heads: int) -> int | 
                 "networks of equally wide heads can be converted: those with num_head_channels",
             )
         num_head_channels = widths[0] // num_heads if widths[0] % num_heads == 0 else 0
-    if num_head_channels < 1 or any(width % num_head_channels for width in widths):
-        raise AntError(f"attention on {widths} channels does not part into such heads", hint)
+    if num_head_channels == 0 or any(width % num_head_channels for width in widths):
+        raise AntError(
+            f"attention on {widths} channels does not part into such heads",
+            "state num_head_channels or num_heads as it was trained with",
+        )
     return num_head_channels
 
 
@@ -225,9 +229,10 @@ def _settled(
         "learn_sigma": outputs == 6,
         "class_cond": "label_emb.weight" in state,
     }
-    if "num_heads" in architecture:
-        architecture = {"num_head_channels": -1, **architecture}
-    return settle(architecture, told, DEFAULTS)
+    if "num_heads" not in architecture or architecture.get("num_head_channels", -1) != -1:
+        return settle(architecture, told, DEFAULTS)
+    stated = {name: value for name, value in architecture.items() if name != "num_head_channels"}
+    return settle(stated, told, DEFAULTS) | {"num_head_channels": None}
 
 
 def _scheduler(options: Mapping[str, Any]) -> dict[str, Any]:

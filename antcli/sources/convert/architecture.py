@@ -44,6 +44,8 @@ def _cast(value: Any, kind: type) -> Any:
         return kind(int(item) for item in ([items] if isinstance(items, int) else items))
     if kind is float and type(value) is int:
         return float(value)
+    if kind is int and type(value) is int and value < 1:  # sizes and counts, all of them
+        raise ValueError
     if type(value) is not kind:
         raise TypeError
     return value

@@ -62,7 +62,8 @@ def pipeline(state: Mapping[str, Tensor], architecture: Mapping[str, Any]) -> Pi
 
 
 def _read_layout(state: Mapping[str, Tensor]) -> Layout:
-    shape(state, "temb.dense.0.weight", CODE)
+    for name in ("temb.dense.0.weight", "down.0.block.0.conv1.weight"):
+        shape(state, name, CODE)
     levels = sum(f"down.{level}.block.0.conv1.weight" in state for level in range(len(state)))
     blocks = sum(f"down.0.block.{block}.conv1.weight" in state for block in range(len(state)))
     return Layout(

@@ -157,6 +157,30 @@ def test_a_checkpoint_of_another_kind(format: str, refused: Callable[..., AntErr
     assert "adm, pesser or ldm" in error.hint
 
 
+@pytest.mark.parametrize(
+    ("format", "name"), [("adm", "time_embed.0.weight"), ("pesser", "temb.dense.0.weight")]
+)
+def test_a_single_tensor(format: str, name: str, refused: Callable[..., AntError]) -> None:
+    assert "no whole checkpoint" in refused({name: torch.zeros(128, 32)}, format=format).message
+
+
+def test_a_noisy_classifier(one_block: Any, refused: Callable[..., AntError]) -> None:
+    """It is the half of a U-Net that goes down."""
+    half = {k: v for k, v in one_block.weights.items() if not k.startswith("output_blocks.")}
+    assert "it has no output_blocks.0" in refused(half, one_block.network).message
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [("middle_block.1.qkv.weight", (100, 64, 1)), ("time_embed.0.weight", (128,))],
+)
+def test_tensors_of_odd_shapes(
+    name: str, shape: tuple[int, ...], one_block: Any, refused: Callable[..., AntError]
+) -> None:
+    error = refused(one_block.weights | {name: torch.zeros(shape)}, one_block.network)
+    assert "weights of no adm network" in error.message
+
+
 def test_another_networks_blocks_under_the_same_names(
     one_block: Any, refused: Callable[..., AntError]
 ) -> None:
@@ -223,6 +247,8 @@ def test_equally_many_heads_on_unequal_widths(refused: Callable[..., AntError]) 
         ({"image_size": None}, "image_size cannot be None"),
         ({"channel_mult": "1,x"}, "channel_mult cannot be '1,x'"),
         ({"learn_sigma": 1}, "learn_sigma cannot be 1"),
+        ({"diffusion_steps": 0}, "diffusion_steps cannot be 0"),
+        ({"num_head_channels": -1}, "num_head_channels cannot be -1"),
         ({"noise_schedule": "quadratic"}, "noise_schedule cannot be 'quadratic'"),
         ({"num_head_channels": 48}, "does not part into such heads"),
         ({"num_heads": 3}, "does not part into such heads"),
