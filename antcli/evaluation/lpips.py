@@ -19,7 +19,8 @@ from torchvision import models
 
 from antcli.artifacts import file_hash
 from antcli.errors import AntError
-from antcli.evaluation.weights import download, hub_checkpoints, misfit, read_weights
+from antcli.evaluation.weights import download, hub_checkpoints
+from antcli.weights import misfit, read_weights
 
 Net = Literal["vgg", "alex", "squeeze"]
 
