@@ -53,6 +53,7 @@ def intra_lpips_command(
         net=net,
         trunk_weights=trunk_weights,
         protocol=protocol,
+        least=1,
         seed=seed,
         device=device,
     )
@@ -111,8 +112,10 @@ def prdc_command(
     as_json: JsonOption = False,
 ) -> None:
     """Precision, recall, density and coverage against a reference: higher is better."""
+    from antcli.evaluation.manifold import NEIGHBOUR
+
     asked = Asked(run, images, target, reference, count, features, feature_weights, source)
-    asked = replace(asked, seed=seed, device=device, needs_target=False)
+    asked = replace(asked, seed=seed, device=device, needs_target=False, least=NEIGHBOUR + 1)
     _measure_one("prdc", asked, as_json)
 
 
