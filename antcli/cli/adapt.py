@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from antcli.cli.console import complain, result, say
+from antcli.cli.fetch_source import have_source
 from antcli.cli.options import (
     SourceImagesOption,
     SourceOption,
@@ -104,6 +105,7 @@ def adapt_command(
     layers = [PRESETS[preset] if preset else {}, read_toml(config) if config else {}, flags]
     settings = adapt_config_from(*layers)
     run = Run(out or default_folder(settings))
+    have_source(settings.source, Path(settings.target))
     inputs = check_inputs(settings, classifier=classifier, source_images=source_images)
     for note in inputs.target.notes:
         say(f"note: {note}")

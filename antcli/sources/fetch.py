@@ -1,0 +1,216 @@
+"""From a name, a path or a hub id to a diffusers folder: found, downloaded or converted."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import zipfile
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from urllib.parse import urlsplit
+
+from antcli.errors import AntError
+from antcli.sources import hub
+from antcli.sources.catalog import HERE, Entry, Format, catalog, known, unknown
+from antcli.sources.download import Address, Downloaded, digest, download, silent
+from antcli.sources.storage import alone, cannot_write, downloads_folder, sources_folder
+
+MEMBER = "model.ckpt"
+"""Of the zips that latent-diffusion publishes."""
+ZIP_HINT = "get it again, or unpack it yourself and give the file in it"
+
+
+@dataclass(frozen=True)
+class Converting:
+    """A file of original code is being made a diffusers folder."""
+
+    name: str
+
+
+Progress = Callable[[Downloaded | Converting], None]
+
+
+def locate(source: str, on_progress: Progress = silent) -> Path:
+    """The folder of a source: a known name, a diffusers folder, or a hub id.
+
+    What is not on disk is downloaded and, where it has another format, converted. Raises
+    `AntError` with the nearest names where `source` is none of these.
+    """
+    entry = catalog().get(source)
+    if entry is not None:
+        return fetch_source(entry, on_progress)
+    if Path(source).is_dir():
+        return Path(source)
+    if source.count("/") != 1 or source.startswith((".", "/", "~")) or Path(source).exists():
+        raise unknown(source)
+    return hub.fetch_folder(source, on_progress=on_progress)
+
+
+def on_disk(entry: Entry) -> bool:
+    """Whether an entry can be used without a network."""
+    return folder_on_disk(entry) is not None or (
+        entry.kind == "classifier" and file_on_disk(entry) is not None
+    )
+
+
+def folder_on_disk(entry: Entry) -> Path | None:
+    """The diffusers folder of an entry where it is there, whole."""
+    if entry.builtin:
+        return HERE / "builtin" / entry.builtin
+    if entry.format == "diffusers":
+        return hub.cached_folder(entry.hub, entry.revision)
+    converted = sources_folder() / entry.name
+    return converted if converted.is_dir() else None
+
+
+def fetch_source(entry: Entry, on_progress: Progress = silent) -> Path:
+    """The diffusers folder of an entry, downloaded and converted where it is not there yet."""
+    if entry.kind == "classifier":
+        raise AntError(
+            f"{entry.name} is a classifier, not a source",
+            f"`ant train-classifier --init {entry.name}` starts from it",
+        )
+    found = folder_on_disk(entry)
+    if found is not None:
+        return found
+    if entry.format == "diffusers":
+        return hub.fetch_folder(entry.hub, entry.revision, on_progress)
+    folder = sources_folder() / entry.name
+    with alone(folder):
+        if not folder.is_dir():  # another process may have made it meanwhile
+            checkpoint = fetch_file(entry, on_progress)
+            on_progress(Converting(entry.name))
+            _convert(checkpoint, entry.format, folder, entry)
+            if checkpoint.is_relative_to(downloads_folder()):
+                checkpoint.unlink()  # the folder is all that is needed from now on
+    return folder
+
+
+def file_on_disk(entry: Entry) -> Path | None:
+    """The file of an entry where it is there, whole."""
+    own = _own_file(entry)
+    if own.is_file():
+        return own
+    return hub.cached_file(entry.hub, entry.file, entry.revision) if entry.hub else None
+
+
+def fetch_file(entry: Entry, on_progress: Progress = silent) -> Path:
+    """The one file that an entry names, whole and checked; of a zip, the member it names.
+
+    Raises `AntError` where the network is forbidden or fails, the file is not there or not what
+    the catalogue says, or the disk is full.
+    """
+    found = file_on_disk(entry)
+    if found is not None:
+        return found
+    file = _own_file(entry)
+    with alone(file):
+        if not file.is_file():  # another process may have got it meanwhile
+            received = file.with_name(f"{file.name}.zip") if entry.member else file
+            download(_address(entry), received, entry.name, on_progress)
+            if entry.member:
+                unpack(received, entry.member, file)
+                received.unlink()
+    return file
+
+
+def convert_file(
+    checkpoint: Path,
+    format: Format | None,
+    *,
+    like: str | None = None,
+    out: Path | None = None,
+    on_progress: Progress = silent,
+) -> Path:
+    """Make a file of original code, or a folder with pickled weights, a diffusers folder.
+
+    `like` names the entry whose architecture it has, and then its format too. Without `out` the
+    folder lies in the cache under a name made of the content, and is made once. Raises `AntError`
+    where the path is not there, `out` is, or the file is not of that format and architecture.
+    """
+    entry = known(like) if like else None
+    format = format or (entry.code if entry is not None else "diffusers")
+    if entry is not None and format != entry.code:
+        raise AntError(f"{like} is of format {entry.code}, not {format}", "leave --format out")
+    there = checkpoint.is_dir() if format == "diffusers" else checkpoint.is_file()
+    if not there:
+        what = "folder" if format == "diffusers" else "file"
+        raise AntError(f"there is no {what} {checkpoint}", "check the path and --format")
+    folder = out or sources_folder() / _content_name(checkpoint, format, entry)
+    if out is not None and out.exists():
+        raise AntError(f"{out} exists already", "give another --out, or remove it")
+    with alone(folder):
+        if not folder.is_dir():
+            on_progress(Converting(str(checkpoint)))
+            _convert(checkpoint, format, folder, entry)
+    return folder
+
+
+def _own_file(entry: Entry) -> Path:
+    base = entry.member or entry.file or PurePosixPath(urlsplit(entry.address).path).name
+    return downloads_folder() / f"{entry.name}-{PurePosixPath(base).name}"
+
+
+def _address(entry: Entry) -> Address:
+    """Where the file of an entry is, with what the catalogue knows and what the hub says."""
+    if not entry.hub:
+        hub.check_online(entry.name)
+        return Address(entry.address, entry.bytes, entry.sha256, entry.md5)
+    there = hub.file_address(entry.hub, entry.file, entry.revision)
+    sha256 = entry.sha256 or there.sha256
+    return Address(there.url, entry.bytes or there.size, sha256, entry.md5, there.headers)
+
+
+def _convert(checkpoint: Path, format: Format, folder: Path, entry: Entry | None) -> None:
+    if format == "diffusers":
+        from antcli.sources.pickles import without_pickles
+
+        without_pickles(checkpoint, folder)
+        return
+    from antcli.sources.convert import convert
+
+    architecture = entry.architecture if entry is not None else None
+    if checkpoint.suffix != ".zip":
+        convert(checkpoint, format, folder, architecture)
+        return
+    unpacked = folder.with_name(f".{folder.name}.ckpt")
+    try:
+        unpack(checkpoint, entry.member if entry and entry.member else MEMBER, unpacked)
+        convert(unpacked, format, folder, architecture)
+    finally:
+        unpacked.unlink(missing_ok=True)
+
+
+def _content_name(path: Path, format: Format, entry: Entry | None) -> str:
+    """A name that differs wherever the result would."""
+    files = [path] if path.is_file() else sorted(f for f in path.rglob("*") if f.is_file())
+    content = [digest(file) for file in files]
+    architecture = dict(entry.architecture) if entry is not None else None
+    told = json.dumps([format, content, architecture], sort_keys=True).encode()
+    return f"{path.stem}-{hashlib.sha256(told).hexdigest()[:12]}"
+
+
+def unpack(archive: Path, member: str, file: Path) -> None:
+    """Write one member of a zip as `file`, whole or not at all, and nothing else of it.
+
+    The member's own path is not used: it may lie in any folder of the archive, but only once.
+    Raises `AntError` where there is no such member or the archive is damaged.
+    """
+    part = file.with_name(f"{file.name}.part")
+    try:
+        with zipfile.ZipFile(archive) as opened:
+            names = [n for n in opened.namelist() if PurePosixPath(n).name == member]
+            if len(names) != 1:
+                raise AntError(f"{archive} has {len(names)} files {member}, not one", ZIP_HINT)
+            with opened.open(names[0]) as packed, part.open("wb") as out:
+                shutil.copyfileobj(packed, out, 2**20)
+        part.replace(file)
+    except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError) as error:
+        raise AntError(f"{archive} is no whole zip file ({error})", ZIP_HINT) from error
+    except OSError as error:
+        raise cannot_write(file, error) from error
+    finally:
+        part.unlink(missing_ok=True)
