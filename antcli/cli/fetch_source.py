@@ -66,7 +66,8 @@ def have_source(source: str, target: Path) -> None:
 
 def _fetch(source: str, as_json: bool) -> None:
     from antcli.sources.catalog import catalog
-    from antcli.sources.fetch import fetch_file, locate
+    from antcli.sources.download import fetch_file
+    from antcli.sources.fetch import locate
 
     _check_no_file(source)
     entry = catalog().get(source)

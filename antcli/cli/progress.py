@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from antcli.cli.console import Bar, say
 
 if TYPE_CHECKING:
-    from antcli.sources.download import Downloaded
     from antcli.sources.fetch import Converting
+    from antcli.sources.transfer import Downloaded
     from antcli.training.adaptation import Record
     from antcli.training.classifier import ClassifierReport
 
@@ -50,7 +50,7 @@ def follow(records: Iterable[Record], steps: int) -> ClassifierReport | None:
 @contextmanager
 def fetching() -> Iterator[Callable[[Downloaded | Converting], None]]:
     """Gives what shows how a source is downloaded and converted."""
-    from antcli.sources.download import Downloaded, megabytes
+    from antcli.sources.transfer import Downloaded, megabytes
 
     with Bar() as bar:
         last = ("", 0)

@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
-import zipfile
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from urllib.parse import urlsplit
+from pathlib import Path
 
 from antcli.errors import AntError
 from antcli.sources import hub
 from antcli.sources.catalog import HERE, Entry, Format, catalog, known, unknown
-from antcli.sources.download import Address, Downloaded, digest, download, silent
-from antcli.sources.storage import alone, cannot_write, downloads_folder, sources_folder
+from antcli.sources.download import fetch_file, file_on_disk, unpack
+from antcli.sources.storage import alone, downloads_folder, sources_folder
+from antcli.sources.transfer import Downloaded, digest, silent
 
 MEMBER = "model.ckpt"
 """Of the zips that latent-diffusion publishes."""
-ZIP_HINT = "get it again, or unpack it yourself and give the file in it"
 
 
 @dataclass(frozen=True)
@@ -89,34 +85,6 @@ def fetch_source(entry: Entry, on_progress: Progress = silent) -> Path:
     return folder
 
 
-def file_on_disk(entry: Entry) -> Path | None:
-    """The file of an entry where it is there, whole."""
-    own = _own_file(entry)
-    if own.is_file():
-        return own
-    return hub.cached_file(entry.hub, entry.file, entry.revision) if entry.hub else None
-
-
-def fetch_file(entry: Entry, on_progress: Progress = silent) -> Path:
-    """The one file that an entry names, whole and checked; of a zip, the member it names.
-
-    Raises `AntError` where the network is forbidden or fails, the file is not there or not what
-    the catalogue says, or the disk is full.
-    """
-    found = file_on_disk(entry)
-    if found is not None:
-        return found
-    file = _own_file(entry)
-    with alone(file):
-        if not file.is_file():  # another process may have got it meanwhile
-            received = file.with_name(f"{file.name}.zip") if entry.member else file
-            download(_address(entry), received, entry.name, on_progress)
-            if entry.member:
-                unpack(received, entry.member, file)
-                received.unlink()
-    return file
-
-
 def convert_file(
     checkpoint: Path,
     format: Format | None,
@@ -139,29 +107,19 @@ def convert_file(
     if not there:
         what = "folder" if format == "diffusers" else "file"
         raise AntError(f"there is no {what} {checkpoint}", "check the path and --format")
-    folder = out or sources_folder() / _content_name(checkpoint, format, entry)
-    if out is not None and out.exists():
-        raise AntError(f"{out} exists already", "give another --out, or remove it")
+    if out is not None:
+        if out.exists():
+            raise AntError(f"{out} exists already", "give another --out, or remove it")
+        out.parent.mkdir(parents=True, exist_ok=True)
+        on_progress(Converting(str(checkpoint)))
+        _convert(checkpoint, format, out, entry)
+        return out
+    folder = sources_folder() / _content_name(checkpoint, format, entry)
     with alone(folder):
         if not folder.is_dir():
             on_progress(Converting(str(checkpoint)))
             _convert(checkpoint, format, folder, entry)
     return folder
-
-
-def _own_file(entry: Entry) -> Path:
-    base = entry.member or entry.file or PurePosixPath(urlsplit(entry.address).path).name
-    return downloads_folder() / f"{entry.name}-{PurePosixPath(base).name}"
-
-
-def _address(entry: Entry) -> Address:
-    """Where the file of an entry is, with what the catalogue knows and what the hub says."""
-    if not entry.hub:
-        hub.check_online(entry.name)
-        return Address(entry.address, entry.bytes, entry.sha256, entry.md5)
-    there = hub.file_address(entry.hub, entry.file, entry.revision)
-    sha256 = entry.sha256 or there.sha256
-    return Address(there.url, entry.bytes or there.size, sha256, entry.md5, there.headers)
 
 
 def _convert(checkpoint: Path, format: Format, folder: Path, entry: Entry | None) -> None:
@@ -191,26 +149,3 @@ def _content_name(path: Path, format: Format, entry: Entry | None) -> str:
     architecture = dict(entry.architecture) if entry is not None else None
     told = json.dumps([format, content, architecture], sort_keys=True).encode()
     return f"{path.stem}-{hashlib.sha256(told).hexdigest()[:12]}"
-
-
-def unpack(archive: Path, member: str, file: Path) -> None:
-    """Write one member of a zip as `file`, whole or not at all, and nothing else of it.
-
-    The member's own path is not used: it may lie in any folder of the archive, but only once.
-    Raises `AntError` where there is no such member or the archive is damaged.
-    """
-    part = file.with_name(f"{file.name}.part")
-    try:
-        with zipfile.ZipFile(archive) as opened:
-            names = [n for n in opened.namelist() if PurePosixPath(n).name == member]
-            if len(names) != 1:
-                raise AntError(f"{archive} has {len(names)} files {member}, not one", ZIP_HINT)
-            with opened.open(names[0]) as packed, part.open("wb") as out:
-                shutil.copyfileobj(packed, out, 2**20)
-        part.replace(file)
-    except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError) as error:
-        raise AntError(f"{archive} is no whole zip file ({error})", ZIP_HINT) from error
-    except OSError as error:
-        raise cannot_write(file, error) from error
-    finally:
-        part.unlink(missing_ok=True)

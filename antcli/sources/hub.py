@@ -1,7 +1,7 @@
 """The model hub, asked by its own client: HF_ENDPOINT, HF_HOME, HF_TOKEN, HF_HUB_OFFLINE hold.
 
 Folders in diffusers format go into the client's cache, where every program finds them. A single
-file is raw material for a conversion: the client tells its place and hash, and `download` gets
+file is raw material for a conversion: the client tells its place and hash, and `transfer` gets
 it, since the client itself begins a file anew after an interruption.
 """
 
@@ -19,8 +19,8 @@ from urllib.parse import urlsplit
 
 from antcli.errors import AntError
 from antcli.sources.catalog import catalog, did_you_mean
-from antcli.sources.download import Address, Downloaded, Progress, check_space, digest, silent
 from antcli.sources.storage import cannot_write
+from antcli.sources.transfer import Address, Downloaded, Progress, check_space, digest, silent
 
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import RepoSibling
@@ -112,12 +112,10 @@ def _is_whole(folder: Path) -> bool:
     """Whether an interrupted download left nothing out: every network has its weights."""
     index = folder / "model_index.json"
     parts = json.loads(index.read_text(encoding="utf-8")) if index.exists() else {}
-    rooms = [folder / name for name in NETWORKS if name in parts and (folder / name).is_dir()]
-    if not (folder / "unet").is_dir():
-        rooms.append(folder)
-    missing = {n for n in parts if n in NETWORKS and not (folder / n).is_dir()} - {"unet"}
-    scheduled = any(folder.glob("**/scheduler_config.json"))
-    return scheduled and not missing and all(map(_has_weights, rooms))
+    rooms = [folder / name for name in NETWORKS if name in parts and name != "unet"]
+    unet = folder / "unet"
+    rooms.append(unet if unet.is_dir() else folder)  # the oldest models have it at their root
+    return any(folder.glob("**/scheduler_config.json")) and all(map(_has_weights, rooms))
 
 
 def _has_weights(room: Path) -> bool:
@@ -228,11 +226,7 @@ def _explain(error: BaseException, hub_id: str, revision: str, file: str) -> Ant
                 f"{hub_id} has no revision {revision}", f"{endpoint}/{hub_id} lists what it has"
             )
         case errors.RepositoryNotFoundError() | errors.HFValidationError():
-            return AntError(
-                f"the model hub has no model {hub_id}, or it is private",
-                f"{did_you_mean(hub_id, _models_like(hub_id))}`ant fetch-source` lists what is "
-                "known; for a private model set HF_TOKEN",
-            )
+            return _missing(hub_id)
         case errors.EntryNotFoundError() if file:
             return AntError(
                 f"{hub_id} has no file {file} (404)",
@@ -252,8 +246,18 @@ def _explain(error: BaseException, hub_id: str, revision: str, file: str) -> Ant
     )
 
 
+def _missing(hub_id: str) -> AntError:
+    return AntError(
+        f"the model hub has no model {hub_id}, or it is private",
+        f"{did_you_mean(hub_id, _models_like(hub_id))}`ant fetch-source` lists what is known; "
+        "for a private model set HF_TOKEN",
+    )
+
+
 def _refused(error: Any, hub_id: str, endpoint: str) -> AntError:
     status = error.response.status_code
+    if status == 401 and not _client().get_token():  # so it answers strangers, private or not
+        return _missing(hub_id)
     if status in (401, 403):
         return AntError(
             f"the model hub refuses {hub_id} to your token ({status})",
