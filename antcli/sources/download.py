@@ -14,7 +14,7 @@ from antcli.sources.catalog import Entry
 from antcli.sources.storage import alone, cannot_write, downloads_folder
 from antcli.sources.transfer import CHUNK, Address, Progress, silent, transfer
 
-ZIP_HINT = "get it again, or unpack it yourself and give the file in it"
+ZIP_HINT = "remove it and get it again, or unpack it yourself and give the file in it"
 
 
 def file_on_disk(entry: Entry) -> Path | None:
@@ -38,7 +38,8 @@ def fetch_file(entry: Entry, on_progress: Progress = silent) -> Path:
     with alone(file):
         if not file.is_file():  # another process may have got it meanwhile
             received = file.with_name(f"{file.name}.zip") if entry.member else file
-            transfer(_address(entry), received, entry.name, on_progress)
+            if not received.is_file():
+                transfer(_address(entry), received, entry.name, on_progress)
             if entry.member:
                 unpack(received, entry.member, file)
                 received.unlink()

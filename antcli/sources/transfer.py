@@ -126,8 +126,7 @@ def _receive(address: Address, part: _Part, name: str, on_progress: Progress) ->
             part.remove()
             raise CutError("the file there has changed meanwhile")
         total = _total(response, part.size if resumed else 0)
-        if address.size is not None and total not in (None, address.size):
-            raise _another_file(name, address, f"{total} bytes, not {address.size}")
+        _check_answer(address, response, total, name)
         try:
             if not resumed:
                 part.begin(version)
@@ -162,7 +161,8 @@ def _refused(address: Address, part: _Part, error: HTTPError) -> Exception:
     if error.code == 416:  # there is nothing after what is here: it is of another version
         part.remove()
         return CutError("the file there has changed meanwhile")
-    if error.code >= 500 or error.code in (408, 429):
+    expired = part.size > 0 and error.code in (401, 403)  # an address made for some time only
+    if expired or error.code >= 500 or error.code in (408, 429):
         return CutError(f"the server answers {error.code}, {error.reason}")
     if error.code in (404, 410):
         return AntError(
@@ -190,6 +190,16 @@ def _chunks(response: HTTPResponse) -> Iterator[bytes]:
             yield chunk
     except (OSError, HTTPException) as error:
         raise CutError(_reason(error)) from error
+
+
+def _check_answer(address: Address, response: HTTPResponse, total: int | None, name: str) -> None:
+    """Before a byte is kept: is this the file, and could its end be told from a cut?"""
+    if response.headers.get_content_type() == "text/html":
+        raise _another_file(name, address, "a web page")
+    if address.size is not None and total not in (None, address.size):
+        raise _another_file(name, address, f"{total} bytes, not {address.size}")
+    if total is None and not (response.chunked or address.sha256 or address.md5):
+        raise _another_file(name, address, "of no stated length, so that it may be cut short")
 
 
 def _check_space(part: _Part, total: int | None) -> None:

@@ -50,6 +50,9 @@ class HubServer:
     status: int = 0
     """Answered to everything, where it is not 0."""
     versioned: bool = True
+    lengths: bool = True
+    """Whether it says how long an answer is, else the end of the connection is its end."""
+    content_type: str = "application/octet-stream"
     asked: list[Asked] = field(default_factory=list)
 
     @property
@@ -169,11 +172,13 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         for name, value in (headers or {}).items():
             self.send_header(name, value)
-        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Content-Type", self.hub.content_type)
+        if self.hub.lengths:
+            self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         if self.command == "GET":
             self.wfile.write(body[:cut])
-        if cut is not None:
+        if cut is not None or not self.hub.lengths:
             self.close_connection = True
 
 

@@ -71,6 +71,16 @@ def test_a_cut_zip_is_not_unpacked(online: Any, entries: dict[str, Entry]) -> No
     assert fetch_file(entries["by-zip"]).read_bytes() == BODY
 
 
+def test_a_zip_that_is_there_is_not_got_again(online: Any, entries: dict[str, Entry]) -> None:
+    """The process ended between the download and the unpacking."""
+    file = fetch_file(entries["by-zip"])
+    file.rename(file.with_name("elsewhere"))
+    file.with_name(f"{file.name}.zip").write_bytes(online.files["/faces.zip"])
+    online.asked.clear()
+    assert fetch_file(entries["by-zip"]).read_bytes() == BODY
+    assert online.asked == []
+
+
 @pytest.mark.parametrize("name", ["by-hub", "by-address", "by-zip", "judge"])
 def test_offline(offline: Any, entries: dict[str, Entry], name: str) -> None:
     with pytest.raises(AntError, match="HF_HUB_OFFLINE forbids the network"):

@@ -147,6 +147,27 @@ def test_a_wrong_size_is_seen_before_a_byte_is_kept(get: Callable, file: Path) -
     assert alone(file.parent) == []
 
 
+def test_a_web_page_is_no_file(get: Callable, online: Any, file: Path) -> None:
+    """What a network that wants a login first answers to everything."""
+    online.content_type = "text/html; charset=utf-8"
+    with pytest.raises(AntError, match=r"not the file that is known \(a web page\)"):
+        get()
+    assert alone(file.parent) == []
+
+
+def test_an_end_that_could_be_a_cut_is_not_believed_without_a_hash(
+    get: Callable, online: Any, file: Path
+) -> None:
+    online.lengths = False
+    with pytest.raises(AntError, match="no stated length"):
+        get()
+    online.cuts = [3000]
+    with pytest.raises(AntError, match="not the file that is known"):
+        get(sha256=SHA256)
+    assert alone(file.parent) == []
+    assert get(sha256=SHA256).read_bytes() == BODY
+
+
 # --- servers and networks ------------------------------------------------------------------
 
 
@@ -161,6 +182,19 @@ def test_a_file_that_is_refused(get: Callable, online: Any) -> None:
     online.status = 403
     with pytest.raises(AntError, match=r"refused \(403"):
         get()
+
+
+def test_an_address_that_expired_meanwhile(get: Callable, online: Any) -> None:
+    online.cuts = [3000, 0, 0, 0]
+    with pytest.raises(AntError):
+        get()
+    online.status = 403
+    with pytest.raises(AntError, match="cut after 1 MB: the server answers 403") as raised:
+        get()
+    assert "same command" in raised.value.hint
+    online.status = 0
+    assert get().read_bytes() == BODY
+    assert online.ranges()[-1] == "bytes=3000-"
 
 
 def test_a_server_in_trouble_is_asked_again(get: Callable, online: Any) -> None:
