@@ -95,6 +95,7 @@ def adapt_command(
     from antcli.runs import Run, default_folder
     from antcli.training.inputs import check_inputs
 
+    have_source(source, target)
     flags = {
         **_typed(method=method, seed=seed, device=device, mixed_precision=mixed_precision),
         "source": source,
@@ -105,7 +106,6 @@ def adapt_command(
     layers = [PRESETS[preset] if preset else {}, read_toml(config) if config else {}, flags]
     settings = adapt_config_from(*layers)
     run = Run(out or default_folder(settings))
-    have_source(settings.source, Path(settings.target))
     inputs = check_inputs(settings, classifier=classifier, source_images=source_images)
     for note in inputs.target.notes:
         say(f"note: {note}")
