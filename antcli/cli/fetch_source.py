@@ -55,10 +55,12 @@ def fetch_source_command(
 
 
 def have_source(source: str, target: Path) -> None:
-    """Show a source coming that another command needs, once `target` is known to be usable."""
+    """Show a source coming that another command needs; a bad `target` is told before that."""
     from antcli.images.folder import check_folder
-    from antcli.sources.fetch import locate
+    from antcli.sources.fetch import is_here, locate
 
+    if is_here(source):
+        return
     check_folder(target)
     with fetching() as show:
         locate(source, show)

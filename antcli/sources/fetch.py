@@ -40,9 +40,19 @@ def locate(source: str, on_progress: Progress = silent) -> Path:
         return fetch_source(entry, on_progress)
     if Path(source).is_dir():
         return Path(source)
-    if source.count("/") != 1 or source.startswith((".", "/", "~")) or Path(source).exists():
+    if not _may_be_hub_id(source):
         raise unknown(source)
     return hub.fetch_folder(source, on_progress=on_progress)
+
+
+def is_here(source: str) -> bool:
+    """Whether `locate` finds a source at once, without a network."""
+    entry = catalog().get(source)
+    if entry is not None:
+        return folder_on_disk(entry) is not None
+    if Path(source).is_dir():
+        return True
+    return _may_be_hub_id(source) and hub.cached_folder(source) is not None
 
 
 def on_disk(entry: Entry) -> bool:
@@ -120,6 +130,11 @@ def convert_file(
             on_progress(Converting(str(checkpoint)))
             _convert(checkpoint, format, folder, entry)
     return folder
+
+
+def _may_be_hub_id(source: str) -> bool:
+    path_like = source.startswith((".", "/", "~")) or Path(source).exists()
+    return source.count("/") == 1 and not path_like
 
 
 def _convert(checkpoint: Path, format: Format, folder: Path, entry: Entry | None) -> None:

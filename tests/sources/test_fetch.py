@@ -14,7 +14,7 @@ from antcli.errors import AntError
 from antcli.sources import catalog as catalog_module
 from antcli.sources.catalog import Entry, catalog
 from antcli.sources.download import fetch_file
-from antcli.sources.fetch import Converting, convert_file, locate, on_disk
+from antcli.sources.fetch import Converting, convert_file, is_here, locate, on_disk
 from antcli.sources.source import find_source
 from antcli.sources.storage import downloads_folder, sources_folder
 from antcli.sources.transfer import Downloaded
@@ -76,7 +76,9 @@ def test_a_name_of_a_diffusers_model_and_its_id_lead_to_the_hub(
     online: Any, entries: dict[str, Entry]
 ) -> None:
     assert not on_disk(entries["by-folder"])
+    assert not is_here("by-folder") and not is_here("some/tiny")
     folder = locate("by-folder")
+    assert is_here("by-folder") and is_here("some/tiny")
     assert (folder / "unet" / "config.json").exists()
     assert on_disk(entries["by-folder"])
     online.asked.clear()
