@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from antcli.cli.console import complain, result, say
+from antcli.cli.fetch_source import have_source
 from antcli.cli.options import (
     SourceImagesOption,
     SourceOption,
@@ -94,6 +95,7 @@ def adapt_command(
     from antcli.runs import Run, default_folder
     from antcli.training.inputs import check_inputs
 
+    have_source(source, target)
     flags = {
         **_typed(method=method, seed=seed, device=device, mixed_precision=mixed_precision),
         "source": source,

@@ -14,7 +14,7 @@ from diffusers import DDPMScheduler, UNet2DModel
 from antcli.artifacts import file_hash, load_metadata
 from antcli.diffusion.schedule import Schedule
 from antcli.errors import AntError
-from antcli.sources.catalog import locate
+from antcli.sources.fetch import locate
 
 WEIGHTS = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin")
 
