@@ -35,6 +35,13 @@ class TrainingConfig:
     steps: int = 100
     batch_size: int = 10
     """Of the global batch, over all processes."""
+    micro_batch: int = 0
+    """Images that a process puts through the network at a time; 0: its whole share of the batch.
+    The result is the same."""
+    low_memory: bool = False
+    """Gradient checkpointing: maps are computed again on the way back instead of kept. One image
+    at a time where `micro_batch` does not say otherwise. The classifier is on the device only
+    while it is asked. Slower; the result is the same."""
     learning_rate: float = 5e-4
     warmup_steps: int = 10
     """Linear, from a tenth of the learning rate."""
@@ -274,6 +281,7 @@ AT_LEAST = {
     "condition.class_label": -1,
     "training.steps": 1,
     "training.batch_size": 1,
+    "training.micro_batch": 0,
     "training.warmup_steps": 0,
     "training.final_learning_rate": 0,
     "training.beta1": 0,

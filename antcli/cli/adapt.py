@@ -49,6 +49,19 @@ def adapt_command(
         int | None,
         typer.Option(min=1, help="Images a step, over all processes."),
     ] = None,
+    micro_batch: Annotated[
+        int | None,
+        typer.Option(min=1, help="Images at a time; less memory, same result. [default: all]"),
+    ] = None,
+    low_memory: Annotated[
+        bool | None,
+        typer.Option(
+            "--low-memory",
+            help="For large sources on small cards: recompute maps instead of keeping them "
+            "(gradient checkpointing), one image at a time, the classifier on the device only "
+            "while it is asked. Slower, same result.",
+        ),
+    ] = None,
     learning_rate: Annotated[
         float | None,
         typer.Option(help="Of AdamW, after the warm-up."),
@@ -103,7 +116,13 @@ def adapt_command(
         **typed(method=method, seed=seed, device=device, mixed_precision=mixed_precision),
         "source": source,
         "target": str(target),
-        "training": typed(steps=_steps(steps), batch_size=batch_size, learning_rate=learning_rate),
+        "training": typed(
+            steps=_steps(steps),
+            batch_size=batch_size,
+            micro_batch=micro_batch,
+            low_memory=low_memory,
+            learning_rate=learning_rate,
+        ),
         "condition": typed(class_label=class_label, prompt=prompt),
         "stopping": typed(auto=None if steps is None else steps == AUTO),
     }
@@ -134,6 +153,8 @@ def _steps(steps: str | None) -> int | None:
 
 
 def _adapt(settings: AdaptConfig, run: Run, inputs: Inputs, force: bool) -> None:
+    import torch
+
     from antcli.cli.progress import follow
     from antcli.errors import AntError
     from antcli.runs import remember_latest
@@ -155,6 +176,12 @@ def _adapt(settings: AdaptConfig, run: Run, inputs: Inputs, force: bool) -> None
         raise AntError(
             f"{error}: the run stopped{kept}",
             "start it again with a lower --learning-rate, and --force or another --out",
+        ) from error
+    except torch.OutOfMemoryError as error:
+        raise AntError(
+            f"the memory of {accelerator.device} does not suffice",
+            "type the same command with --force and --low-memory or a smaller --micro-batch: "
+            "the result is the same",
         ) from error
     except KeyboardInterrupt:
         complain("interrupted", "type the same command again to go on")

@@ -6,7 +6,7 @@ from functools import partial
 
 import torch
 from diffusers import ModelMixin
-from torch import nn
+from torch import Tensor, nn
 
 from antcli.config import AdaptConfig
 from antcli.diffusion.prediction import Convention
@@ -41,7 +41,20 @@ def target_rule(
     if not METHODS[config.method].needs_classifier:
         return None
     assert classifier is not None
-    return partial(guided_target, classifier=classifier, schedule=schedule, config=config.guidance)
+    rule = partial(guided_target, classifier=classifier, schedule=schedule, config=config.guidance)
+    return _visited(rule, classifier) if config.training.low_memory else rule
+
+
+def _visited(rule: TargetRule, classifier: nn.Module) -> TargetRule:
+    """The same rule, with its classifier on the device only while it is asked."""
+
+    def target(eps: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
+        classifier.to(x_t.device)
+        found = rule(eps, x_t, t)
+        classifier.to("cpu")
+        return found
+
+    return target
 
 
 def evaluations_per_step(config: AdaptConfig) -> dict[str, int]:

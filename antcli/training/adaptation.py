@@ -148,7 +148,8 @@ def _prepare_classifier(
         yield from train_classifier(inputs, config, accelerator, file)
     accelerator.wait_for_everyone()
     channels, size, _ = inputs.source.shape
-    return load_classifier(file, size, channels).to(accelerator.device)
+    classifier = load_classifier(file, size, channels)
+    return classifier if config.training.low_memory else classifier.to(accelerator.device)
 
 
 def _any_process(accelerator: Accelerator, flag: bool) -> bool:

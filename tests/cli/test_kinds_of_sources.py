@@ -8,6 +8,7 @@ import pytest
 import torch
 from diffusers import AutoencoderKL, DDPMScheduler, LDMPipeline, UNet2DModel
 from PIL import Image
+from source_kinds import KINDS, TEXT_DIMENSION, write_kind
 
 from antcli.artifacts import load_tensors
 from antcli.evaluation.samples import check_run_source, load_adapted
@@ -16,7 +17,6 @@ from antcli.sources import condition, source
 from antcli.training.adaptation import build_training
 from antcli.training.devices import make_accelerator
 from antcli.training.inputs import check_inputs
-from tests.kinds import KINDS, TEXT_DIMENSION, write_kind
 
 Start = Callable[..., Run]
 EXTRAS = {"class-conditional": ["--class-label", "1"]}

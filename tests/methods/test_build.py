@@ -1,12 +1,12 @@
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Literal
+from typing import ClassVar, Literal
 
 import pytest
 import torch
 from accelerate import Accelerator
 from diffusers import UNet2DModel
-from torch import nn
+from torch import Tensor, nn
 
 from antcli.config import AdaptConfig, AdaptorConfig, NoiseConfig, TrainingConfig
 from antcli.diffusion.prediction import PLAIN
@@ -95,6 +95,32 @@ def test_parts_follow_the_table(method: str) -> None:
     assert (noise_rule(config, schedule) is not None) == adversarial
     classifier = new_classifier(8, seed=0) if guided else None
     assert (target_rule(config, schedule, classifier) is not None) == guided
+
+
+def test_with_low_memory_the_classifier_comes_only_to_be_asked() -> None:
+    class Watched(nn.Module):
+        places: ClassVar[list[str]] = []
+
+        def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
+            self.places.append("asked")
+            return x_t.mean((2, 3))[:, :2]
+
+        def to(self, device: torch.device) -> "Watched":
+            self.places.append(f"to {device}")
+            return self
+
+    classifier, schedule = Watched(), Schedule.linear()
+    x_t, t = torch.randn(2, 3, 8, 8), torch.tensor([1, 500])
+    low, plain = (
+        target_rule(
+            replace(CONFIG, training=replace(CONFIG.training, low_memory=low)), schedule, classifier
+        )
+        for low in (True, False)
+    )
+    assert low is not None and plain is not None
+    found = low(x_t, x_t, t)
+    assert classifier.places == ["to cpu", "asked", "to cpu"]
+    torch.testing.assert_close(found, plain(x_t, x_t, t))
 
 
 def test_settings_reach_the_parts() -> None:

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 import torch
 from diffusers import DDIMScheduler, LDMPipeline
+from source_kinds import kl, tiny, unet, vq
 
 from antcli.diffusion import sampling
 from antcli.errors import AntError
 from antcli.sources.codec import Latents, find_autoencoder
-from tests.kinds import kl, tiny, unet, vq
 
 AUTOENCODERS: dict[str, Callable[[], Any]] = {
     "vq": vq,

@@ -9,10 +9,10 @@ import pytest
 import torch
 from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 from safetensors.torch import load_file, save_file
+from source_kinds import write_kind
 
 from antcli.errors import AntError
 from antcli.sources.source import find_source
-from tests.kinds import write_kind
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 NAMES_OF_OLD = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
