@@ -19,17 +19,16 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from antcli.artifacts import load_tensors, save_tensors
-from antcli.images.avatars import (
+from antcli.images.avatars import DOMAINS, avatar
+from antcli.images.people import (
     BACKGROUNDS,
     CLOTHES,
-    DOMAINS,
     HAIR_COLOURS,
     HAIR_STYLES,
     LENSES,
     MOUTHS,
     SKIN_TONES,
     Attributes,
-    avatar,
 )
 from antcli.randomness import generator
 

@@ -22,8 +22,9 @@ from torchvision.transforms.functional import gaussian_blur
 
 from antcli.evaluation.features.source import NOISE_LEVEL, SEED, SourceSpace
 from antcli.evaluation.frechet import Gaussian, frechet_distance
-from antcli.images.avatars import DOMAINS, TARGETS, Attributes
+from antcli.images.avatars import DOMAINS, TARGETS
 from antcli.images.grid import to_float
+from antcli.images.people import Attributes
 from antcli.sources.source import find_source
 
 OUT = Path(__file__).parent / "results" / "source_features.md"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from antcli.cli.console import complain, result, say
+from antcli.cli.fetch_source import have_source
 from antcli.cli.options import (
     ClassLabelOption,
     PromptOption,
@@ -112,6 +113,7 @@ def adapt_command(
     from antcli.runs import Run, default_folder
     from antcli.training.inputs import check_inputs, defaults_for
 
+    have_source(source, target)
     flags = {
         **typed(method=method, seed=seed, device=device, mixed_precision=mixed_precision),
         "source": source,

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from antcli.cli.console import Bar, say
 
 if TYPE_CHECKING:
+    from antcli.sources.fetch import Converting
+    from antcli.sources.transfer import Downloaded
     from antcli.training.adaptation import Record
     from antcli.training.classifier import ClassifierReport
 
@@ -42,6 +45,28 @@ def follow(records: Iterable[Record], steps: int) -> ClassifierReport | None:
                 case Choice(step, why):
                     say(f"took step {step}: {why}")
     return report
+
+
+@contextmanager
+def fetching() -> Iterator[Callable[[Downloaded | Converting], None]]:
+    """Gives what shows how a source is downloaded and converted."""
+    from antcli.sources.transfer import Downloaded, megabytes
+
+    with Bar() as bar:
+        last = ("", 0)
+
+        def show(record: Downloaded | Converting) -> None:
+            nonlocal last
+            if not isinstance(record, Downloaded):
+                say(f"converting {record.name}")
+                return
+            here = (record.name, megabytes(record.done))
+            if here != last:
+                last = here
+                total = megabytes(max(record.total, record.done))
+                bar.update(f"downloading {record.name}", here[1], total, "MB")
+
+        yield show
 
 
 def show_report(report: ClassifierReport) -> None:

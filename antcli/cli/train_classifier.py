@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from antcli.cli.console import json_result, result, say
+from antcli.cli.fetch_source import have_source
 from antcli.cli.options import (
     ClassLabelOption,
     DeviceOption,
@@ -53,6 +54,7 @@ def train_classifier_command(
     config = adapt_config_from(base, given, asked)
     if out.exists() and not force:
         raise AntError(f"{out} exists", "choose another --out, or overwrite it with --force")
+    have_source(source, target)
     inputs = check_inputs(config, source_images=source_images)
     for note in inputs.target.notes:
         say(f"note: {note}")

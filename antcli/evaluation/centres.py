@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from antcli.evaluation.checks import TARGET, checked
 from antcli.evaluation.lpips import LpipsFeatures
 from antcli.images.folder import ImageSource
 
@@ -22,10 +23,14 @@ class Centres:
     """The vectors phi of the target images, to which others are compared."""
 
     def __init__(self, images: ImageSource, features: LpipsFeatures) -> None:
-        """Passes the target images, brought to 256x256, through the trunk one by one."""
+        """Passes the target images, brought to 256x256, through the trunk one by one.
+
+        Raises `AntError` where it gives NaN or infinity.
+        """
         passes = [features(colours(images, [i], -1.0, features)) for i in range(len(images))]
         self.vectors = torch.cat(passes)  # [K, D]
         self.squares = torch.linalg.vecdot(self.vectors, self.vectors)  # [K]
+        checked(self.squares[:, None], TARGET, least=1)
 
     def __len__(self) -> int:
         """K."""

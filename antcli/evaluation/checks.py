@@ -8,6 +8,7 @@ from antcli.errors import AntError
 
 REFERENCE = "reference images"
 GENERATED = "generated images"
+TARGET = "target images"
 
 
 def checked(rows: Tensor, what: str, least: int) -> Tensor:
@@ -15,11 +16,7 @@ def checked(rows: Tensor, what: str, least: int) -> Tensor:
 
     `what` names them in the message. Raises `AntError` where they are too few, NaN or infinite.
     """
-    if len(rows) < least:
-        raise AntError(
-            f"too few {what}: {len(rows)}, where at least {least} are needed",
-            "give more of them, or ask for what takes fewer",
-        )
+    check_enough(len(rows), what, least)
     broken = int((~rows.isfinite()).any(dim=1).sum())
     if broken:
         raise AntError(
@@ -27,6 +24,15 @@ def checked(rows: Tensor, what: str, least: int) -> Tensor:
             "numbers of 16 bits overflow easily: evaluate in 32 bits, and check the weights",
         )
     return rows.double()
+
+
+def check_enough(count: int, what: str, least: int) -> None:
+    """Raise `AntError` for fewer than `least`."""
+    if count < least:
+        raise AntError(
+            f"too few {what}: {count}, where at least {least} are needed",
+            "give more of them, or ask for what takes fewer",
+        )
 
 
 def checked_pair(real: Tensor, fake: Tensor, least: int) -> tuple[Tensor, Tensor]:

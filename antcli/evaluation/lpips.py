@@ -19,7 +19,8 @@ from torchvision import models
 
 from antcli.artifacts import file_hash
 from antcli.errors import AntError
-from antcli.evaluation.weights import download, hub_checkpoints, misfit, read_weights
+from antcli.evaluation.weights import download, hub_checkpoints
+from antcli.weights import misfit, read_weights
 
 Net = Literal["vgg", "alex", "squeeze"]
 
@@ -67,6 +68,11 @@ class LpipsFeatures(nn.Module):
     def definition(self) -> dict[str, str]:
         """What a reader of a distance has to know: net, version of LPIPS, source of the trunk."""
         return {"net": self.net, "version": VERSION, "trunk": self.trunk}
+
+    @property
+    def label(self) -> str:
+        """Names the space and its weights: equal labels, comparable numbers."""
+        return f"LPIPS-{self.net} v{VERSION} ({self.trunk})"
 
     @torch.no_grad()
     def forward(self, x: Tensor, out: Tensor | None = None) -> Tensor:

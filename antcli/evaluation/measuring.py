@@ -94,7 +94,7 @@ def _intra_lpips(row: Row, tools: Tools, passes: _Passes) -> None:
         advance=_steps(row, "LPIPS", tools),
         to_centres=passes.to_target,
     )
-    passes.results["intra-lpips"] = found.as_dict()
+    passes.results["intra-lpips"] = {**found.as_dict(), "space": tools.trunk.label}
 
 
 def _in_space(
@@ -121,9 +121,7 @@ def _memorization(row: Row, tools: Tools, passes: _Passes) -> dict[str, Any]:
             advance = _steps(row, "LPIPS", tools)
             to_target = lpips_to(row.images, centres, tools.trunk, advance=advance)
         found = memorization(to_target, centres.apart.cpu())
-        definition = tools.trunk.definition
-        label = f"LPIPS-{definition['net']} v{definition['version']} ({definition['trunk']})"
-        return {**found.as_dict(), "space": label}
+        return {**found.as_dict(), "space": tools.trunk.label}
     assert tools.space is not None and passes.features is not None
     target = extract(tools.space, tools.target).double()
     found = memorization(torch.cdist(passes.features.double(), target), torch.cdist(target, target))

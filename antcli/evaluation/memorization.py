@@ -13,7 +13,7 @@ from torch import Tensor
 
 from antcli.errors import AntError
 from antcli.evaluation import cautions
-from antcli.evaluation.checks import GENERATED, checked
+from antcli.evaluation.checks import GENERATED, TARGET, checked
 
 PAIRS = 20
 SAME = 1e-4
@@ -75,7 +75,7 @@ def memorization(to_target: Tensor, among_target: Tensor) -> Memorization:
 
     Raises `AntError` for fewer than two different target images, for no samples and for NaN.
     """
-    among = checked(among_target, "target images", least=2)
+    among = checked(among_target, TARGET, least=2)
     distances = checked(to_target, GENERATED, least=1)
     same = (among <= SAME * among.max()) | torch.eye(len(among), device=among.device).bool()
     neighbour = among.masked_fill(same, torch.inf).amin(1)

@@ -49,7 +49,7 @@ def read_pairs(path: Path) -> list[tuple[Image.Image, dict[str, Any]]]:
             page.load()
             pairs = json.loads(getattr(page, "text", {})[TEXT])
             return [(page.crop(_place(number)), pair) for number, pair in enumerate(pairs)]
-    except (OSError, KeyError):
+    except (OSError, KeyError, ValueError):
         return []
 
 

@@ -21,6 +21,8 @@ from antcli.evaluation.frechet import Gaussian
 from antcli.images.folder import ImageFiles
 
 KIND = "statistics"
+NEEDED = {"ant.space", "ant.images_sha256", "ant.features_sha256"}
+"""What a file of statistics says of itself beside its kind."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ class Statistics:
         feature space, and for NaN or infinity.
         """
         metadata = load_metadata(path)
-        if metadata.get("ant.kind") != KIND:
+        if metadata.get("ant.kind") != KIND or not metadata.keys() >= NEEDED:
             raise AntError(
                 f"{path} holds no statistics of images", "give one, or a folder of images"
             )
@@ -72,8 +74,8 @@ class Statistics:
                 f"{path} is of the feature space {metadata['ant.space']}, not of {space}",
                 "choose its space with --features, or give the folder of the images instead",
             )
-        features = load_tensors(path)["features"]
-        if _bytes_hash(features) != metadata["ant.features_sha256"]:
+        features = load_tensors(path).get("features")
+        if features is None or _bytes_hash(features) != metadata["ant.features_sha256"]:
             raise AntError(f"{path} is damaged", "write it again, or give the folder instead")
         if not features.isfinite().all():
             raise AntError(

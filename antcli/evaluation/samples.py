@@ -95,7 +95,10 @@ def load_adapted(run: Run, source: Source, weights: Path | None = None) -> Denoi
 
 
 def draw_samples(plan: SamplingPlan, accelerator: Accelerator) -> Iterator[int]:
-    """Draw the images that are not there yet; yields how many of the plan's are done."""
+    """Draw the images that are not there yet; yields how many of the plan's are done.
+
+    Raises `AntError` where the network gives NaN or infinity.
+    """
     text = plan.text()
     missing = [seed for seed in plan.seeds if not _is_drawn(plan.path(seed), text)]
     done = len(plan.seeds) - len(missing)
@@ -120,6 +123,12 @@ def draw_samples(plan: SamplingPlan, accelerator: Accelerator) -> Iterator[int]:
     codec, seeds = source.codec(accelerator.device), iter(missing)
     with accelerator.autocast():
         for x_0 in batches:
+            if not x_0.isfinite().all():
+                whose = plan.run.weights if plan.adapted else f"the source of {plan.run.folder}"
+                raise AntError(
+                    f"{whose} gives NaN or infinity instead of images",
+                    "its weights are damaged: get them again, or adapt again",
+                )
             for image in to_uint8(codec.decode(x_0).cpu()):
                 picture = Image.fromarray(image.permute(1, 2, 0).numpy())
                 seed = next(seeds)

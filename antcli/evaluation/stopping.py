@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from antcli.artifacts import write_json
+from antcli.errors import AntError
 
 NEARLY_ALL = 0.95
 """The share of the longest way towards the target that is near enough."""
@@ -74,10 +75,16 @@ def is_over(scores: Sequence[Score]) -> bool:
 
 
 def read_scores(path: Path) -> list[Score]:
-    """What `write_scores` wrote; none where there is no such file."""
+    """What `write_scores` wrote; none where there is no such file.
+
+    Raises `AntError` where it is something else.
+    """
     if not path.exists():
         return []
-    return [Score(**values) for values in json.loads(path.read_text(encoding="utf-8"))]
+    try:
+        return [Score(**values) for values in json.loads(path.read_text(encoding="utf-8"))]
+    except (ValueError, TypeError) as error:
+        raise AntError(f"{path} is damaged", "remove it, then run the command again") from error
 
 
 def write_scores(path: Path, scores: Sequence[Score]) -> None:

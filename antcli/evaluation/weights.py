@@ -1,19 +1,16 @@
-"""Files of pretrained networks: where they come from, and reading them without trusting them."""
+"""Files of pretrained networks: where they come from, and getting them."""
 
 from __future__ import annotations
 
 import re
 import socket
-import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from http.client import HTTPException
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
-from antcli.artifacts import load_tensors
 from antcli.errors import AntError
 
 _SILENCE_S = 15  # of a network, in seconds, before a download is given up
@@ -50,35 +47,3 @@ def patience(seconds: float = _SILENCE_S) -> Iterator[None]:
         yield
     finally:
         socket.setdefaulttimeout(before)
-
-
-def read_weights(file: Path) -> Mapping[str, Tensor]:
-    """The tensors of a .safetensors, .pth or .pt file, nothing in it executed.
-
-    Raises `AntError` where it is cut short or of another kind.
-    """
-    return load_tensors(file) if file.suffix == ".safetensors" else _unpickled(file)
-
-
-def _unpickled(file: Path) -> Mapping[str, Tensor]:
-    """A .pth or .pt file, read lazily where its format allows."""
-    try:
-        lazily = zipfile.is_zipfile(file)
-        tensors = torch.load(file, map_location="cpu", weights_only=True, mmap=lazily)
-    except Exception as error:  # whatever a broken pickle makes the unpickler stumble over
-        raise AntError(
-            f"{file} is not a whole PyTorch weights file",
-            "it was cut short or is of another kind: remove it and get it again",
-        ) from error
-    return tensors if isinstance(tensors, Mapping) else {}
-
-
-def misfit(tensors: Mapping[str, Tensor], expected: Mapping[str, torch.Size]) -> str:
-    """The first reason why `tensors` lack something of `expected`; empty if they do not."""
-    for name, shape in expected.items():
-        found = tensors.get(name)
-        if not isinstance(found, Tensor):
-            return f"{name} is missing"
-        if found.shape != shape:
-            return f"{name} is {list(found.shape)}, not {list(shape)}"
-    return ""

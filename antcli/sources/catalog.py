@@ -1,88 +1,81 @@
-"""The sources known by name, and where a name, a path or a hub id leads."""
+"""The sources known by name, as facts: nothing here looks at the disk or the network."""
 
 from __future__ import annotations
 
 import difflib
-import os
 import tomllib
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
+from typing import Any, Literal
 
 from antcli.errors import AntError
 
 HERE = Path(__file__).parent
-HUB_FILES = ["*.json", "*.safetensors", "*.bin"]
+Format = Literal["diffusers", "adm", "pesser", "ldm"]
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One named source."""
+    """One name of `catalog.toml`, whose head tells what each field means."""
 
     name: str
     resolution: int
-    kind: str
+    kind: Literal["pixels", "latents", "classifier"]
+    format: Format
     licence: str
     about: str
+    forbids: str = ""
+    size: str = ""
+    bytes: int | None = None
+    sha256: str = ""
+    md5: str = ""
+    parameters: int | None = None
     builtin: str = ""
     hub: str = ""
+    revision: str = "main"
+    file: str = ""
+    address: str = ""
+    member: str = ""
+    written_in: Format | None = None
+    schedule: Mapping[str, Any] = field(default_factory=dict)
+    architecture: Mapping[str, Any] = field(default_factory=dict)
 
-    def on_disk(self) -> bool:
-        """Whether it can be used without a network."""
-        return bool(self.builtin) or hub_folder(self.hub, offline=True) is not None
+    @property
+    def code(self) -> Format:
+        """The original code in whose option names `architecture` is written."""
+        return self.written_in or self.format
 
-    def as_dict(self) -> dict[str, object]:
+    def as_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
-        return {**asdict(self), "on_disk": self.on_disk()}
+        return asdict(self)
 
 
 @cache
 def catalog() -> dict[str, Entry]:
-    """All named sources."""
+    """All named sources and classifiers."""
     entries = tomllib.loads((HERE / "catalog.toml").read_text(encoding="utf-8"))
     return {name: Entry(name=name, **values) for name, values in entries.items()}
 
 
-def locate(source: str) -> Path:
-    """The folder of a source: a known name, a diffusers folder, or a hub id (downloaded).
-
-    Raises `AntError` with the nearest names where it is none of these.
-    """
-    entry = catalog().get(source)
-    if entry is not None and entry.builtin:
-        return HERE / "builtin" / entry.builtin
-    if Path(source).is_dir():
-        return Path(source)
-    hub_id = entry.hub if entry is not None else source
-    if hub_id.count("/") != 1 or hub_id.startswith((".", "/", "~")) or Path(source).exists():
-        raise _unknown(source)
-    folder = hub_folder(hub_id)
-    assert folder is not None
-    return folder
+def known(name: str) -> Entry:
+    """The entry of a name. Raises `AntError` with the nearest names where there is none."""
+    if name not in catalog():
+        raise unknown(name)
+    return catalog()[name]
 
 
-def hub_folder(hub_id: str, *, offline: bool = False) -> Path | None:
-    """The local snapshot of a hub model; downloads it unless `offline`, then None if absent."""
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    from huggingface_hub import snapshot_download
-
-    try:
-        return Path(snapshot_download(hub_id, allow_patterns=HUB_FILES, local_files_only=offline))
-    except Exception as error:
-        if offline:
-            return None
-        raise AntError(
-            f"cannot fetch {hub_id} from the model hub ({type(error).__name__})",
-            "check the id and the network, or give the path of a diffusers folder; "
-            "`ant fetch-source` lists what is known",
-        ) from error
-
-
-def _unknown(source: str) -> AntError:
-    near = difflib.get_close_matches(source, catalog(), n=3, cutoff=0.4)
-    known = f"did you mean {' or '.join(near)}? " if near else ""
+def unknown(source: str) -> AntError:
+    """That nothing is known under this name, and which names are near it."""
     return AntError(
         f"there is no source {source!r}",
-        f"{known}`ant fetch-source` lists the known names; "
+        f"{did_you_mean(source, catalog())}`ant fetch-source` lists the known names; "
         "the path of a diffusers folder or a hub id works too",
     )
+
+
+def did_you_mean(typed: str, names: Iterable[str]) -> str:
+    """A question that names the nearest of `names`; empty where none is near."""
+    near = difflib.get_close_matches(typed, list(names), n=3, cutoff=0.4)
+    return f"did you mean {' or '.join(near)}? " if near else ""

@@ -17,9 +17,9 @@ from antcli.artifacts import file_hash
 from antcli.config import ConditionConfig
 from antcli.diffusion.prediction import Convention
 from antcli.diffusion.schedule import Schedule
-from antcli.sources.catalog import locate
 from antcli.sources.codec import Autoencoder, Codec, Pixels, find_autoencoder
 from antcli.sources.condition import make_condition
+from antcli.sources.fetch import locate
 from antcli.sources.files import find_weights, load_frozen, read_config
 from antcli.sources.kinds import NETWORKS, check_network, make_scheduler
 

@@ -13,11 +13,12 @@ def test_a_run_is_sampled_and_measured(ant: Callable, run: Path, random_trunk: P
     assert done.code == 0, done.err
     found = json.loads(done.out)
     assert found["metric"] == "intra-lpips"
-    own = {"metric", "value", "std", "clusters", "dropped", "definition"}
+    own = {"metric", "value", "std", "clusters", "dropped", "definition", "space"}
     assert found.keys() == own | {"source"}
     assert found["source"].keys() == own
     assert sum(cluster["size"] for cluster in found["clusters"]) == 12
     assert len(found["clusters"]) == 10
+    assert found["space"].startswith("LPIPS-squeeze v0.1 (")
     assert found["definition"]["net"] == "squeeze"
     assert len(list((run / "samples").iterdir())) == 12
     plain = ant("evaluate", "intra-lpips", run, *options)

@@ -5,15 +5,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 
-def test_the_list_names_every_source_and_whether_it_is_there(ant: Callable) -> None:
-    listed = json.loads(ant("fetch-source", "--json").out)["sources"]
-    avatars = next(source for source in listed if source["name"] == "avatars")
-    assert avatars["on_disk"] is True
-    assert avatars["resolution"] == 32
-    assert {"name", "resolution", "kind", "licence", "on_disk"} <= avatars.keys()
-    assert "celebahq" in ant("fetch-source").out
-
-
 def test_a_source_is_found_and_its_place_printed(ant: Callable, tiny_source: Path) -> None:
     found = ant("fetch-source", tiny_source)
     assert found.code == 0

@@ -17,8 +17,9 @@ from PIL import Image
 from torch import Tensor
 from torchvision import transforms
 
+from antcli.evaluation import centres as target_images
 from antcli.evaluation import intra_lpips as module
-from antcli.evaluation.centres import to_evaluation_size
+from antcli.evaluation.centres import CHUNK, Centres
 from antcli.evaluation.intra_lpips import IntraLpips, intra_lpips
 from antcli.evaluation.lpips import LpipsFeatures
 from antcli.randomness import generator
@@ -31,7 +32,7 @@ CENTRES = [(230, 40, 40), (30, 190, 60), (40, 60, 220), (250, 250, 250)]
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Evaluate at 64x64, a sixteenth of the work."""
-    monkeypatch.setattr(module, "SIZE", 64)
+    monkeypatch.setattr(target_images, "SIZE", 64)
 
 
 @pytest.fixture(scope="module")
@@ -239,13 +240,20 @@ def test_a_copied_image_has_no_diversity(
     assert 0 <= means_of(result)[0] < 1e-9
 
 
+class Given(Centres):
+    """Vectors that no trunk made."""
+
+    def __init__(self, vectors: Tensor) -> None:
+        self.vectors, self.squares = vectors, vectors.square().sum(1)
+
+
 @pytest.mark.parametrize("apart", [1.0, 1e-3])
 def test_the_sums_are_exact_for_vectors_that_hardly_differ(apart: float) -> None:
     draw = torch.Generator().manual_seed(0)
-    width = 2 * module._CHUNK + 17
+    width = 2 * CHUNK + 17
     place = torch.randn(width, generator=draw)
     vectors = place + apart * torch.randn(6, width, generator=draw)
-    clusters = module._Clusters(torch.stack([place, place + 10]), cap=5)
+    clusters = module._Clusters(Given(torch.stack([place, place + 10])), cap=5)
     clusters.add(vectors[:4])
     clusters.add(vectors[4:])
     assert (clusters.size, clusters.used) == ([6, 0], [5, 0])
@@ -255,12 +263,8 @@ def test_the_sums_are_exact_for_vectors_that_hardly_differ(apart: float) -> None
 
 
 def test_the_result_is_json_with_its_definition(
-    features: LpipsFeatures,
-    images: list[Image.Image],
-    centres: list[Image.Image],
-    monkeypatch: pytest.MonkeyPatch,
+    features: LpipsFeatures, images: list[Image.Image], centres: list[Image.Image]
 ) -> None:
-    monkeypatch.setattr(module, "SIZE", 256)
     result = intra_lpips(images, centres, NAMES, features, seed=9)
     found = json.loads(json.dumps(result.as_dict(), allow_nan=False))
     assert list(found) == ["metric", "value", "std", "clusters", "dropped", "definition"]
@@ -293,20 +297,18 @@ def test_the_result_is_json_with_its_definition(
     }
 
 
-@pytest.mark.parametrize("size", [32, 200, 256, 700])
-def test_resizing_is_torchvisions(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "SIZE", 256)
-    pixels = np.random.default_rng(size).integers(0, 256, (size, size, 3), dtype=np.uint8)
-    image = Image.fromarray(pixels)
-    expected = transforms.Compose([transforms.Resize((256, 256)), transforms.PILToTensor()])(image)
-    found = to_evaluation_size(image)
-    assert (found.shape, found.dtype) == ((3, 256, 256), torch.uint8)
-    assert torch.equal(found, expected)
-
-
-@pytest.mark.parametrize(
-    "image", [Image.new("RGBA", (8, 8)), Image.new("P", (8, 8)), Image.new("RGB", (8, 9))]
-)
-def test_images_that_would_be_measured_wrongly_are_refused(image: Image.Image) -> None:
-    with pytest.raises(ValueError, match="not a square RGB image"):
-        to_evaluation_size(image)
+@pytest.mark.parametrize("protocol", ["cdc", "crdi"])
+def test_the_one_pass_gives_the_distances_to_the_target_images_too(
+    protocol: module.Protocol,
+    metric: lpips.LPIPS,
+    features: LpipsFeatures,
+    images: list[Image.Image],
+    centres: list[Image.Image],
+) -> None:
+    found = torch.full((len(images), len(centres)), torch.nan)
+    intra_lpips(images, centres, NAMES, features, protocol=protocol, batch_size=3, to_centres=found)
+    x, c = double(images, 0.0 if protocol == "crdi" else -1.0), double(centres, -1.0)
+    exact = copy.deepcopy(metric).double()
+    with torch.no_grad():
+        pairwise = [[exact(a[None], b[None]).item() for b in c] for a in x]
+    torch.testing.assert_close(found, torch.tensor(pairwise), rtol=1e-4, atol=1e-6)

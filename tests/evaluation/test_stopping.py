@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from antcli.errors import AntError
 from antcli.evaluation.stopping import Score, choose, is_over, read_scores, write_scores
 
 
@@ -50,3 +51,6 @@ def test_scores_come_back_from_their_file(tmp_path: Path) -> None:
     assert read_scores(path) == []
     write_scores(path, scores(3, 2, 1))
     assert read_scores(path) == scores(3, 2, 1)
+    path.write_text(path.read_text()[:-9])
+    with pytest.raises(AntError, match="damaged"):
+        read_scores(path)

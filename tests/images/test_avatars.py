@@ -7,23 +7,18 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from antcli.images.avatars import (
+from antcli.images.avatars import DOMAINS, OILS, TARGETS, attributes, avatar, render
+from antcli.images.pen import Colour
+from antcli.images.people import (
     CLOTHES,
-    DOMAINS,
     HAIR_COLOURS,
     HAIR_STYLES,
     IRIS_COLOURS,
     LENS_COLOURS,
     LENSES,
     MOUTHS,
-    OILS,
     SKIN_TONES,
-    TARGETS,
     Attributes,
-    Colour,
-    attributes,
-    avatar,
-    render,
 )
 
 Pixels = npt.NDArray[np.int64]

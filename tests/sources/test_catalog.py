@@ -1,107 +1,90 @@
+import re
 from pathlib import Path
 
-import huggingface_hub
 import pytest
-from huggingface_hub.errors import LocalEntryNotFoundError
 
+import antcli
 from antcli.errors import AntError
-from antcli.sources import catalog as catalog_module
-from antcli.sources.catalog import Entry, catalog, hub_folder, locate
+from antcli.sources.catalog import HERE, Entry, catalog, known
+
+NAMES = {
+    *("avatars", "ffhq", "ffhq-large", "celebahq", "church", "bedroom", "cat", "cifar10"),
+    *("ffhq-ldm", "celebahq-ldm", "church-ldm", "imagenet-64", "imagenet-256"),
+}
+each = pytest.mark.parametrize("entry", catalog().values(), ids=lambda entry: entry.name)
 
 
-@pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, object]:
-    """A model hub with one model; tells what it was asked for."""
-    asked: dict[str, object] = {}
-
-    def download(hub_id: str, **options: object) -> str:
-        asked.update(options, hub_id=hub_id)
-        if hub_id != "google/ddpm-ema-church-256":
-            raise LocalEntryNotFoundError("no such model here")
-        return str(tmp_path)
-
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
-    return asked
+def test_it_has_all_names() -> None:
+    assert catalog().keys() >= NAMES
 
 
-def test_every_entry_is_whole() -> None:
-    assert "avatars" in catalog()
+@each
+def test_every_entry_is_whole(entry: Entry) -> None:
+    assert sum(map(bool, (entry.builtin, entry.hub, entry.address))) == 1
+    assert entry.resolution in (32, 64, 128, 256)
+    assert entry.kind in ("pixels", "latents", "classifier")
+    assert entry.licence
+    assert entry.about
+    assert entry.parameters
+    assert entry.schedule["num_train_timesteps"] == 1000
+    assert bool(entry.architecture) != bool(entry.builtin)
+
+
+@each
+def test_a_place_is_one_that_can_be_asked(entry: Entry) -> None:
+    assert entry.hub.count("/") == (1 if entry.hub else 0)
+    assert entry.address.startswith("https://") or not entry.address
+    assert entry.revision == "main" or re.fullmatch("[0-9a-f]{40}", entry.revision)
+    assert re.fullmatch("([0-9a-f]{64})?", entry.sha256)
+    assert re.fullmatch("([0-9a-f]{32})?", entry.md5)
+    assert bool(entry.member) == entry.address.endswith(".zip")
+    if entry.hub:  # the one file of a model is what has another format
+        assert bool(entry.file) == (entry.format != "diffusers")
+
+
+@each
+def test_an_architecture_agrees_with_the_rest(entry: Entry) -> None:
+    """What the original options tell is what the entry says in the program's own words."""
+    told, schedule = entry.architecture, entry.schedule
+    if entry.code == "ldm":
+        assert told["linear_start"] == schedule["beta_start"]
+        assert told["linear_end"] == schedule["beta_end"]
+        assert schedule["beta_schedule"] == "scaled_linear"
+        assert told["first_stage_config"]["ddconfig"]["resolution"] == entry.resolution
+    elif entry.code == "adm":
+        assert told["image_size"] == entry.resolution
+        cosine = schedule["beta_schedule"] == "squaredcos_cap_v2"
+        assert told["noise_schedule"] == ("cosine" if cosine else "linear")
+    elif entry.code == "pesser":
+        assert told["resolution"] == entry.resolution
+
+
+def test_a_size_in_bytes_fits_the_parameters() -> None:
+    """A file of float32 weights has four bytes for each, and little else."""
+    for entry in catalog().values():
+        if entry.bytes:
+            assert entry.parameters
+            assert 0 < entry.bytes - 4 * entry.parameters < 0.001 * entry.bytes
+
+
+def test_terms_are_told_where_the_training_images_have_some() -> None:
     for name, entry in catalog().items():
-        assert entry.name == name
-        assert bool(entry.builtin) != bool(entry.hub)
-        assert entry.resolution in (32, 64, 128, 256)
-        assert entry.licence
-        assert entry.about
-        assert entry.hub.count("/") == (1 if entry.hub else 0)
+        if re.search("ffhq|celeba|imagenet", name):
+            assert "commercial" in entry.forbids
 
 
-def test_entries_are_plain_values_for_json(hub: dict[str, object]) -> None:
-    values = catalog()["church"].as_dict()
-    assert values["hub"] == "google/ddpm-ema-church-256"
-    assert values["on_disk"] is True
-    assert hub["local_files_only"] is True
-    assert catalog()["bedroom"].as_dict()["on_disk"] is False
-    assert catalog()["avatars"].as_dict()["on_disk"] is True
+def test_every_address_of_a_source_is_in_the_catalogue_alone() -> None:
+    for path in Path(antcli.__file__).parent.rglob("*.py"):
+        text = path.read_text()
+        for entry in catalog().values():
+            assert not entry.address or entry.address not in text
+            assert not entry.hub or entry.hub not in text
+        if path.parent == HERE:
+            assert "https://" not in text
 
 
-def test_a_builtin_source_lies_in_the_package() -> None:
-    folder = locate("avatars")
-    assert folder.is_relative_to(Path(catalog_module.__file__).parent)
-    assert folder.name == "avatars"
-
-
-def test_a_folder_is_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = tmp_path / "owner" / "mine"
-    folder.mkdir(parents=True)
-    assert locate(str(folder)) == folder
-    monkeypatch.chdir(tmp_path)
-    assert locate("owner/mine") == Path("owner/mine")
-
-
-def test_a_known_name_means_that_source_even_beside_a_folder_of_the_name(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "avatars").mkdir()
-    monkeypatch.chdir(tmp_path)
-    assert locate("avatars").is_absolute()
-
-
-def test_a_name_or_an_id_leads_to_the_hub(hub: dict[str, object], tmp_path: Path) -> None:
-    for source in ("church", "google/ddpm-ema-church-256"):
-        hub.clear()
-        assert locate(source) == tmp_path
-        assert hub["hub_id"] == "google/ddpm-ema-church-256"
-        assert hub["local_files_only"] is False
-
-
-@pytest.mark.parametrize(
-    ("typed", "meant"), [("avatar", "avatars"), ("Avatars", "avatars"), ("curch", "church")]
-)
-def test_an_unknown_name_is_answered_with_the_nearest(typed: str, meant: str) -> None:
-    with pytest.raises(AntError, match=f"there is no source '{typed}'") as raised:
-        locate(typed)
-    assert f"did you mean {meant}" in raised.value.hint
-    assert "ant fetch-source" in raised.value.hint
-
-
-@pytest.mark.parametrize("typed", ["zzzzqqq", "./models/none", "/none/at-all", "a/b/c", "~/m"])
-def test_what_is_neither_name_nor_folder_nor_id(typed: str) -> None:
-    with pytest.raises(AntError, match="there is no source") as raised:
-        locate(typed)
-    assert "ant fetch-source" in raised.value.hint
-
-
-def test_a_file_is_no_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "models").mkdir()
-    (tmp_path / "models" / "unet.safetensors").write_text("")
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(AntError, match="there is no source"):
-        locate("models/unet.safetensors")
-
-
-def test_a_hub_that_does_not_answer(hub: dict[str, object]) -> None:
-    with pytest.raises(AntError, match="cannot fetch someone/nothing from the model hub") as raised:
-        locate("someone/nothing")
-    assert "diffusers folder" in raised.value.hint
-    assert hub_folder("someone/nothing", offline=True) is None
-    assert not Entry("x", 32, "pixels", "MIT", "", hub="someone/nothing").on_disk()
+def test_an_unknown_name_is_answered_with_the_nearest() -> None:
+    assert known("church").hub == "google/ddpm-ema-church-256"
+    with pytest.raises(AntError, match="there is no source 'fhq'") as raised:
+        known("fhq")
+    assert "did you mean ffhq" in raised.value.hint

@@ -13,6 +13,7 @@ from antcli.cli.evaluate.metrics import (
     memorization_command,
     prdc_command,
 )
+from antcli.cli.evaluate.report import compare_command, report_command
 
 evaluate_app = typer.Typer(no_args_is_help=True, help="Measure an adapted model.")
 
@@ -29,3 +30,5 @@ evaluate_app.command("prdc")(prdc_command)
 evaluate_app.command("memorization")(memorization_command)
 evaluate_app.command("all")(all_command)
 evaluate_app.command("checkpoints")(checkpoints_command)
+evaluate_app.command("report")(report_command)
+evaluate_app.command("compare")(compare_command)

@@ -45,11 +45,14 @@ class Asked:
     protocol: Literal["cdc", "crdi"] = "cdc"
     needs_target: bool = True
     """Whether the metric compares with the target's images themselves."""
+    least: int = 2
+    """Images that the metric needs of the reference or of the target."""
     seed: int = 0
     device: str = "auto"
 
     def prepare(self) -> tuple[list[Row], Tools]:
         """Check everything, draw what samples are missing, open what measures them."""
+        from antcli.evaluation.checks import REFERENCE, check_enough
         from antcli.evaluation.measuring import Row, Tools
         from antcli.images.folder import ImageFiles, check_folder
 
@@ -59,8 +62,9 @@ class Asked:
         reference = self._reference_images(target)
         space, trunk = self._space(plans), self._trunk()
         statistics = None
-        if space is not None and reference is None:
-            statistics = self._read_statistics(space)
+        if space is not None:
+            statistics = self._statistics(reference, space)
+            check_enough(statistics.count, REFERENCE, self.least)
         if given is not None:
             assert self.images is not None
             rows = [Row(self.images.name or str(self.images), given)]
@@ -69,8 +73,6 @@ class Asked:
                 Row(name, drawn(plan, self.device))
                 for name, plan in zip((ADAPTED, UNADAPTED), plans, strict=True)
             ]
-        if space is not None and reference is not None:
-            statistics = _statistics(reference, space)
         reporter = _Reporter()
         return rows, Tools(target, space, statistics, trunk, self.protocol, self.seed, reporter)
 
@@ -97,13 +99,17 @@ class Asked:
         ]
 
     def _target(self, plans: list[SamplingPlan]) -> ImageFiles:
+        from antcli.evaluation.checks import TARGET, check_enough
         from antcli.images.folder import ImageFiles, check_folder
 
-        if self.target is not None:
-            return ImageFiles(check_folder(self.target))
-        if not plans:  # a reference is given, and no metric asks for more
+        if self.reference is not None and not self.needs_target:
             return ImageFiles(())
-        return ImageFiles(check_folder(Path(plans[0].run.facts()["target_folder"])))
+        folder = self.target or Path(plans[0].run.facts()["target_folder"])
+        target = ImageFiles(check_folder(folder))
+        check_enough(len(target), TARGET, self.least)
+        for number in range(len(target)):  # damaged ones are found now, not after an hour
+            target[number]
+        return target
 
     def _reference_images(self, target: ImageFiles) -> ImageFiles | None:
         """The images of the reference; None where a file of statistics is given."""
@@ -144,9 +150,12 @@ class Asked:
             return None
         return load_lpips(self.net, self.trunk_weights).to(resolve_device(self.device))
 
-    def _read_statistics(self, space: FeatureSpace) -> Statistics:
+    def _statistics(self, images: ImageFiles | None, space: FeatureSpace) -> Statistics:
+        """Of the images of the reference; read from their file where that was given."""
         from antcli.evaluation.reference import Statistics
 
+        if images is not None:
+            return _statistics(images, space)
         assert self.reference is not None
         return Statistics.load(self.reference, space.label)
 

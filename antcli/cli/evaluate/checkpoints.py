@@ -28,14 +28,11 @@ def checkpoints_command(
 
     Uses what a user has: the source, the target's few images, samples. No held-out data.
     """
-    from antcli.evaluation.curve import write_curve
-    from antcli.evaluation.stopping import choose, write_scores
+    from antcli.evaluation.stopping import choose
     from antcli.runs import find_run, take_checkpoint
 
     found = find_run(run)
-    scores = _scores(found, device)
-    write_scores(found.scores, scores)
-    write_curve(found.curve, scores, choose(scores))
+    scores = score_checkpoints(found, device)
     choice = choose(scores)
     if take and choice.step:
         take_checkpoint(found, choice.step, choice.why)
@@ -52,6 +49,17 @@ def checkpoints_command(
         say(f"the weights of {found.folder} are those of step {choice.step} now")
     elif choice.step not in (0, found.taken_step):
         say(f"next: ant evaluate checkpoints {found.folder} --take")
+
+
+def score_checkpoints(run: Run, device: str) -> list[Score]:
+    """The scores of the source and of each checkpoint, kept in the run with their curve."""
+    from antcli.evaluation.curve import write_curve
+    from antcli.evaluation.stopping import choose, write_scores
+
+    scores = _scores(run, device)
+    write_scores(run.scores, scores)
+    write_curve(run.curve, scores, choose(scores))
+    return scores
 
 
 def _renew_model(run: Run) -> None:

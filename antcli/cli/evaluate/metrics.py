@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from antcli.cli.console import json_result
+from antcli.cli.console import json_result, result, say
 from antcli.cli.evaluate.asked import Asked
 from antcli.cli.evaluate.options import (
     CountOption,
@@ -53,6 +53,7 @@ def intra_lpips_command(
         net=net,
         trunk_weights=trunk_weights,
         protocol=protocol,
+        least=1,
         seed=seed,
         device=device,
     )
@@ -111,8 +112,10 @@ def prdc_command(
     as_json: JsonOption = False,
 ) -> None:
     """Precision, recall, density and coverage against a reference: higher is better."""
+    from antcli.evaluation.manifold import NEIGHBOUR
+
     asked = Asked(run, images, target, reference, count, features, feature_weights, source)
-    asked = replace(asked, seed=seed, device=device, needs_target=False)
+    asked = replace(asked, seed=seed, device=device, needs_target=False, least=NEIGHBOUR + 1)
     _measure_one("prdc", asked, as_json)
 
 
@@ -175,10 +178,13 @@ def all_command(
     evaluation = evaluate_all(asked)
     if as_json:
         json_result(evaluation)
-        return
-    for row in evaluation["rows"]:
-        for metric, found in row["metrics"].items():
-            show(metric, row["name"], found)
+    else:
+        for row in evaluation["rows"]:
+            for metric, found in row["metrics"].items():
+                show(metric, row["name"], found)
+    if images is None:
+        kept = asked.found_run()
+        say(f"kept in {kept.evaluation}; next: ant evaluate report {kept.folder}")
 
 
 def _measure_one(metric: Metric, asked: Asked, as_json: bool, pairs: Path | None = None) -> None:
@@ -198,6 +204,4 @@ def _measure_one(metric: Metric, asked: Asked, as_json: bool, pairs: Path | None
     for row, result_of_row in zip(rows, found, strict=True):
         show(metric, row.name, result_of_row)
     if pairs is not None:
-        from antcli.cli.console import result
-
         result(f"nearest pairs: {pairs}")

@@ -51,7 +51,6 @@ def evaluate_all(asked: Asked) -> dict[str, Any]:
         pairs = measured[0]["metrics"]["memorization"]["pairs"]
         write_pairs(run.nearest_pairs, rows[0].images, tools.target, pairs)
         write_json(run.evaluation, evaluation)
-        say(f"kept in {run.evaluation}; next: ant evaluate report {run.folder}")
     return evaluation
 
 

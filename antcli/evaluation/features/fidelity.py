@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from antcli.artifacts import file_hash
 from antcli.errors import AntError
-from antcli.evaluation.weights import download, hub_checkpoints, misfit, patience, read_weights
+from antcli.evaluation.weights import download, hub_checkpoints, patience
+from antcli.weights import misfit, read_weights
 
 INCEPTION = "pt_inception-2015-12-05"
 _INCEPTION_SHA256 = "6726825d"  # how it begins

@@ -1,0 +1,49 @@
+"""A diffusers folder whose weights are pickles, once more without them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import torch
+
+from antcli.artifacts import save_tensors
+from antcli.errors import AntError
+from antcli.sources.storage import cannot_write
+
+
+def without_pickles(folder: Path, out: Path) -> None:
+    """Write `folder` to `out`, every `.bin` in it as safetensors: whole or not at all.
+
+    Nothing in a pickle is executed. Raises `AntError` where `folder` is no diffusers folder, a
+    pickle is damaged or holds more than tensors, or the disk is full.
+    """
+    configs = list(folder.glob("**/config.json"))
+    if not configs:
+        raise AntError(f"{folder} is no diffusers folder", "it needs a config.json")
+    temporary = out.with_name(f".{out.name}.{os.getpid()}.part")
+    try:
+        shutil.copytree(folder, temporary, ignore=shutil.ignore_patterns("*.bin", ".*"))
+        for config in configs:
+            for pickled in config.parent.glob("*.bin"):
+                _rewrite(pickled, temporary / pickled.relative_to(folder))
+        temporary.rename(out)
+    except (OSError, shutil.Error) as error:
+        raise cannot_write(out, OSError(str(error))) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _rewrite(pickled: Path, copy: Path) -> None:
+    safe = copy.with_suffix(".safetensors")
+    if safe.exists():
+        return
+    try:
+        tensors = torch.load(pickled, map_location="cpu", weights_only=True)
+    except Exception as error:  # whatever a broken pickle makes the unpickler stumble over
+        raise AntError(
+            f"{pickled} is not a whole PyTorch weights file",
+            "it was cut short or is of another kind: get it again",
+        ) from error
+    save_tensors(safe, tensors, {})
