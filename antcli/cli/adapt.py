@@ -6,16 +6,19 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from antcli.cli.console import complain, result, say
 from antcli.cli.fetch_source import have_source
 from antcli.cli.options import (
+    ClassLabelOption,
+    PromptOption,
     SourceImagesOption,
     SourceOption,
     TargetOption,
+    typed,
 )
 
 if TYPE_CHECKING:
@@ -47,6 +50,19 @@ def adapt_command(
         int | None,
         typer.Option(min=1, help="Images a step, over all processes."),
     ] = None,
+    micro_batch: Annotated[
+        int | None,
+        typer.Option(min=1, help="Images at a time; less memory, same result. [default: all]"),
+    ] = None,
+    low_memory: Annotated[
+        bool | None,
+        typer.Option(
+            "--low-memory",
+            help="For large sources on small cards: recompute maps instead of keeping them "
+            "(gradient checkpointing), one image at a time, the classifier on the device only "
+            "while it is asked. Slower, same result.",
+        ),
+    ] = None,
     learning_rate: Annotated[
         float | None,
         typer.Option(help="Of AdamW, after the warm-up."),
@@ -64,6 +80,8 @@ def adapt_command(
         typer.Option(metavar="FILE", help="From `ant train-classifier`; else one is trained."),
     ] = None,
     source_images: SourceImagesOption = None,
+    class_label: ClassLabelOption = None,
+    prompt: PromptOption = None,
     config: Annotated[
         Path | None,
         typer.Option(metavar="FILE.toml", help="Settings; `--dry-run` prints all of them."),
@@ -93,17 +111,25 @@ def adapt_command(
     """
     from antcli.config import PRESETS, adapt_config_from, read_toml
     from antcli.runs import Run, default_folder
-    from antcli.training.inputs import check_inputs
+    from antcli.training.inputs import check_inputs, defaults_for
 
     have_source(source, target)
     flags = {
-        **_typed(method=method, seed=seed, device=device, mixed_precision=mixed_precision),
+        **typed(method=method, seed=seed, device=device, mixed_precision=mixed_precision),
         "source": source,
         "target": str(target),
-        "training": _typed(steps=_steps(steps), batch_size=batch_size, learning_rate=learning_rate),
-        "stopping": _typed(auto=None if steps is None else steps == AUTO),
+        "training": typed(
+            steps=_steps(steps),
+            batch_size=batch_size,
+            micro_batch=micro_batch,
+            low_memory=low_memory,
+            learning_rate=learning_rate,
+        ),
+        "condition": typed(class_label=class_label, prompt=prompt),
+        "stopping": typed(auto=None if steps is None else steps == AUTO),
     }
-    layers = [PRESETS[preset] if preset else {}, read_toml(config) if config else {}, flags]
+    layers = [defaults_for(source), PRESETS[preset] if preset else {}]
+    layers += [read_toml(config) if config else {}, flags]
     settings = adapt_config_from(*layers)
     run = Run(out or default_folder(settings))
     inputs = check_inputs(settings, classifier=classifier, source_images=source_images)
@@ -128,12 +154,9 @@ def _steps(steps: str | None) -> int | None:
     return int(steps)
 
 
-def _typed(**options: Any) -> dict[str, Any]:
-    """The options that were typed: the others leave the preset's and the file's settings."""
-    return {name: value for name, value in options.items() if value is not None}
-
-
 def _adapt(settings: AdaptConfig, run: Run, inputs: Inputs, force: bool) -> None:
+    import torch
+
     from antcli.cli.progress import follow
     from antcli.errors import AntError
     from antcli.runs import remember_latest
@@ -155,6 +178,12 @@ def _adapt(settings: AdaptConfig, run: Run, inputs: Inputs, force: bool) -> None
         raise AntError(
             f"{error}: the run stopped{kept}",
             "start it again with a lower --learning-rate, and --force or another --out",
+        ) from error
+    except torch.OutOfMemoryError as error:
+        raise AntError(
+            f"the memory of {accelerator.device} does not suffice",
+            "type the same command with --force and --low-memory or a smaller --micro-batch: "
+            "the result is the same",
         ) from error
     except KeyboardInterrupt:
         complain("interrupted", "type the same command again to go on")

@@ -47,6 +47,7 @@ class NoisyClassifier(nn.Module):
         super().__init__()
         self.size = size
         self.timesteps = timesteps
+        self.channels = channels
         self.register_buffer("confidence", torch.ones(LEVELS))
         stages = max(1, round(math.log2(size / SMALLEST_MAP)))
         widths = [WIDTHS[min(i, len(WIDTHS) - 1)] for i in range(stages + 1)]
@@ -75,8 +76,10 @@ class NoisyClassifier(nn.Module):
         return torch.lerp(self.confidence[below], self.confidence[below + 1], place - below)
 
 
-def new_classifier(size: int, seed: int, timesteps: int = 1000) -> NoisyClassifier:
+def new_classifier(
+    size: int, seed: int, timesteps: int = 1000, channels: int = 3
+) -> NoisyClassifier:
     """An untrained classifier; equal seeds give equal weights."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return NoisyClassifier(size, timesteps)
+        return NoisyClassifier(size, timesteps, channels)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,11 +57,23 @@ def learning_rate(config: TrainingConfig, step: int) -> float:
     return config.learning_rate * (1 - fall)
 
 
+def check_batch(config: TrainingConfig, accelerator: Accelerator) -> None:
+    """Raise `AntError` where some process would have no image of the batch."""
+    if config.batch_size < accelerator.num_processes:
+        raise AntError(
+            f"{accelerator.num_processes} processes cannot share a batch of {config.batch_size}",
+            "start fewer processes or raise --batch-size",
+            exit_code=2,
+        )
+
+
 class Training:
     """A network, its optimiser and its average; `steps` yields a record for each step done.
 
-    `images` is [N, C, H, W], uint8 in 0..255 or float in [-1, 1]. Draws are counted for each
-    sample of the global batch, so the number of processes does not change them.
+    `images` is [N, C, H, W], uint8 in 0..255 or float x_0: in [-1, 1] or latents. `mirrored` are
+    the latents of the images' mirror images; without it, what `images` holds is mirrored. Draws
+    are counted for each sample of the global batch, so the number of processes does not change
+    them.
     """
 
     def __init__(
@@ -73,21 +85,19 @@ class Training:
         accelerator: Accelerator,
         *,
         seed: int = 0,
+        mirrored: Tensor | None = None,
         noise: NoiseRule | None = None,
         target: TargetRule | None = None,
     ) -> None:
-        if config.batch_size < accelerator.num_processes:
-            raise AntError(
-                f"{accelerator.num_processes} processes cannot share a batch of "
-                f"{config.batch_size}",
-                "start fewer processes or raise --batch-size",
-                exit_code=2,
-            )
+        check_batch(config, accelerator)
         self.schedule, self.images, self.config = schedule, images, config
+        self.mirrored = mirrored
         self.accelerator, self.seed = accelerator, seed
         self.noise, self.target = noise, target
         self.step = 0
         self.network = network.to(accelerator.device)
+        if config.low_memory:
+            network.unet.enable_gradient_checkpointing()
         self.parameters = network.trained()
         optimizer = torch.optim.AdamW(
             self.parameters.values(),
@@ -127,28 +137,48 @@ class Training:
         self.step = load_state(path, self.parameters, self.ema, optimizer)
 
     def _step(self) -> tuple[float, float]:
-        x_0, t, eps = self._draw()
+        parts = [x.split(self._micro_batch) for x in self._draw()]
+        last = len(parts[0]) - 1
+        total = torch.zeros((), device=self.accelerator.device)
+        for i, (x_0, t, eps) in enumerate(zip(*parts, strict=True)):
+            # Processes exchange their gradients once, with the last part.
+            waiting = self.accelerator.no_sync(self.wrapped) if i < last else nullcontext()
+            with waiting:
+                loss = self._loss(x_0, t, eps)
+                self.accelerator.backward(loss)
+            total += loss.detach()
+        return self._update(self.accelerator.reduce(total, "mean").item())
+
+    @property
+    def _micro_batch(self) -> int:
+        return self.config.micro_batch or (1 if self.config.low_memory else self.config.batch_size)
+
+    def _loss(self, x_0: Tensor, t: Tensor, eps: Tensor) -> Tensor:
+        """What these images add to the mean over the global batch, times the processes."""
         if self.noise is not None:
             with self.accelerator.autocast():
                 eps = self.noise(eps, x_0, t, self.network)
         x_t = self.schedule.add_noise(x_0, eps, t)
         target = eps if self.target is None else self.target(eps, x_t, t)
         residual = self.wrapped(x_t, t).float() - target
-        # Processes may hold unequal shares: weigh each so that the mean of their gradients,
-        # which is what is taken, is the gradient of the mean over the global batch.
+        # Parts and processes may hold unequal shares: weigh each so that the sum over parts of
+        # the mean over processes, which is what is taken, is the mean over the global batch.
         share = len(t) * self.accelerator.num_processes / self.config.batch_size
-        loss = residual.square().mean() * share
-        mean_loss = self.accelerator.reduce(loss.detach(), "mean").item()
-        if not math.isfinite(mean_loss):
+        return residual.square().mean() * share
+
+    def _update(self, loss: float) -> tuple[float, float]:
+        """Take the step; the loss and the norm of its gradient."""
+        if not math.isfinite(loss):
+            self.optimizer.zero_grad()
             raise NonFiniteLossError(self.step + 1)
-        self.accelerator.backward(loss)
         norm = self.accelerator.clip_grad_norm_(self.parameters.values(), self.config.clip_norm)
         # In fp16 the scaler passes over such a step itself, and tries a smaller scale.
         if self.accelerator.scaler is None and not math.isfinite(norm):
+            self.optimizer.zero_grad()
             raise NonFiniteLossError(self.step + 1, "gradient")
         self.optimizer.step()
         self.optimizer.zero_grad()
-        return mean_loss, float(norm)
+        return loss, float(norm)
 
     def _draw(self) -> tuple[Tensor, Tensor, Tensor]:
         """The share of this process in the global batch: x_0 in [-1, 1], t and eps."""
@@ -162,10 +192,10 @@ class Training:
         chosen = balanced_choice(len(self.images), size, draw("images"))[mine]
         timesteps = self.network.below or self.schedule.timesteps
         t = antithetic_timesteps(timesteps, size, draw("timesteps"))[mine]
-        x_0 = self.images[chosen]
-        x_0 = to_float(x_0) if x_0.dtype == torch.uint8 else x_0
+        x_0 = to_float(self.images[chosen])
         if self.config.flip:
             flipped = torch.rand(size, generator=draw("flips"))[mine] < 0.5
-            x_0 = torch.where(flipped[:, None, None, None], x_0.flip(-1), x_0)
+            mirrored = x_0.flip(-1) if self.mirrored is None else to_float(self.mirrored[chosen])
+            x_0 = torch.where(flipped[:, None, None, None], mirrored, x_0)
         eps = normal(self.seed, "noise", self.step, own, x_0.shape[1:])
         return x_0.to(device), t.to(device), eps.to(device)

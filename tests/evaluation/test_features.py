@@ -13,13 +13,15 @@ from urllib.error import URLError
 import numpy as np
 import pytest
 import torch
-from diffusers import DDPMScheduler, UNet2DModel
+from diffusers import AutoencoderKL, DDPMScheduler, UNet2DModel
 from PIL import Image
 from safetensors.torch import save_file
+from source_kinds import write_kind
 from torch import Tensor, nn
 
 from antcli.errors import AntError
 from antcli.evaluation.features import extract, open_space
+from antcli.evaluation.features.source import SourceSpace
 from antcli.randomness import normal
 from antcli.sources.source import Source, find_source
 from antcli.training.pretraining import write_source
@@ -365,3 +367,21 @@ def test_dinov2_without_its_code_is_one_line(hub: Path, monkeypatch: pytest.Monk
     with pytest.raises(AntError, match=r"cannot load DINOv2: .*Name or service") as caught:
         open_space("dinov2")
     assert str(hub.parent / "facebookresearch_dinov2_main") in caught.value.hint
+
+
+def test_a_latent_source_looks_at_latents(tmp_path: Path) -> None:
+    source = find_source(str(write_kind("ldm-kl", tmp_path / "ldm")))
+    space = SourceSpace(source)
+    images = torch.randint(256, (2, 3, 16, 16), dtype=torch.uint8)
+    autoencoder, unet = AutoencoderKL.from_pretrained(source.folder / "vae"), source.load()
+    seen: list[Tensor] = []
+    unet.mid_block.register_forward_hook(lambda _, args, output: seen.append(output))
+    with torch.no_grad():
+        x_0 = autoencoder.encode(images / 127.5 - 1).latent_dist.mean * 0.7
+        t = torch.full((2,), space.t)
+        eps = normal(0, "source-features", 0, [0], (4, 8, 8))
+        unet(source.schedule.add_noise(x_0, eps, t), t)
+    found = space(images)
+    assert found.shape == (2, space.dimension)
+    expected = seen[0].square().mean((2, 3)).sqrt()
+    torch.testing.assert_close(found[:, -expected.shape[1] :], expected)

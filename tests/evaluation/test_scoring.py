@@ -5,8 +5,10 @@ from pathlib import Path
 import pytest
 import torch
 from accelerate import Accelerator
+from source_kinds import write_kind
 from torch import Tensor, nn
 
+from antcli.config import ConditionConfig
 from antcli.evaluation import scoring
 from antcli.evaluation.scoring import Scorer
 from antcli.images.folder import read_folder
@@ -52,6 +54,18 @@ def test_the_source_scores_as_itself(
     assert (found.distance, found.copied) == (scorer.unadapted.distance, scorer.unadapted.copied)
     assert found.diversity == scorer.unadapted.diversity == 1.0
     assert scorer.unadapted.step == 0
+
+
+@pytest.mark.parametrize("kind", ["ldm-kl", "class-conditional"])
+def test_other_kinds_of_sources_score_as_themselves(
+    kind: str, tmp_path: Path, tiny_target: Path, accelerator: Accelerator
+) -> None:
+    asked = ConditionConfig(class_label=1 if kind == "class-conditional" else -1)
+    source = find_source(str(write_kind(kind, tmp_path / kind))).asked(asked)
+    target = read_folder(tiny_target, source.size).images
+    scorer = Scorer(source, target, accelerator)
+    found = scorer.score(Denoiser(source.load(), source.convention), 7)
+    assert (found.distance, found.diversity) == (scorer.unadapted.distance, 1.0)
 
 
 def test_copies_of_the_target_are_near_and_called_copies(

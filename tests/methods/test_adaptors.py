@@ -2,12 +2,15 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from diffusers import UNet2DModel
+from diffusers import Transformer2DModel, UNet2DModel
 from diffusers.models.attention_processor import Attention
 from diffusers.models.resnet import ResnetBlock2D
+from source_kinds import TEXT_DIMENSION, text_unet
 from torch import Tensor
 
 from antcli.config import AdaptorConfig
+from antcli.diffusion.prediction import Convention
+from antcli.diffusion.schedule import Schedule
 from antcli.methods.trainable.adaptors import AdaptedDenoiser, Adaptor
 from antcli.methods.trainable.denoiser import Denoiser
 
@@ -250,3 +253,28 @@ def test_a_sample_does_not_see_its_batch(make_unet: MakeUnet) -> None:
         together = network(x_t, t)
         alone = torch.cat([network(x_t[i : i + 1], t[i : i + 1]) for i in range(2)])
     torch.testing.assert_close(alone, together, rtol=1e-4, atol=1e-5)
+
+
+# --- networks that are conditional on text -------------------------------------------------
+
+
+def test_a_transformer_is_one_block() -> None:
+    unet = text_unet(in_channels=4, out_channels=4)
+    text = torch.randn(1, 5, TEXT_DIMENSION)
+    convention = Convention(Schedule.linear(), condition={"encoder_hidden_states": text})
+    x_t, t = torch.randn(2, 4, 8, 8), torch.tensor([3, 800])
+    with torch.no_grad():
+        expected = unet(x_t, t, text.expand(2, -1, -1)).sample
+    network = AdaptedDenoiser(unet, CONFIG, convention)
+    with torch.no_grad():
+        torch.testing.assert_close(network(x_t, t), expected, rtol=0, atol=0)
+    beside = [name for name in network.adaptors if "attentions" in name]
+    transformers = [m for m in unet.modules() if isinstance(m, Transformer2DModel)]
+    assert len(beside) == len(transformers) == 4
+    passed: list[str] = []
+    for name in beside:
+        network.adaptors[name].register_forward_hook(lambda *_, name=name: passed.append(name))
+    torch.nn.init.normal_(network.adaptors[beside[0]].up.weight)
+    with torch.no_grad():
+        assert (network(x_t, t) - expected).abs().max() > 0.01
+    assert sorted(passed) == sorted(beside)

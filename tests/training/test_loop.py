@@ -11,6 +11,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 from diffusers import UNet2DModel
+from diffusers.models.resnet import ResnetBlock2D
 from torch import Tensor, nn
 
 from antcli.config import AdaptorConfig, GuidanceConfig, NoiseConfig, TrainingConfig
@@ -379,6 +380,66 @@ def test_a_bad_gradient_stops_before_the_weights_change(make_training: MakeTrain
     with pytest.raises(NonFiniteLossError, match="the gradient of step 2 is"):
         next(steps)
     torch.testing.assert_close(everything(training), before, rtol=0, atol=0)
+
+
+# --- less memory, same result --------------------------------------------------------------
+
+
+def watch_gradients(training: Training) -> list[dict[str, Tensor]]:
+    """The gradients, clipped, of each step to come."""
+    seen: list[dict[str, Tensor]] = []
+    take = training.optimizer.step
+
+    def step() -> None:
+        seen.append({n: p.grad.clone() for n, p in training.parameters.items()})
+        take()
+
+    training.optimizer.step = step
+    return seen
+
+
+@pytest.mark.parametrize("ant", [True, False])
+@pytest.mark.parametrize("less", [{"micro_batch": 1}, {"micro_batch": 3}, {"low_memory": True}])
+def test_less_memory_gives_the_same_result(
+    less: dict[str, Any], ant: bool, make_training: MakeTraining
+) -> None:
+    whole, parts = make_training(ant=ant), make_training(replace(CONFIG, **less), ant=ant)
+    gradients = watch_gradients(parts), watch_gradients(whole)
+    sizes: list[int] = []
+    parts.network.register_forward_pre_hook(lambda _, args: sizes.append(len(args[0])))
+    for one, other in zip(parts.steps(), whole.steps(), strict=True):
+        assert one.loss == pytest.approx(other.loss, rel=1e-5)
+        assert one.gradient_norm == pytest.approx(other.gradient_norm, rel=1e-4)
+    assert max(sizes) == less.get("micro_batch", 1)
+    found, expected = (steps[:3] for steps in gradients)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+    # Not the weights: of a bias that a norm takes away again, Adam makes steps out of rounding.
+    x_t, t = torch.randn(3, 3, SIZE, SIZE), torch.tensor([0, 300, 700])
+    with torch.no_grad():
+        found, expected, before = (
+            training.network(x_t, t) for training in (parts, whole, make_training(ant=ant))
+        )
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
+    assert (found - before).abs().max() > 1e-3
+
+
+def test_low_memory_recomputes_what_it_does_not_keep(make_training: MakeTraining) -> None:
+    passes = {}
+    for low in (False, True):
+        config = replace(CONFIG, steps=1, batch_size=1, low_memory=low)
+        training, passes[low] = make_training(config, ant=True), 0
+        blocks = [m for m in training.network.unet.modules() if isinstance(m, ResnetBlock2D)]
+
+        def count(*_: object, low: bool = low) -> None:
+            passes[low] += 1
+
+        for block in blocks:
+            block.register_forward_pre_hook(count)
+        list(training.steps())
+    # Twice in the inner loop, which keeps nothing, and forward; then once more on the way back,
+    # as far as it leads.
+    assert passes[False] == 3 * len(blocks)
+    assert 3.5 * len(blocks) < passes[True] <= 4 * len(blocks)
 
 
 # --- shares of several processes -----------------------------------------------------------
