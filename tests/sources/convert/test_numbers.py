@@ -95,7 +95,9 @@ def test_diffusers_samples_from_it(
     pipeline = converted(first.weights, first.format, first.options(run))
     pipeline.set_progress_bar_config(disable=True)
     images = pipeline(num_inference_steps=2, output_type="np").images
-    assert images.shape == (1, 8, 8, 3)
+    size = pipeline.unet.config.sample_size
+    assert size == first.tensors["x"].shape[-1]
+    assert images.shape == (1, size, size, 3)
     assert images.std() > 0
 
 

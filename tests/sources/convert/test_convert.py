@@ -1,0 +1,271 @@
+"""What is refused, and what is left behind: nothing."""
+
+import json
+import resource
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from antcli.errors import AntError
+from antcli.sources.convert import convert
+from antcli.sources.convert.checkpoint import read_checkpoint
+
+Weights = dict[str, Tensor]
+
+
+@pytest.fixture
+def one_block(original: Callable[[str], Any]) -> Any:
+    return original("adm_one_block")
+
+
+@pytest.fixture
+def refused(tmp_path: Path) -> Callable[..., AntError]:
+    """The error of a conversion that leaves nothing behind."""
+
+    def refuse(
+        weights: Any, architecture: dict[str, Any] | None = None, format: Any = "adm"
+    ) -> AntError:
+        file = tmp_path / "a.pt"
+        torch.save(weights, file)
+        with pytest.raises(AntError) as raised:
+            convert(file, format, tmp_path / "out", architecture)
+        assert raised.value.hint
+        assert [path.name for path in tmp_path.iterdir()] == ["a.pt"]
+        return raised.value
+
+    return refuse
+
+
+# --- the folder ----------------------------------------------------------------------------
+
+
+def test_an_ordinary_folder(one_block: Any, tmp_path: Path) -> None:
+    torch.save(one_block.weights, tmp_path / "a.pt")
+    out = tmp_path / "new" / "out"
+    convert(tmp_path / "a.pt", "adm", out, one_block.options("legacy"))
+    assert sorted(str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()) == [
+        "model_index.json",
+        "scheduler/scheduler_config.json",
+        "unet/config.json",
+        "unet/diffusion_pytorch_model.safetensors",
+    ]
+    assert [path.name for path in out.parent.iterdir()] == ["out"]
+    index = json.loads((out / "model_index.json").read_text())
+    assert index["_class_name"] == "DDPMPipeline"
+    assert index["unet"] == ["diffusers", "UNet2DModel"]
+    with safe_open(out / "unet" / "diffusion_pytorch_model.safetensors", "pt") as file:
+        assert file.metadata()["format"] == "pt"
+
+
+def test_an_output_that_exists(one_block: Any, tmp_path: Path) -> None:
+    torch.save(one_block.weights, tmp_path / "a.pt")
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "mine.txt").write_text("kept")
+    with pytest.raises(AntError, match="out exists already"):
+        convert(tmp_path / "a.pt", "adm", out, one_block.options("legacy"))
+    assert [path.name for path in out.iterdir()] == ["mine.txt"]
+
+
+@contextmanager
+def files_no_longer_than(limit: int) -> Iterator[None]:
+    """A write past `limit` bytes fails, as it does on a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_full_disk_leaves_nothing(one_block: Any, tmp_path: Path) -> None:
+    torch.save(one_block.weights, tmp_path / "a.pt")
+    with files_no_longer_than(10_000), pytest.raises(AntError, match="cannot write"):
+        convert(tmp_path / "a.pt", "adm", tmp_path / "out", one_block.options("legacy"))
+    assert [path.name for path in tmp_path.iterdir()] == ["a.pt"]
+
+
+# --- the file ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda weights: {"state_dict": weights, "epoch": 3},
+        lambda weights: {"model": {k: v + 1 for k, v in weights.items()}, "ema": weights},
+        lambda weights: {"model": {"state_dict": weights}, "optimizer": {"state": {}}},
+        lambda weights: {f"module.{k}": v for k, v in weights.items()},
+        lambda weights: {"state_dict": {f"module.{k}": v for k, v in weights.items()}},
+        lambda weights: {**weights, "step": 5},
+    ],
+)
+def test_weights_are_found_in_what_they_are_wrapped_in(
+    wrap: Callable[[Weights], Any], tmp_path: Path
+) -> None:
+    weights = {"a.weight": torch.randn(2), "b.module.bias": torch.randn(3)}
+    torch.save(wrap(weights), tmp_path / "a.pt")
+    torch.testing.assert_close(read_checkpoint(tmp_path / "a.pt"), weights, rtol=0, atol=0)
+
+
+def test_a_safetensors_file_converts_to_the_same(one_block: Any, tmp_path: Path) -> None:
+    torch.save(one_block.weights, tmp_path / "a.pt")
+    save_file(one_block.weights, tmp_path / "a.safetensors")
+    for suffix in ("pt", "safetensors"):
+        file = tmp_path / f"a.{suffix}"
+        convert(file, "adm", tmp_path / f"of_{suffix}", one_block.options("legacy"))
+    made, again = (
+        load_file(tmp_path / f"of_{suffix}" / "unet" / "diffusion_pytorch_model.safetensors")
+        for suffix in ("pt", "safetensors")
+    )
+    torch.testing.assert_close(made, again, rtol=0, atol=0)
+
+
+def test_files_that_are_no_checkpoints(tmp_path: Path) -> None:
+    torch.save({"epoch": 3}, tmp_path / "empty.pt")
+    torch.save([torch.zeros(2)], tmp_path / "list.pt")
+    (tmp_path / "cut.pt").write_bytes((tmp_path / "empty.pt").read_bytes()[:100])
+    for name, message in {
+        "empty.pt": "has no weights",
+        "list.pt": "has no weights",
+        "cut.pt": "not a whole PyTorch weights file",
+        "none.pt": "there is no file",
+    }.items():
+        with pytest.raises(AntError, match=message):
+            convert(tmp_path / name, "adm", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+# --- the weights ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("format", ["adm", "pesser"])
+def test_a_checkpoint_of_another_kind(format: str, refused: Callable[..., AntError]) -> None:
+    stable_diffusion = {
+        "model.diffusion_model.time_embed.0.weight": torch.zeros(8, 2),
+        "first_stage_model.decoder.conv_in.weight": torch.zeros(8, 4, 3, 3),
+        "cond_stage_model.transformer.embeddings": torch.zeros(8, 8),
+    }
+    error = refused(stable_diffusion, format=format)
+    assert "this is no whole checkpoint of" in error.message
+    assert "adm, pesser or ldm" in error.hint
+
+
+def test_another_networks_blocks_under_the_same_names(
+    one_block: Any, refused: Callable[..., AntError]
+) -> None:
+    """As a bare Stable Diffusion U-Net has them, with transformers for attention."""
+    name = "input_blocks.1.1.transformer_blocks.0.attn1.to_q.weight"
+    error = refused({**one_block.weights, name: torch.zeros(32, 32)}, one_block.network)
+    assert f"{name} has no place" in error.message
+
+
+@pytest.mark.parametrize("name", ["adm_one_block", "adm_plain", "pesser_lsun"])
+def test_every_tensor_is_needed(
+    name: str, original: Callable[[str], Any], refused: Callable[..., AntError]
+) -> None:
+    first = original(name)
+    options = first.options(next(iter(first.runs)))
+    optional = {"label_emb.weight"}  # without it, it is a network without classes
+    for missing in sorted(first.weights.keys() - optional)[::6]:
+        rest = {key: tensor for key, tensor in first.weights.items() if key != missing}
+        refused(rest, options, first.format)
+
+
+def test_a_tensor_of_another_shape(one_block: Any, refused: Callable[..., AntError]) -> None:
+    name = "middle_block.0.in_layers.2.weight"
+    error = refused(one_block.weights | {name: torch.zeros(64, 64, 1, 1)}, one_block.network)
+    assert "mid_block.resnets.0.conv1.weight is [64, 64, 1, 1]" in error.message
+
+
+def test_networks_that_no_unet2dmodel_equals(
+    one_block: Any, original: Callable[[str], Any], refused: Callable[..., AntError]
+) -> None:
+    weights = one_block.weights
+    narrow = weights | {"time_embed.0.weight": torch.zeros(128, 64)}
+    assert "no UNet2DModel can have both" in refused(narrow, {"image_size": 8}).message
+    larger = weights | {"input_blocks.0.0.weight": torch.zeros(32, 6, 3, 3)}
+    assert "6 channels out of 6" in refused(larger, {"image_size": 8}).message
+
+
+def test_equally_many_heads_on_unequal_widths(refused: Callable[..., AntError]) -> None:
+    file = Path(__file__).parents[1] / "fixtures" / "adm_shapes.json"
+    shapes = json.loads(file.read_text())["ffhq-large"]["shapes"]
+    empty = torch.zeros(1)
+    error = refused({k: empty.expand(shape) for k, shape in shapes.items()}, {"num_heads": 4})
+    assert "no UNet2DModel has 4 heads at each of [512, 1024] channels" in error.message
+
+
+# --- the architecture ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("stated", "message"),
+    [
+        ({"num_channels": 64}, "have num_channels 32, not 64 as stated"),
+        ({"channel_mult": "1,1"}, "have channel_mult 1,2, not 1,1 as stated"),
+        ({"channel_mult": [1, 2, 2]}, "not 1,2,2 as stated"),
+        ({"num_res_blocks": 2}, "have num_res_blocks 1, not 2"),
+        ({"attention_resolutions": "8,4"}, "have attention_resolutions 4, not 8,4"),
+        ({"attention_resolutions": [4], "image_size": 16}, "attention_resolutions 8, not 4"),
+        ({"use_scale_shift_norm": False}, "have use_scale_shift_norm True"),
+        ({"resblock_updown": False}, "have resblock_updown True"),
+        ({"learn_sigma": False}, "have learn_sigma True"),
+        ({"class_cond": True}, "have class_cond False"),
+        ({"num_chanels": 32}, "no option 'num_chanels'"),
+        ({"num_channels": "many"}, "num_channels cannot be 'many'"),
+        ({"image_size": None}, "image_size cannot be None"),
+        ({"channel_mult": "1,x"}, "channel_mult cannot be '1,x'"),
+        ({"learn_sigma": 1}, "learn_sigma cannot be 1"),
+        ({"noise_schedule": "quadratic"}, "noise_schedule cannot be 'quadratic'"),
+        ({"num_head_channels": 48}, "does not part into such heads"),
+        ({"num_heads": 3}, "does not part into such heads"),
+    ],
+)
+def test_an_architecture_that_does_not_fit(
+    stated: dict[str, Any], message: str, one_block: Any, refused: Callable[..., AntError]
+) -> None:
+    fits = one_block.options("legacy")
+    if "num_heads" in stated:
+        del fits["num_head_channels"]
+    assert message in refused(one_block.weights, fits | stated).message
+
+
+@pytest.mark.parametrize(
+    ("stated", "message"),
+    [
+        ({"ch": 64}, "have ch 32, not 64"),
+        ({"ch_mult": [1, 2]}, "have ch_mult 1,1,1, not 1,2"),
+        ({"num_res_blocks": 1}, "have num_res_blocks 2, not 1"),
+        ({"attn_resolutions": [16]}, "have attn_resolutions 4, not 16"),
+        ({"var_type": "learned"}, "var_type cannot be 'learned'"),
+        ({"beta_start": "small"}, "beta_start cannot be 'small'"),
+    ],
+)
+def test_an_architecture_of_pytorch_diffusion_that_does_not_fit(
+    stated: dict[str, Any],
+    message: str,
+    original: Callable[[str], Any],
+    refused: Callable[..., AntError],
+) -> None:
+    first = original("pesser_lsun")
+    assert message in refused(first.weights, first.network | stated, "pesser").message
+
+
+def test_lists_as_the_original_commands_take_them(one_block: Any, tmp_path: Path) -> None:
+    stated = {"channel_mult": "1,2", "attention_resolutions": "4", "dropout": 0.1}
+    torch.save(one_block.weights, tmp_path / "a.pt")
+    convert(tmp_path / "a.pt", "adm", tmp_path / "out", one_block.options("legacy") | stated)
+    config = json.loads((tmp_path / "out" / "unet" / "config.json").read_text())
+    assert config["block_out_channels"] == [32, 64]
+    assert config["dropout"] == 0.1
+
+
+def test_an_unknown_format(one_block: Any, refused: Callable[..., AntError]) -> None:
+    assert "'edm'" in refused(one_block.weights, format="edm").message

@@ -1,0 +1,99 @@
+import pickle
+import sys
+from collections import OrderedDict
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from antcli.errors import AntError
+from antcli.weights import misfit, read_weights
+
+TENSORS = {"a": torch.arange(6.0).reshape(2, 3), "b": torch.tensor(7)}
+
+
+class Cannon:
+    """Fires when it is unpickled."""
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return exec, ("raise SystemExit('fired')",)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_pickles_of_both_formats_of_torch(zipped: bool, tmp_path: Path) -> None:
+    file = tmp_path / "a.pt"
+    torch.save(OrderedDict(TENSORS), file, _use_new_zipfile_serialization=zipped)
+    torch.testing.assert_close(dict(read_weights(file)), TENSORS, rtol=0, atol=0)
+
+
+def test_safetensors(tmp_path: Path) -> None:
+    save_file(TENSORS, tmp_path / "a.safetensors")
+    torch.testing.assert_close(dict(read_weights(tmp_path / "a.safetensors")), TENSORS)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_pickle_is_not_copied_into_memory(tmp_path: Path) -> None:
+    file = tmp_path / "a.pt"
+    torch.save(TENSORS, file)
+    read = read_weights(file)
+    assert str(file) in Path("/proc/self/maps").read_text()
+    del read
+    assert str(file) not in Path("/proc/self/maps").read_text()
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+@pytest.mark.parametrize("kept", [0.0, 0.1, 0.5, 0.9])
+def test_a_file_cut_short(kept: float, zipped: bool, tmp_path: Path) -> None:
+    file = tmp_path / "a.pt"
+    torch.save({"a": torch.randn(100)}, file, _use_new_zipfile_serialization=zipped)
+    whole = file.read_bytes()
+    file.write_bytes(whole[: int(kept * len(whole))])
+    with pytest.raises(AntError, match=r"a\.pt is not a whole PyTorch weights file"):
+        read_weights(file)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_code_in_a_file_is_not_run(zipped: bool, tmp_path: Path) -> None:
+    file = tmp_path / "a.pt"
+    content = {"a": torch.zeros(2), "hook": Cannon()}
+    torch.save(content, file, _use_new_zipfile_serialization=zipped)
+    with pytest.raises(AntError, match=r"asks for .*exec, which is more than weights") as raised:
+        read_weights(file)
+    assert "safetensors" in raised.value.hint
+
+
+def test_a_plain_pickle(tmp_path: Path) -> None:
+    (tmp_path / "a.pkl").write_bytes(pickle.dumps({"G_ema": Path("x")}, protocol=2))
+    with pytest.raises(AntError, match=r"asks for pathlib\.\w+"):
+        read_weights(tmp_path / "a.pkl")
+
+
+def test_the_notes_of_early_lightning_do_not_stand_in_the_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The published latent-diffusion files have them; Lightning need not be installed."""
+    name = "pytorch_lightning.callbacks.model_checkpoint"
+    names = [name.rsplit(".", n)[0] for n in (2, 1, 0)]
+    with monkeypatch.context() as patched:
+        for module in names:
+            patched.setitem(sys.modules, module, ModuleType(module))
+        callback = type("ModelCheckpoint", (), {"__module__": name})
+        sys.modules[name].ModelCheckpoint = callback  # type: ignore[attr-defined]
+        notes = {"callbacks": {callback: {"best_model_score": torch.tensor(1.0)}}}
+        torch.save({"state_dict": TENSORS, **notes}, tmp_path / "a.ckpt")
+    read = read_weights(tmp_path / "a.ckpt")
+    torch.testing.assert_close(read["state_dict"], TENSORS)
+
+
+def test_something_else_than_a_mapping_has_no_weights(tmp_path: Path) -> None:
+    torch.save([torch.zeros(2)], tmp_path / "a.pt")
+    assert read_weights(tmp_path / "a.pt") == {}
+
+
+def test_misfits() -> None:
+    shapes = {name: tensor.shape for name, tensor in TENSORS.items()}
+    assert misfit(TENSORS, shapes) == ""
+    assert misfit({"a": TENSORS["a"]}, shapes) == "b is missing"
+    assert misfit(TENSORS, shapes | {"a": torch.Size([3, 2])}) == "a is [2, 3], not [3, 2]"
