@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -43,6 +44,30 @@ def replacing(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             temporary.unlink()
+
+
+@contextmanager
+def replacing_parts(folder: Path) -> Iterator[Path]:
+    """A temporary folder; if the block ends well, what it holds takes its place in `folder`.
+
+    Nothing appears in `folder` before all of it is written, and what else is there stays.
+    """
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.part")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        folder.mkdir(exist_ok=True)
+        for part in temporary.iterdir():
+            if part.is_dir():
+                shutil.rmtree(folder / part.name, ignore_errors=True)
+            part.replace(folder / part.name)
+    except OSError as error:
+        raise AntError(
+            f"cannot write {folder}: {error.strerror or error}",
+            "free some disk space or choose another place with --out, then run it again",
+        ) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:

@@ -19,6 +19,16 @@ Precision = Literal["auto", "no", "fp16", "bf16"]
 
 
 @dataclass(frozen=True)
+class ConditionConfig:
+    """What a conditional source is asked for; others are asked for nothing."""
+
+    class_label: int = -1
+    """Of a source with classes, which has to be told one, from 0 on; -1: none is."""
+    prompt: str = ""
+    """Of a source that is conditional on text; the empty prompt asks for anything."""
+
+
+@dataclass(frozen=True)
 class TrainingConfig:
     """How any network of the program is trained."""
 
@@ -44,7 +54,8 @@ class AdaptorConfig:
     """Shape of the adaptors (ANT, section 4.3)."""
 
     pooling: int = 4
-    """c: the map is pooled by this before the adaptor looks at it."""
+    """c: the map is pooled by this before the adaptor looks at it. `ant adapt` takes 2 for a
+    source of latents, whose maps are small already, as the paper does."""
     width: int = 8
     """d: channels inside the adaptor."""
     heads: int = 4
@@ -121,6 +132,7 @@ class AdaptConfig:
     seed: int = 0
     device: str = "auto"
     mixed_precision: Precision = "auto"
+    condition: ConditionConfig = field(default_factory=ConditionConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     adaptor: AdaptorConfig = field(default_factory=AdaptorConfig)
     noise: NoiseConfig = field(default_factory=NoiseConfig)
@@ -139,7 +151,7 @@ PRESETS: dict[str, dict[str, Any]] = {
             "beta1": 0.5,
             "ema_decay": 0.9,
         },
-        "adaptor": {"pooling": 4, "width": 8, "heads": 4, "below": 1.0},
+        "adaptor": {"width": 8, "heads": 4, "below": 1.0},
         "noise": {"inner_steps": 10, "omega": 0.02, "gradient": "full"},
         "guidance": {"gamma": 5.0, "coefficient": "paper", "sign": "minus"},
     },
@@ -259,6 +271,7 @@ def _value(wanted: Any, value: Any, name: str) -> Any:
 
 AT_LEAST = {
     "seed": 0,
+    "condition.class_label": -1,
     "training.steps": 1,
     "training.batch_size": 1,
     "training.warmup_steps": 0,

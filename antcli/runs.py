@@ -46,6 +46,11 @@ class Run:
         return self.folder / "classifier.safetensors"
 
     @property
+    def condition(self) -> Path:
+        """What its source is asked with, where that is conditional on a class or a text."""
+        return self.folder / "condition.safetensors"
+
+    @property
     def model(self) -> Path:
         """The whole network as a diffusers folder, where all of it was trained."""
         return self.folder / "model"
@@ -151,10 +156,11 @@ class Run:
         """Remove what a run writes, and nothing else, from the folder."""
         for name in ("model", "previews", "checkpoints", "samples", "source-samples"):
             shutil.rmtree(self.folder / name, ignore_errors=True)
-        for file in (self.weights, self.state, self.classifier, self.log, self.report):
+        for file in (self.weights, self.state, self.classifier, self.condition, self.log):
             file.unlink(missing_ok=True)
         for file in (self.preview, self.scores, self.curve, self.evaluation, self.nearest_pairs):
             file.unlink(missing_ok=True)
+        self.report.unlink(missing_ok=True)
         self.facts_file.unlink(missing_ok=True)
 
     def check_place(self) -> None:

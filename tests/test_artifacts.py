@@ -11,7 +11,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, safe_open
 
 from antcli import artifacts
-from antcli.artifacts import load_metadata, load_tensors, replacing, save_tensors, write_json
+from antcli.artifacts import (
+    load_metadata,
+    load_tensors,
+    replacing,
+    replacing_parts,
+    save_tensors,
+    write_json,
+)
 from antcli.errors import AntError
 
 TENSORS = {"a": torch.arange(6.0).reshape(2, 3), "b/c.d": torch.tensor(7)}
@@ -186,3 +193,29 @@ def test_what_is_no_json_leaves_the_old_file(tmp_path: Path) -> None:
         write_json(tmp_path / "a.json", {"step": torch.zeros(1)})
     assert json.loads((tmp_path / "a.json").read_text()) == {"step": 1}
     assert names(tmp_path) == ["a.json"]
+
+
+# --- folders of several files --------------------------------------------------------------
+
+
+def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    with pytest.raises(KeyboardInterrupt), replacing_parts(folder) as temporary:
+        temporary.mkdir()
+        (temporary / "half.txt").write_text("")
+        raise KeyboardInterrupt
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_parts_of_a_folder_are_replaced_and_the_rest_stays(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    (folder / "unet").mkdir(parents=True)
+    (folder / "unet" / "old.txt").write_text("")
+    (folder / "log.jsonl").write_text("kept")
+    with replacing_parts(folder) as temporary:
+        (temporary / "unet").mkdir(parents=True)
+        (temporary / "unet" / "new.txt").write_text("")
+        (temporary / "index.json").write_text("{}")
+        assert (folder / "unet" / "old.txt").exists()
+    found = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.*"))
+    assert found == ["model/index.json", "model/log.jsonl", "model/unet/new.txt"]

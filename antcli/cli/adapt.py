@@ -6,15 +6,18 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from antcli.cli.console import complain, result, say
 from antcli.cli.options import (
+    ClassLabelOption,
+    PromptOption,
     SourceImagesOption,
     SourceOption,
     TargetOption,
+    typed,
 )
 
 if TYPE_CHECKING:
@@ -63,6 +66,8 @@ def adapt_command(
         typer.Option(metavar="FILE", help="From `ant train-classifier`; else one is trained."),
     ] = None,
     source_images: SourceImagesOption = None,
+    class_label: ClassLabelOption = None,
+    prompt: PromptOption = None,
     config: Annotated[
         Path | None,
         typer.Option(metavar="FILE.toml", help="Settings; `--dry-run` prints all of them."),
@@ -92,16 +97,18 @@ def adapt_command(
     """
     from antcli.config import PRESETS, adapt_config_from, read_toml
     from antcli.runs import Run, default_folder
-    from antcli.training.inputs import check_inputs
+    from antcli.training.inputs import check_inputs, defaults_for
 
     flags = {
-        **_typed(method=method, seed=seed, device=device, mixed_precision=mixed_precision),
+        **typed(method=method, seed=seed, device=device, mixed_precision=mixed_precision),
         "source": source,
         "target": str(target),
-        "training": _typed(steps=_steps(steps), batch_size=batch_size, learning_rate=learning_rate),
-        "stopping": _typed(auto=None if steps is None else steps == AUTO),
+        "training": typed(steps=_steps(steps), batch_size=batch_size, learning_rate=learning_rate),
+        "condition": typed(class_label=class_label, prompt=prompt),
+        "stopping": typed(auto=None if steps is None else steps == AUTO),
     }
-    layers = [PRESETS[preset] if preset else {}, read_toml(config) if config else {}, flags]
+    layers = [defaults_for(source), PRESETS[preset] if preset else {}]
+    layers += [read_toml(config) if config else {}, flags]
     settings = adapt_config_from(*layers)
     run = Run(out or default_folder(settings))
     inputs = check_inputs(settings, classifier=classifier, source_images=source_images)
@@ -124,11 +131,6 @@ def _steps(steps: str | None) -> int | None:
     if not steps.isdecimal() or int(steps) < 1:
         raise typer.BadParameter(f"{steps!r} is neither a number from 1 on nor auto")
     return int(steps)
-
-
-def _typed(**options: Any) -> dict[str, Any]:
-    """The options that were typed: the others leave the preset's and the file's settings."""
-    return {name: value for name, value in options.items() if value is not None}
 
 
 def _adapt(settings: AdaptConfig, run: Run, inputs: Inputs, force: bool) -> None:

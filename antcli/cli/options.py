@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -17,6 +17,14 @@ SourceOption = Annotated[
 ]
 TargetOption = Annotated[
     Path, typer.Option("--target", help="Folder with the few images of the new domain.")
+]
+ClassLabelOption = Annotated[
+    int | None,
+    typer.Option(min=0, help="Which class, of a source that makes images of several."),
+]
+PromptOption = Annotated[
+    str | None,
+    typer.Option(help="What a source that is conditional on text is asked for. [default: '']"),
 ]
 SourceImagesOption = Annotated[
     Path | None,
@@ -32,3 +40,8 @@ RunArgument = Annotated[
 SeedOption = Annotated[int, typer.Option(min=0, help="All randomness follows from it.")]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+
+
+def typed(**options: Any) -> dict[str, Any]:
+    """The options that were typed: the others leave the preset's and the file's settings."""
+    return {name: value for name, value in options.items() if value is not None}

@@ -9,12 +9,15 @@ import typer
 
 from antcli.cli.console import json_result, result, say
 from antcli.cli.options import (
+    ClassLabelOption,
     DeviceOption,
     JsonOption,
+    PromptOption,
     SeedOption,
     SourceImagesOption,
     SourceOption,
     TargetOption,
+    typed,
 )
 
 
@@ -27,6 +30,8 @@ def train_classifier_command(
         int | None,
         typer.Option(min=1, help="Training steps."),
     ] = None,
+    class_label: ClassLabelOption = None,
+    prompt: PromptOption = None,
     seed: SeedOption = 0,
     device: DeviceOption = "auto",
     force: Annotated[bool, typer.Option(help="Overwrite the file if it exists.")] = False,
@@ -44,7 +49,8 @@ def train_classifier_command(
 
     given = {"classifier": {"steps": steps}} if steps is not None else {}
     base = {"source": source, "target": str(target), "seed": seed, "device": device}
-    config = adapt_config_from(base, given)
+    asked = {"condition": typed(class_label=class_label, prompt=prompt)}
+    config = adapt_config_from(base, given, asked)
     if out.exists() and not force:
         raise AntError(f"{out} exists", "choose another --out, or overwrite it with --force")
     inputs = check_inputs(config, source_images=source_images)

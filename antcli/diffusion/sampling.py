@@ -13,14 +13,22 @@ from antcli.diffusion.schedule import Schedule
 from antcli.randomness import generator
 
 SchedulerName = Literal["dpm++", "ddim", "ddpm"]
+PIXELS_AT_ONCE = 2**18
+MOST_AT_ONCE = 64
+
+
+def images_at_once(shape: Sequence[int]) -> int:
+    """How many tensors [C, H, W] a network takes together: as many as a small card holds."""
+    return min(MOST_AT_ONCE, max(1, PIXELS_AT_ONCE // (shape[-2] * shape[-1])))
 
 
 def make_scheduler(
-    name: SchedulerName, schedule: Schedule
+    name: SchedulerName, schedule: Schedule, *, clip: bool = True
 ) -> DPMSolverMultistepScheduler | DDIMScheduler | DDPMScheduler:
-    """A diffusers scheduler over `schedule` that clips x_0 to [-1, 1] at every step.
+    """A diffusers scheduler over `schedule` that clips x_0 to [-1, 1] at every step, if `clip`.
 
-    Without clipping, a small pixel model burns its colours out within 25 steps.
+    Without clipping, a small pixel model burns its colours out within 25 steps. Latents have no
+    such bounds.
     """
     common = {
         "num_train_timesteps": schedule.timesteps,
@@ -30,11 +38,11 @@ def make_scheduler(
     if name == "dpm++":
         # Thresholding at a maximum of 1 is clipping: the one form that this class offers.
         return DPMSolverMultistepScheduler(
-            **common, algorithm_type="sde-dpmsolver++", thresholding=True, sample_max_value=1.0
+            **common, algorithm_type="sde-dpmsolver++", thresholding=clip, sample_max_value=1.0
         )
     if name == "ddim":
-        return DDIMScheduler(**common, clip_sample=True)
-    return DDPMScheduler(**common, clip_sample=True)
+        return DDIMScheduler(**common, clip_sample=clip)
+    return DDPMScheduler(**common, clip_sample=clip)
 
 
 @torch.no_grad()
@@ -47,19 +55,21 @@ def sample(
     scheduler: SchedulerName = "dpm++",
     steps: int = 25,
     device: torch.device | str = "cpu",
-    batch_size: int = 64,
+    batch_size: int | None = None,
+    clip: bool = True,
 ) -> Iterator[Tensor]:
-    """Images x_0 in [-1, 1] from their seeds, yielded in batches of float32 [<=B, *shape].
+    """x_0 from its seed, yielded in batches of float32 [<=B, *shape]; in [-1, 1] if `clip`.
 
-    `predict(x_t, t)` is eps_theta. An image depends on its own seed alone.
+    `predict(x_t, t)` is eps_theta. x_0 depends on its own seed alone.
     """
+    batch_size = batch_size or images_at_once(shape)
     for start in range(0, len(seeds), batch_size):
         generators = [generator(seed, "sample") for seed in seeds[start : start + batch_size]]
         x_t = torch.stack([torch.randn(shape, generator=g) for g in generators]).to(device)
-        solver = make_scheduler(scheduler, schedule)
+        solver = make_scheduler(scheduler, schedule, clip=clip)
         solver.set_timesteps(steps, device=device)
         noise = {} if scheduler == "ddim" else {"generator": generators}
         for t in solver.timesteps:
             eps = predict(x_t, t.expand(len(x_t)))
             x_t = solver.step(eps.float(), t, x_t, **noise, return_dict=False)[0]
-        yield x_t.clamp(-1, 1)
+        yield x_t.clamp(-1, 1) if clip else x_t

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -65,6 +65,8 @@ def check_run_source(run: Run) -> Source:
     """The source a run was adapted from. Raises `AntError` where it has changed since."""
     facts = run.facts()
     source = find_source(facts["config"]["source"])
+    if run.condition.exists():
+        source = replace(source, condition=load_tensors(run.condition))
     if source.sha256 != facts["source_sha256"]:
         raise AntError(
             f"source {source.name} is not the one that {run.folder} was adapted from",
@@ -76,7 +78,7 @@ def check_run_source(run: Run) -> Source:
 def load_adapted(run: Run, source: Source, weights: Path | None = None) -> Denoiser:
     """The adapted network of a run, or of one of its checkpoints; on the CPU, in eval mode."""
     weights = weights or run.weights
-    network = build_network(source.load(), run.config(), source.schedule)
+    network = build_network(source.load(), run.config(), source.convention)
     tensors = load_tensors(weights)
     parameters = network.trained()
     if tensors.keys() != parameters.keys() or any(
@@ -101,7 +103,10 @@ def draw_samples(plan: SamplingPlan, accelerator: Accelerator) -> Iterator[int]:
         yield done
         return
     source = check_run_source(plan.run)
-    network = load_adapted(plan.run, source) if plan.adapted else Denoiser(source.load())
+    if plan.adapted:
+        network = load_adapted(plan.run, source)
+    else:
+        network = Denoiser(source.load(), source.convention)
     batches = sample(
         network.to(accelerator.device),
         source.schedule,
@@ -110,15 +115,16 @@ def draw_samples(plan: SamplingPlan, accelerator: Accelerator) -> Iterator[int]:
         scheduler=plan.scheduler,
         steps=plan.steps,
         device=accelerator.device,
+        clip=not source.latent,
     )
-    seeds = iter(missing)
+    codec, seeds = source.codec(accelerator.device), iter(missing)
     with accelerator.autocast():
-        for batch in batches:
-            for image in to_uint8(batch.cpu()):
+        for x_0 in batches:
+            for image in to_uint8(codec.decode(x_0).cpu()):
                 picture = Image.fromarray(image.permute(1, 2, 0).numpy())
                 seed = next(seeds)
                 save_png(plan.path(seed), picture, {**text, "ant.seed": str(seed)})
-            done += len(batch)
+            done += len(x_0)
             yield done
 
 

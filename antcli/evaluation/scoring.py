@@ -40,7 +40,7 @@ class Scorer:
         """`target` is uint8 [N, 3, H, W]. Draws the source's own samples, to compare with."""
         self.source, self.accelerator = source, accelerator
         self._space = SourceSpace(source, accelerator.device)
-        own = self._draw(Denoiser(source.load()).to(accelerator.device))
+        own = self._draw(Denoiser(source.load(), source.convention).to(accelerator.device))
         spread = own.std(0)
         self._centre, self._scale = own.mean(0), spread.clamp(min=LEAST_SPREAD * spread.mean())
         self._own = self._standard(own)
@@ -85,8 +85,10 @@ class Scorer:
                 self.source.shape,
                 steps=SAMPLING_STEPS,
                 device=self.accelerator.device,
+                clip=not self.source.latent,
             )
-            return torch.cat([self._space(to_uint8(batch)).double().cpu() for batch in batches])
+            images = (to_uint8(self._space.codec.decode(x_0)) for x_0 in batches)
+            return torch.cat([self._space(batch).double().cpu() for batch in images])
 
 
 def _spread(features: Tensor) -> float:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from functools import partial
 
 import torch
-from diffusers import UNet2DModel
+from diffusers import ModelMixin
 from torch import nn
 
 from antcli.config import AdaptConfig
+from antcli.diffusion.prediction import Convention
 from antcli.diffusion.schedule import Schedule
 from antcli.methods.guidance import TargetRule, guided_target
 from antcli.methods.noise import NoiseRule, adversarial_noise
@@ -17,13 +18,13 @@ from antcli.methods.trainable.adaptors import AdaptedDenoiser
 from antcli.methods.trainable.denoiser import Denoiser, all_weights
 
 
-def build_network(unet: UNet2DModel, config: AdaptConfig, schedule: Schedule) -> Denoiser:
+def build_network(unet: ModelMixin, config: AdaptConfig, convention: Convention) -> Denoiser:
     """The network that the method trains, with what trains marked; it takes `unet` over."""
     if METHODS[config.method].trains == "all":
-        return all_weights(unet)
+        return all_weights(unet, convention)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        return AdaptedDenoiser(unet, config.adaptor, schedule.timesteps)
+        return AdaptedDenoiser(unet, config.adaptor, convention)
 
 
 def noise_rule(config: AdaptConfig, schedule: Schedule) -> NoiseRule | None:

@@ -20,16 +20,16 @@ LEVELS = 11
 class Classifier(nn.Module):
     """A classifier of x_t given t, with logits [source, target] that know how far to be trusted.
 
-    A subclass gives the bare logits of [B, 3, H, W] images of `size` pixels a side. t is below
-    `timesteps`.
+    A subclass gives the bare logits of x_t [B, channels, size, size]. t is below `timesteps`.
     """
 
     confidence: Tensor
 
-    def __init__(self, size: int, timesteps: int) -> None:
+    def __init__(self, size: int, timesteps: int, channels: int) -> None:
         super().__init__()
         self.size = size
         self.timesteps = timesteps
+        self.channels = channels
         self.register_buffer("confidence", torch.ones(LEVELS))
 
     def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
@@ -76,7 +76,7 @@ class NoisyClassifier(Classifier):
     """
 
     def __init__(self, size: int, timesteps: int = 1000, channels: int = 3) -> None:
-        super().__init__(size, timesteps)
+        super().__init__(size, timesteps, channels)
         stages = max(1, round(math.log2(size / SMALLEST_MAP)))
         widths = [WIDTHS[min(i, len(WIDTHS) - 1)] for i in range(stages + 1)]
         self.frequencies = Timesteps(32, flip_sin_to_cos=True, downscale_freq_shift=0)
@@ -94,8 +94,10 @@ class NoisyClassifier(Classifier):
         return self.head(h.mean((2, 3)))
 
 
-def new_classifier(size: int, seed: int, timesteps: int = 1000) -> NoisyClassifier:
+def new_classifier(
+    size: int, seed: int, timesteps: int = 1000, channels: int = 3
+) -> NoisyClassifier:
     """An untrained classifier; equal seeds give equal weights."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return NoisyClassifier(size, timesteps)
+        return NoisyClassifier(size, timesteps, channels)

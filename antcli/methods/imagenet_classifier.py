@@ -18,6 +18,8 @@ from antcli.methods.classifier import Classifier
 
 GROUPS = 32
 """Of every group norm."""
+CHANNELS = 3
+"""Of the images."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class ImageNetClassifier(Classifier):
     """An encoder with the shape of a published classifier, and as many `classes` as asked for."""
 
     def __init__(self, shape: EncoderShape, timesteps: int = 1000, classes: int = 2) -> None:
-        super().__init__(shape.size, timesteps)
+        super().__init__(shape.size, timesteps, CHANNELS)
         self.shape = shape
         embedding = 4 * shape.width
         self.frequencies = Timesteps(shape.width, flip_sin_to_cos=True, downscale_freq_shift=0)
@@ -82,7 +84,7 @@ class ImageNetClassifier(Classifier):
 
 def _down(shape: EncoderShape, embedding: int) -> tuple[nn.ModuleList, int, int]:
     """The layers on the way down, the channels at its end, and the side of the map there."""
-    blocks = [nn.ModuleList([nn.Conv2d(3, shape.width, 3, padding=1)])]
+    blocks = [nn.ModuleList([nn.Conv2d(CHANNELS, shape.width, 3, padding=1)])]
     channels, side = shape.width, shape.size
     for level, multiplier in enumerate(shape.multipliers):
         if level:

@@ -18,8 +18,8 @@ from antcli.methods.table import METHODS
 from antcli.runs import Run
 from antcli.training.classifier import ClassifierReport, ClassifierStep, load_classifier
 from antcli.training.folder import RunFolder
-from antcli.training.inputs import Inputs, SourceSamples, train_classifier
-from antcli.training.loop import StepRecord, Training
+from antcli.training.inputs import Inputs, SourceSamples, encode, train_classifier
+from antcli.training.loop import StepRecord, Training, check_batch
 
 
 @dataclass(frozen=True)
@@ -56,14 +56,16 @@ def build_training(
     classifier: NoisyClassifier | None,
 ) -> Training:
     """The training that a method's settings mean, not begun."""
-    schedule = inputs.source.schedule
+    source, schedule = inputs.source, inputs.source.schedule
+    images = inputs.target.images
     return Training(
-        build_network(inputs.source.load(), config, schedule),
+        build_network(source.load(), config, source.convention),
         schedule,
-        inputs.target.images,
+        encode(source, images, accelerator.device),
         config.training,
         accelerator,
         seed=config.seed,
+        mirrored=encode(source, images.flip(-1), accelerator.device),
         noise=noise_rule(config, schedule),
         target=target_rule(config, schedule, classifier),
     )
@@ -83,9 +85,12 @@ def adapt(
     saved, and `NonFiniteLossError` with the last good state kept.
     """
     main = accelerator.is_main_process
+    check_batch(config.training, accelerator)
     classifier = yield from _prepare_classifier(inputs, config, run, accelerator)
     training = build_training(inputs, config, accelerator, classifier)
     folder = RunFolder(run, training, inputs, config)
+    if main:
+        folder.condition()
     if run.state.exists():
         training.load(run.state)
         yield Resumed(training.step)
@@ -142,7 +147,8 @@ def _prepare_classifier(
     if accelerator.is_main_process and not file.exists():
         yield from train_classifier(inputs, config, accelerator, file)
     accelerator.wait_for_everyone()
-    return load_classifier(file, inputs.source.size).to(accelerator.device)
+    channels, size, _ = inputs.source.shape
+    return load_classifier(file, size, channels).to(accelerator.device)
 
 
 def _any_process(accelerator: Accelerator, flag: bool) -> bool:

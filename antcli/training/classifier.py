@@ -85,8 +85,8 @@ class ClassifierReport:
 class ClassifierTraining:
     """Cross-entropy on noised x_t at all t, half of each batch from either class.
 
-    `source_images` and `target_images` are uint8 [N, C, H, W]. A fifth of each is held out
-    for the report; of fewer than five images none is.
+    `source_images` and `target_images` are uint8 [N, C, H, W], or latents. A fifth of each is
+    held out for the report; of fewer than five images none is.
     """
 
     def __init__(
@@ -110,7 +110,8 @@ class ClassifierTraining:
             ),
             strict=True,
         )
-        classifier = new_classifier(target_images.shape[-1], seed, schedule.timesteps)
+        channels, size, _ = target_images.shape[1:]
+        classifier = new_classifier(size, seed, schedule.timesteps, channels)
         self.classifier = classifier.to(self.device)
 
     def steps(self) -> Iterator[ClassifierStep]:
@@ -201,13 +202,14 @@ def save_classifier(path: Path, classifier: NoisyClassifier, metadata: dict[str,
     kind = {
         "ant.kind": KIND,
         "ant.size": str(classifier.size),
+        "ant.channels": str(classifier.channels),
         "ant.timesteps": str(classifier.timesteps),
     }
     save_tensors(path, classifier.state_dict(), {**kind, **metadata})
 
 
-def check_classifier(path: Path, size: int) -> dict[str, str]:
-    """Metadata of a classifier file. Raises `AntError` where it cannot serve `size` pixels."""
+def check_classifier(path: Path, size: int, channels: int = 3) -> dict[str, str]:
+    """Metadata of a classifier file. Raises `AntError` where it cannot serve x_t of this shape."""
     metadata = load_metadata(path)
     if metadata.get("ant.kind") != KIND:
         raise AntError(f"{path} is no classifier", "`ant train-classifier` writes one")
@@ -216,13 +218,19 @@ def check_classifier(path: Path, size: int) -> dict[str, str]:
             f"{path} classifies {metadata.get('ant.size')}-pixel images, the source makes {size}",
             "train one for this source with `ant train-classifier`",
         )
+    if metadata.get("ant.channels", "3") != str(channels):
+        raise AntError(
+            f"{path} classifies {metadata.get('ant.channels', '3')} channels, the source has "
+            f"{channels}",
+            "train one for this source with `ant train-classifier`",
+        )
     return metadata
 
 
-def load_classifier(path: Path, size: int) -> NoisyClassifier:
+def load_classifier(path: Path, size: int, channels: int = 3) -> NoisyClassifier:
     """A trained classifier, frozen, in eval mode, on the CPU."""
-    metadata = check_classifier(path, size)
-    classifier = NoisyClassifier(size, int(metadata["ant.timesteps"]))
+    metadata = check_classifier(path, size, channels)
+    classifier = NoisyClassifier(size, int(metadata["ant.timesteps"]), channels)
     try:
         classifier.load_state_dict(load_tensors(path))
     except RuntimeError as error:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from typing import Literal
 
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from accelerate.utils import patch_environment
 
 from antcli.config import Precision
 from antcli.errors import AntError
@@ -50,9 +50,10 @@ def make_accelerator(device: str, precision: Precision) -> Accelerator:
         torch.cuda.set_device(device)
     # One process may run several commands, each with its own precision.
     AcceleratorState._reset_state(reset_partial_state=False)
-    if device == "cpu":
-        os.environ["ACCELERATE_USE_CPU"] = "true"
-    return Accelerator(cpu=device == "cpu", mixed_precision=resolve_precision(precision, device))
+    on_cpu, kind = device == "cpu", resolve_precision(precision, device)
+    # It asks for its state before it says where that is to be; later commands shall not inherit it.
+    with patch_environment(**({"ACCELERATE_USE_CPU": "true"} if on_cpu else {})):
+        return Accelerator(cpu=on_cpu, mixed_precision=kind)
 
 
 def _cpu_has_bf16() -> bool:

@@ -14,9 +14,9 @@ from antcli.evaluation.stopping import Choice, Score, read_scores, write_scores
 from antcli.images.grid import grid, save_png, to_uint8
 from antcli.methods.table import METHODS
 from antcli.runs import Run
+from antcli.sources.writing import write_like
 from antcli.training.inputs import Inputs, metadata
 from antcli.training.loop import StepRecord, Training
-from antcli.training.pretraining import write_source
 
 
 @dataclass(frozen=True)
@@ -39,11 +39,19 @@ class RunFolder:
                 source.shape,
                 steps=settings.sampling_steps,
                 device=self.training.accelerator.device,
+                clip=not source.latent,
             )
-            page = grid(torch.cat([to_uint8(batch.cpu()) for batch in batches]))
+            codec = source.codec(self.training.accelerator.device)
+            page = grid(torch.cat([to_uint8(codec.decode(x_0).cpu()) for x_0 in batches]))
         text = {"ant.run": str(self.run.folder), "ant.step": str(self.training.step)}
         for path in (self.run.preview_at(self.training.step), self.run.preview):
             save_png(path, page, text)
+
+    def condition(self) -> None:
+        """Keep what the source is asked with, so that nobody has to say or encode it again."""
+        if self.inputs.source.condition:
+            title = f"what {self.config.source} is asked with"
+            save_tensors(self.run.condition, self.inputs.source.condition, self._metadata(title))
 
     def state(self) -> None:
         """Keep what the run resumes from."""
@@ -67,8 +75,7 @@ class RunFolder:
                         parameter.copy_(kept[name])
             save_tensors(self.run.weights, self.training.parameters, self._metadata(self._title))
             if METHODS[self.config.method].trains == "all":
-                unet, scheduler = self.training.network.unet, self.inputs.source.scheduler
-                write_source(self.run.model, unet, scheduler)
+                write_like(self.inputs.source, self.run.model, self.training.network.unet)
         self._facts("finished", choice)
         self.run.state.unlink(missing_ok=True)
 

@@ -17,7 +17,7 @@ from antcli.artifacts import file_hash
 from antcli.config import AdaptConfig
 from antcli.diffusion.sampling import sample
 from antcli.images.folder import ImageFolder, check_folder, read_folder
-from antcli.images.grid import to_uint8
+from antcli.images.grid import to_float, to_uint8
 from antcli.methods.trainable.denoiser import Denoiser
 from antcli.sources.source import Source, find_source
 from antcli.training.classifier import (
@@ -57,6 +57,11 @@ class Inputs:
         }
 
 
+def defaults_for(source: str) -> dict[str, Any]:
+    """The settings whose defaults depend on the source. Raises `AntError` as `find_source`."""
+    return {"adaptor": {"pooling": 2}} if find_source(source).latent else {}
+
+
 def check_inputs(
     config: AdaptConfig, *, classifier: Path | None = None, source_images: Path | None = None
 ) -> Inputs:
@@ -64,10 +69,17 @@ def check_inputs(
     source = find_source(config.source)
     target = read_folder(Path(config.target), source.size)
     if classifier is not None:
-        check_classifier(classifier, source.size)
+        channels, size, _ = source.shape
+        check_classifier(classifier, size, channels)
     if source_images is not None:
         check_folder(source_images)
+    source = source.asked(config.condition)
     return Inputs(source, target, classifier, source_images)
+
+
+def encode(source: Source, images: Tensor, device: torch.device | str) -> Tensor:
+    """Latents [N, c, h, w] of images, uint8 [N, 3, H, W]; for a source of pixels, the images."""
+    return source.codec(device).encode(to_float(images)) if source.latent else images
 
 
 def train_classifier(
@@ -77,21 +89,23 @@ def train_classifier(
 
     Where no folder of source images is given, they are sampled from the source itself.
     """
+    source, device = inputs.source, accelerator.device
     if inputs.source_images is not None:
-        source_images = read_folder(inputs.source_images, inputs.source.size).images
+        images = read_folder(inputs.source_images, source.size).images
+        source_x_0 = encode(source, images, device)
     else:
         batches: list[Tensor] = []
-        for batch in _sample_source(inputs.source, config, accelerator):
+        for batch in _sample_source(source, config, accelerator):
             batches.append(batch)
             done = sum(map(len, batches))
             yield SourceSamples(done, config.classifier.source_samples)
-        source_images = torch.cat(batches)
+        source_x_0 = torch.cat(batches)
     training = ClassifierTraining(
-        source_images,
-        inputs.target.images,
-        inputs.source.schedule,
+        source_x_0,
+        encode(source, inputs.target.images, device),
+        source.schedule,
         config.classifier,
-        device=accelerator.device,
+        device=device,
         seed=config.seed,
         flip=config.training.flip,
     )
@@ -108,7 +122,8 @@ def train_classifier(
 def _sample_source(
     source: Source, config: AdaptConfig, accelerator: Accelerator
 ) -> Iterator[Tensor]:
-    unet = Denoiser(source.load()).to(accelerator.device)
+    """Pixels as uint8; latents as they are, to be learnt from."""
+    unet = Denoiser(source.load(), source.convention).to(accelerator.device)
     seeds = range(config.classifier.source_samples)
     steps = config.classifier.sampling_steps
     with accelerator.autocast():
@@ -119,9 +134,10 @@ def _sample_source(
             source.shape,
             steps=steps,
             device=accelerator.device,
+            clip=not source.latent,
         )
-        for batch in batches:
-            yield to_uint8(batch.cpu())
+        for x_0 in batches:
+            yield x_0.cpu() if source.latent else to_uint8(x_0.cpu())
 
 
 def metadata(inputs: Inputs, config: AdaptConfig, title: str) -> dict[str, Any]:
@@ -129,12 +145,14 @@ def metadata(inputs: Inputs, config: AdaptConfig, title: str) -> dict[str, Any]:
     size = inputs.source.size
     return {
         "modelspec.sai_model_spec": "1.0.1",
-        "modelspec.architecture": "UNet2DModel/ant",
+        "modelspec.architecture": f"{inputs.source.unet_config['_class_name']}/ant",
         "modelspec.implementation": "ant",
         "modelspec.title": title,
         "modelspec.resolution": f"{size}x{size}",
         "modelspec.date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "modelspec.prediction_type": "epsilon",
+        "modelspec.prediction_type": inputs.source.convention.prediction.removesuffix(
+            "_prediction"
+        ),
         "ant.version": __version__,
         "ant.config": asdict(config),
         "ant.source": config.source,

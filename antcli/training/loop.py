@@ -57,11 +57,23 @@ def learning_rate(config: TrainingConfig, step: int) -> float:
     return config.learning_rate * (1 - fall)
 
 
+def check_batch(config: TrainingConfig, accelerator: Accelerator) -> None:
+    """Raise `AntError` where some process would have no image of the batch."""
+    if config.batch_size < accelerator.num_processes:
+        raise AntError(
+            f"{accelerator.num_processes} processes cannot share a batch of {config.batch_size}",
+            "start fewer processes or raise --batch-size",
+            exit_code=2,
+        )
+
+
 class Training:
     """A network, its optimiser and its average; `steps` yields a record for each step done.
 
-    `images` is [N, C, H, W], uint8 in 0..255 or float in [-1, 1]. Draws are counted for each
-    sample of the global batch, so the number of processes does not change them.
+    `images` is [N, C, H, W], uint8 in 0..255 or float x_0: in [-1, 1] or latents. `mirrored` are
+    the latents of the images' mirror images; without it, what `images` holds is mirrored. Draws
+    are counted for each sample of the global batch, so the number of processes does not change
+    them.
     """
 
     def __init__(
@@ -73,17 +85,13 @@ class Training:
         accelerator: Accelerator,
         *,
         seed: int = 0,
+        mirrored: Tensor | None = None,
         noise: NoiseRule | None = None,
         target: TargetRule | None = None,
     ) -> None:
-        if config.batch_size < accelerator.num_processes:
-            raise AntError(
-                f"{accelerator.num_processes} processes cannot share a batch of "
-                f"{config.batch_size}",
-                "start fewer processes or raise --batch-size",
-                exit_code=2,
-            )
+        check_batch(config, accelerator)
         self.schedule, self.images, self.config = schedule, images, config
+        self.mirrored = mirrored
         self.accelerator, self.seed = accelerator, seed
         self.noise, self.target = noise, target
         self.step = 0
@@ -162,10 +170,10 @@ class Training:
         chosen = balanced_choice(len(self.images), size, draw("images"))[mine]
         timesteps = self.network.below or self.schedule.timesteps
         t = antithetic_timesteps(timesteps, size, draw("timesteps"))[mine]
-        x_0 = self.images[chosen]
-        x_0 = to_float(x_0) if x_0.dtype == torch.uint8 else x_0
+        x_0 = to_float(self.images[chosen])
         if self.config.flip:
             flipped = torch.rand(size, generator=draw("flips"))[mine] < 0.5
-            x_0 = torch.where(flipped[:, None, None, None], x_0.flip(-1), x_0)
+            mirrored = x_0.flip(-1) if self.mirrored is None else to_float(self.mirrored[chosen])
+            x_0 = torch.where(flipped[:, None, None, None], mirrored, x_0)
         eps = normal(self.seed, "noise", self.step, own, x_0.shape[1:])
         return x_0.to(device), t.to(device), eps.to(device)

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
+from diffusers import DDPMScheduler, UNet2DModel
 from torch import Tensor
 
 from antcli.config import TrainingConfig
 from antcli.diffusion.schedule import Schedule
 from antcli.methods.trainable.denoiser import all_weights
+from antcli.sources.writing import write_source
 from antcli.training.devices import make_accelerator
 from antcli.training.loop import StepRecord, Training
 
@@ -79,6 +80,7 @@ def pretrain(
         with training.averaged():
             scheduler = DDPMScheduler(beta_start=1e-4, beta_end=0.02, beta_schedule="linear")
             write_source(folder, unet, scheduler)
+        state.unlink(missing_ok=True)
 
 
 def pretrain_logged(images: Tensor, folder: Path, config: TrainingConfig, seed: int = 0) -> None:
@@ -90,10 +92,3 @@ def pretrain_logged(images: Tensor, folder: Path, config: TrainingConfig, seed: 
             if record.step % LOG_EVERY == 0 and accelerator.is_main_process:
                 log.write(json.dumps(asdict(record)) + "\n")
                 log.flush()
-
-
-def write_source(folder: Path, unet: UNet2DModel, scheduler: DDPMScheduler) -> None:
-    """Save a noise-predicting U-Net as a diffusers pipeline in fp16 safetensors."""
-    half = UNet2DModel.from_config(unet.config)
-    half.load_state_dict(unet.state_dict())
-    DDPMPipeline(half.half(), scheduler).save_pretrained(folder)

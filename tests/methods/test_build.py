@@ -9,6 +9,7 @@ from diffusers import UNet2DModel
 from torch import nn
 
 from antcli.config import AdaptConfig, AdaptorConfig, NoiseConfig, TrainingConfig
+from antcli.diffusion.prediction import PLAIN
 from antcli.diffusion.schedule import Schedule
 from antcli.methods.build import build_network, evaluations_per_step, noise_rule, target_rule
 from antcli.methods.classifier import new_classifier
@@ -32,7 +33,7 @@ def test_a_step_costs_what_is_said(
     )
     schedule = Schedule.linear()
     network, classifier = (
-        build_network(make_unet(size=8), config, schedule),
+        build_network(make_unet(size=8), config, PLAIN),
         new_classifier(8, seed=0),
     )
     classifier.requires_grad_(False)
@@ -64,10 +65,10 @@ def test_a_step_costs_what_is_said(
 
 
 def test_what_trains(make_unet: MakeUnet) -> None:
-    every = build_network(make_unet(), replace(CONFIG, method="full"), Schedule.linear())
+    every = build_network(make_unet(), replace(CONFIG, method="full"), PLAIN)
     assert every.trained().keys() == {f"unet.{n}" for n, _ in make_unet().named_parameters()}
     wide = replace(CONFIG, adaptor=AdaptorConfig(width=16))
-    adapted = build_network(make_unet(), wide, Schedule.linear())
+    adapted = build_network(make_unet(), wide, PLAIN)
     assert adapted.trained().keys() == {
         name for name, _ in adapted.named_parameters() if name.startswith("adaptors.")
     }
@@ -77,7 +78,7 @@ def test_what_trains(make_unet: MakeUnet) -> None:
 def test_adaptors_start_from_the_seed_alone(make_unet: MakeUnet) -> None:
     before = torch.get_rng_state()
     first, again, other = (
-        build_network(make_unet(), replace(CONFIG, seed=seed), Schedule.linear()).trained()
+        build_network(make_unet(), replace(CONFIG, seed=seed), PLAIN).trained()
         for seed in (1, 1, 2)
     )
     torch.testing.assert_close(first, again, rtol=0, atol=0)

@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from antcli.errors import AntError
 from antcli.sources.source import find_source
+from tests.kinds import write_kind
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 NAMES_OF_OLD = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
@@ -145,15 +146,17 @@ def test_no_weights(source: Path) -> None:
 @pytest.mark.parametrize(
     ("file", "values", "message"),
     [
-        ("unet/config.json", {"_class_name": "UNet2DConditionModel"}, "UNet2DConditionModel"),
+        ("unet/config.json", {"_class_name": "DiTTransformer2DModel"}, "a DiTTransformer2DModel"),
         ("unet/config.json", {"_class_name": None}, "not a UNet2DModel"),
-        ("unet/config.json", {"in_channels": 4}, "three channels"),
-        ("unet/config.json", {"out_channels": 6}, "three channels"),
-        ("unet/config.json", {"num_class_embeds": 10}, "class labels"),
+        ("unet/config.json", {"in_channels": 4}, "RGB images have three"),
+        ("unet/config.json", {"out_channels": 4}, "takes 3 channels and gives 4"),
+        ("unet/config.json", {"class_embed_type": "timestep"}, "class_embed_type is timestep"),
+        ("unet/config.json", {"addition_embed_type": "text_time"}, "more than a class or a text"),
         ("unet/config.json", {"sample_size": None}, "sample_size"),
         ("unet/config.json", {"sample_size": [16, 32]}, "sample_size"),
-        ("scheduler/scheduler_config.json", {"prediction_type": "v_prediction"}, "v_prediction"),
-        ("scheduler/scheduler_config.json", {"prediction_type": "sample"}, "sample"),
+        ("scheduler/scheduler_config.json", {"prediction_type": "flow"}, "predicts flow"),
+        ("scheduler/scheduler_config.json", {"rescale_betas_zero_snr": True}, "zero_snr"),
+        ("scheduler/scheduler_config.json", {"beta_schedule": "cubic"}, "not known: cubic"),
         (
             "scheduler/scheduler_config.json",
             {"_class_name": "ScoreSdeVeScheduler", "beta_start": None},
@@ -166,6 +169,26 @@ def test_kinds_that_cannot_be_adapted(
 ) -> None:
     change(source / file, **values)
     assert message in refusal(source).message
+
+
+def test_latents_of_another_width_than_the_autoencoder(tmp_path: Path) -> None:
+    folder = write_kind("ldm-kl", tmp_path / "ldm")
+    change(folder / "unet" / "config.json", in_channels=9)
+    error = refusal(folder)
+    assert "takes 9 channels and gives 4: its autoencoder has 4" in error.message
+
+
+@pytest.mark.parametrize("kind", ["ldm", "ldm-kl", "ldm-tiny"])
+def test_a_latent_source(kind: str, tmp_path: Path) -> None:
+    source = find_source(str(write_kind(kind, tmp_path / kind)))
+    assert source.latent
+    assert (source.size, source.shape) == (16, (3 if kind == "ldm" else 4, 8, 8))
+    before = source.sha256
+    assert source.autoencoder is not None
+    weights = source.autoencoder.weights
+    tensors = load_file(weights)
+    save_file({name: w + 1 for name, w in tensors.items()}, weights, metadata={"format": "pt"})
+    assert find_source(str(tmp_path / kind)).sha256 != before
 
 
 @pytest.mark.parametrize("scheduler", ["DDIMScheduler", "PNDMScheduler", "DDPMScheduler"])

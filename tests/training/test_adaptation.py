@@ -180,6 +180,15 @@ def test_weights_of_another_model_are_refused(
             load_adapted(run, source)
 
 
+def test_a_batch_too_small_is_refused_before_the_classifier_is_trained(
+    config: AdaptConfig, tmp_path: Path, accelerator: Accelerator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(type(accelerator), "num_processes", 3)
+    run, inputs = Run(tmp_path / "run"), check_inputs(config)
+    with pytest.raises(AntError, match="3 processes cannot share a batch of 2"):
+        next(adapt(inputs, config, run, accelerator))
+
+
 def test_inputs_are_checked_before_anything_is_done(
     config: AdaptConfig, tmp_path: Path, tiny_target: Path
 ) -> None:

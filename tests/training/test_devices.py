@@ -1,3 +1,4 @@
+import os
 from typing import Literal
 
 import pytest
@@ -71,3 +72,12 @@ def test_commands_of_one_process_have_each_their_precision(
         with accelerator.autocast():
             dtype = layer(x).dtype
         assert dtype == (torch.bfloat16 if precision == "bf16" else torch.float32)
+
+
+def test_the_cpu_of_one_command_is_not_that_of_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ACCELERATE_USE_CPU", raising=False)
+    make_accelerator("cpu", "no")
+    assert "ACCELERATE_USE_CPU" not in os.environ
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "false")
+    make_accelerator("cpu", "no")
+    assert os.environ["ACCELERATE_USE_CPU"] == "false"

@@ -58,8 +58,12 @@ def test_what_is_written_is_the_average(
     tmp_path: Path, accelerator: Accelerator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pretraining, "STATE_EVERY", 3)
-    list(pretrain(IMAGES, tmp_path, replace(CONFIG, learning_rate=0.1), accelerator))
+    steps = pretrain(IMAGES, tmp_path, replace(CONFIG, learning_rate=0.1), accelerator)
+    for _ in range(3):
+        next(steps)
     state = load_tensors(tmp_path / "state.safetensors")
+    assert list(steps) == []
+    assert not (tmp_path / "state.safetensors").exists()
     for name, written in find_source(str(tmp_path)).load().state_dict().items():
         average = state[f"average/unet.{name}"]
         torch.testing.assert_close(written, average.half().float(), rtol=0, atol=0)

@@ -126,12 +126,15 @@ class Asked:
         return open_space(self.features, source=source, weights=self.feature_weights, device=device)
 
     def _source(self, plans: list[SamplingPlan]) -> Source | None:
+        from antcli.config import ConditionConfig
         from antcli.evaluation.samples import check_run_source
         from antcli.sources.source import find_source
 
         if plans:
             return check_run_source(plans[0].run)
-        return find_source(self.source) if self.source is not None else None
+        if self.source is None:
+            return None
+        return find_source(self.source).asked(ConditionConfig())
 
     def _trunk(self) -> LpipsFeatures | None:
         from antcli.evaluation.lpips import load_lpips

@@ -57,11 +57,11 @@ def checkpoints_command(
 def _renew_model(run: Run) -> None:
     """A run that trained all weights keeps them as a diffusers folder, too."""
     from antcli.evaluation.samples import check_run_source, load_adapted
-    from antcli.training.pretraining import write_source
+    from antcli.sources.writing import write_like
 
     if run.model.exists():
         source = check_run_source(run)
-        write_source(run.model, load_adapted(run, source).unet, source.scheduler)
+        write_like(source, run.model, load_adapted(run, source).unet)
 
 
 def _scores(run: Run, device: str) -> list[Score]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from diffusers import UNet2DModel
+from diffusers import ModelMixin
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -28,7 +28,8 @@ class SourceSpace:
     """Root mean squares over the pixels of each channel of the encoder's maps.
 
     The maps are the outputs of the U-Net's down blocks and of its mid block, for
-    x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) eps with the same eps for every image.
+    x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) eps with the same eps for every image;
+    x_0 is the image, or its latent where the source diffuses latents.
     D is the number of their channels: 336 for `avatars`, 2304 for a usual DDPM of 256 pixels.
     """
 
@@ -42,7 +43,9 @@ class SourceSpace:
         """Load the encoder. Raises `AntError` where the source's weights are damaged."""
         self.t = round(noise_level * source.schedule.timesteps)
         self._device = torch.device(device)
-        self._schedule = source.schedule
+        self._convention, self._size = source.convention, source.size
+        self.codec = source.codec(self._device)
+        """Between images and x_0."""
         self._eps = normal(SEED, "source-features", 0, [0], source.shape).to(self._device)
         self._maps: list[Tensor] = []
         self._encoder = _encoder(source.load()).to(self._device)
@@ -74,13 +77,14 @@ class SourceSpace:
     @torch.no_grad()
     def maps(self, images: Tensor) -> list[Tensor]:
         """The encoder's maps, each [B, C, H', W'], of images uint8 [B, 3, H, W]."""
-        x_0 = to_float(images.to(self._device))
-        size = self._eps.shape[2:]
-        if x_0.shape[2:] != size:
-            x_0 = functional.interpolate(x_0, size, mode="bilinear", antialias=True)
+        pixels, size = to_float(images.to(self._device)), (self._size, self._size)
+        if pixels.shape[2:] != size:
+            pixels = functional.interpolate(pixels, size, mode="bilinear", antialias=True)
+        x_0 = self.codec.encode(pixels)
         t = torch.full((len(x_0),), self.t, device=self._device)
         with torch.autocast(self._device.type, enabled=False):  # one label, one precision
-            self._encoder(self._schedule.add_noise(x_0, self._eps, t), t)
+            x_t = self._convention.schedule.add_noise(x_0, self._eps, t)
+            self._encoder(x_t, t, **self._convention.inputs(x_t))
         maps, self._maps = self._maps, []
         return maps
 
@@ -89,13 +93,13 @@ class SourceSpace:
         self._maps.append(output if isinstance(output, Tensor) else output[0])
 
 
-def _encoder(unet: UNet2DModel) -> UNet2DModel:
+def _encoder(unet: ModelMixin) -> ModelMixin:
     """The U-Net without its decoder, two thirds of the work."""
     unet.up_blocks = nn.ModuleList()
     unet.conv_norm_out = unet.conv_out = nn.Identity()
     return unet
 
 
-def _blocks(unet: UNet2DModel) -> list[nn.Module]:
+def _blocks(unet: ModelMixin) -> list[nn.Module]:
     """The down blocks and, where there is one, the mid block."""
     return [*unet.down_blocks, *([unet.mid_block] if unet.mid_block is not None else [])]

@@ -12,13 +12,14 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from diffusers import UNet2DModel
+from diffusers import ModelMixin, Transformer2DModel
 from diffusers.models.attention_processor import Attention
 from diffusers.models.resnet import ResnetBlock2D
 from torch import Tensor, nn
 from torch.nn import functional
 
 from antcli.config import AdaptorConfig
+from antcli.diffusion.prediction import PLAIN, Convention
 from antcli.methods.trainable.denoiser import Denoiser
 
 
@@ -94,10 +95,12 @@ class AdaptedDenoiser(Denoiser):
 
     below: int
 
-    def __init__(self, unet: UNet2DModel, config: AdaptorConfig, timesteps: int = 1000) -> None:
-        super().__init__(unet.requires_grad_(False))
+    def __init__(
+        self, unet: ModelMixin, config: AdaptorConfig, convention: Convention = PLAIN
+    ) -> None:
+        super().__init__(unet.requires_grad_(False), convention)
         self.adaptors = nn.ModuleDict()
-        self.below = max(1, round(config.below * timesteps))
+        self.below = max(1, round(config.below * convention.schedule.timesteps))
         gate = self._gate = _Gate()
         for name, block in _blocks(unet):
             adaptor = _adaptor_for(block, config)
@@ -127,10 +130,12 @@ class _Parallel:
         self.adaptor, self.gate = adaptor, gate
 
     def __call__(
-        self, block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor
-    ) -> Tensor:
+        self, block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
+    ) -> Any:
         if self.gate.silent:
             return output
+        if isinstance(output, tuple):  # as a Transformer2DModel gives it
+            return self(block, args, kwargs, output[0]), *output[1:]
         embedding = None
         if isinstance(block, ResnetBlock2D):
             embedding = args[1] if len(args) > 1 else kwargs.get("temb")
@@ -138,12 +143,22 @@ class _Parallel:
         return output + (added if self.gate.open is None else added * self.gate.open)
 
 
-def _blocks(unet: UNet2DModel) -> Iterator[tuple[str, nn.Module]]:
-    """Where adaptors go: ResNet blocks, attention blocks, last hidden map to output."""
+def _blocks(unet: ModelMixin) -> Iterator[tuple[str, nn.Module]]:
+    """Where adaptors go: ResNet blocks, attention blocks, last hidden map to output.
+
+    A transformer of a text-conditional network counts as one block: inside it there are tokens.
+    """
+    transformers = [n for n, module in unet.named_modules() if _is_transformer(module)]
+    inside = tuple(f"{name}." for name in transformers)
     for name, module in unet.named_modules():
-        if isinstance(module, ResnetBlock2D | Attention):
+        block = isinstance(module, ResnetBlock2D | Attention) or _is_transformer(module)
+        if block and not name.startswith(inside):
             yield name, module
     yield "conv_out", unet.conv_out
+
+
+def _is_transformer(module: nn.Module) -> bool:
+    return isinstance(module, Transformer2DModel)
 
 
 def _adaptor_for(block: nn.Module, config: AdaptorConfig) -> Adaptor:
