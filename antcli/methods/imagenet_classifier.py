@@ -20,6 +20,8 @@ GROUPS = 32
 """Of every group norm."""
 CHANNELS = 3
 """Of the images."""
+HEAD = "out.2.c_proj."
+"""The weights that follow from the classes."""
 
 
 @dataclass(frozen=True)
@@ -75,11 +77,6 @@ class ImageNetClassifier(Classifier):
             for layer in layers:
                 h = layer(h, embedding) if isinstance(layer, ResNetBlock) else layer(h)
         return self.out(h)
-
-    def replace_head(self, classes: int = 2) -> None:
-        """Give it a last layer for other classes, untrained, as the ANT paper does."""
-        old = self.out[2].c_proj
-        self.out[2].c_proj = nn.Conv1d(old.in_channels, classes, 1)
 
 
 def _down(shape: EncoderShape, embedding: int) -> tuple[nn.ModuleList, int, int]:

@@ -33,7 +33,5 @@ class UNet2DModelOfEqualHeads(UNet2DModel):
 
 # diffusers' pipelines load a class of this module, once it is imported, if it is a subclass of
 # what they know by name and find in here: `ModelMixin`.
-NETWORKS: dict[str, type[ModelMixin]] = {
-    kind.__name__: kind for kind in (UNet2DModelOfEqualHeads,)
-}
+NETWORKS: dict[str, type[ModelMixin]] = {kind.__name__: kind for kind in (UNet2DModelOfEqualHeads,)}
 """By the name that a config.json gives them."""

@@ -17,6 +17,7 @@ from torch import Tensor
 from antcli.errors import AntError
 from antcli.sources.convert import convert, ldm
 from antcli.sources.networks import NETWORKS, UNet2DModelOfEqualHeads
+from antcli.sources.source import find_source
 
 FOLDER = Path(__file__).parents[1] / "fixtures"
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
@@ -159,6 +160,22 @@ def test_the_schedule_is_that_of_the_checkpoint(
     torch.testing.assert_close(scheduler.betas, either.weights["betas"])
     expected = either.weights["alphas_cumprod"]
     torch.testing.assert_close(scheduler.alphas_cumprod, expected)
+
+
+@torch.no_grad()
+def test_the_folder_is_a_source(
+    either: Original, converted: Callable[..., LDMPipeline], tmp_path: Path
+) -> None:
+    converted(either.weights, either.architecture)
+    source = find_source(str(tmp_path / "out"))
+    tensors = either.tensors
+    assert source.shape == tuple(tensors["x"].shape[1:])
+    assert source.size == tensors["image"].shape[-1]
+    output = source.load()(tensors["x"], tensors["t"]).sample
+    torch.testing.assert_close(output, tensors["output"], **CLOSE)
+    codec = source.codec("cpu")
+    torch.testing.assert_close(codec.encode(tensors["image"]), tensors["latents"], **CLOSE)
+    torch.testing.assert_close(codec.decode(tensors["x"][:2]), tensors["decoded"], **CLOSE)
 
 
 # --- what loads and is wrong ---------------------------------------------------------------
