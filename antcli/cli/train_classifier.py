@@ -50,7 +50,7 @@ def train_classifier_command(
 
     `ant adapt` does this by itself; give the file to it with `--classifier` to use it again.
     """
-    from antcli.cli.progress import follow
+    from antcli.cli.progress import fetching, follow
     from antcli.config import adapt_config_from
     from antcli.errors import AntError
     from antcli.training.devices import make_accelerator
@@ -63,7 +63,8 @@ def train_classifier_command(
     if out.exists() and not force:
         raise AntError(f"{out} exists", "choose another --out, or overwrite it with --force")
     have_source(source, target)
-    inputs = check_inputs(config, source_images=source_images)
+    with fetching() as show:
+        inputs = check_inputs(config, source_images=source_images, on_progress=show)
     for note in inputs.target.notes:
         say(f"note: {note}")
     records = train_classifier(inputs, config, make_accelerator(device, "auto"), out)

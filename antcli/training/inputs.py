@@ -22,6 +22,7 @@ from antcli.methods.classifier import Classifier
 from antcli.methods.table import METHODS
 from antcli.methods.trainable.denoiser import Denoiser
 from antcli.sources.source import Source, find_source
+from antcli.sources.transfer import Progress, silent
 from antcli.training.classifier import (
     ClassifierReport,
     ClassifierStep,
@@ -68,9 +69,16 @@ def defaults_for(source: str) -> dict[str, Any]:
 
 
 def check_inputs(
-    config: AdaptConfig, *, classifier: Path | None = None, source_images: Path | None = None
+    config: AdaptConfig,
+    *,
+    classifier: Path | None = None,
+    source_images: Path | None = None,
+    on_progress: Progress = silent,
 ) -> Inputs:
-    """Check all that can be wrong before a network is loaded. Raises `AntError`."""
+    """Check all that can be wrong before a network is loaded. Raises `AntError`.
+
+    Only a pretrained classifier that is asked for by name may be downloaded here.
+    """
     source = find_source(config.source)
     target = read_folder(Path(config.target), source.size)
     if classifier is not None:
@@ -81,8 +89,8 @@ def check_inputs(
     source = source.asked(config.condition)
     pretrained = None
     if config.classifier.init and classifier is None and METHODS[config.method].needs_classifier:
-        pretrained = find_pretrained(config.classifier.init)
         channels, size, _ = source.shape
+        pretrained = find_pretrained(config.classifier.init, size, on_progress)
         check_pretrained(pretrained, size, channels)
     return Inputs(source, target, classifier, source_images, pretrained)
 

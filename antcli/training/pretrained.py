@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,35 +10,38 @@ from torch import Tensor
 
 from antcli.errors import AntError
 from antcli.methods.imagenet_classifier import CHANNELS, HEAD, PUBLISHED, ImageNetClassifier
+from antcli.sources.catalog import Entry, catalog
 from antcli.sources.convert.checkpoint import read_checkpoint
+from antcli.sources.download import fetch_file
+from antcli.sources.transfer import Progress, silent
 from antcli.weights import misfit
 
-FILES = {"imagenet-64": "64x64_classifier.pt", "imagenet-256": "256x256_classifier.pt"}
-"""By the names that `--init` knows."""
+WITHOUT = "without --init, a small classifier is trained from nothing"
 
 
-def find_pretrained(init: str) -> Path:
-    """The file of a known name, if this machine has it, or at a path. Else raises `AntError`."""
-    file = _cached(init) if init in FILES else Path(init)
-    if file.is_file():
-        return file
-    if init in FILES:
+def find_pretrained(init: str, size: int, on_progress: Progress = silent) -> Path:
+    """The classifier file at a path, or of a known name: downloaded where it is not there.
+
+    Raises `AntError` where there is none, or the known one is for another `size` of x_t.
+    """
+    entry = _known().get(init)
+    if entry is None:
+        if Path(init).is_file():
+            return Path(init)
         raise AntError(
-            f"this machine does not have {init} ({file})",
-            f"get {FILES[init]} of guided-diffusion, and give its path to --init",
+            f"there is no pretrained classifier {init}",
+            f"known names are {' and '.join(_known())}; the path of such a file works too",
         )
-    raise AntError(
-        f"there is no pretrained classifier {init}",
-        f"known names are {' and '.join(FILES)}; the path of such a file works too",
-    )
+    if entry.resolution != size:
+        raise _other_size(init, entry.resolution, size)
+    return fetch_file(entry, on_progress)
 
 
 def check_pretrained(file: Path, size: int, channels: int = CHANNELS) -> None:
     """Raise `AntError` unless `file` is a published classifier for x_t [channels, size, size]."""
-    hint = "without --init, a small classifier is trained from nothing"
     if channels != CHANNELS:
         raise AntError(
-            f"{file} classifies maps of {CHANNELS} channels, the source makes {channels}", hint
+            f"{file} classifies maps of {CHANNELS} channels, the source makes {channels}", WITHOUT
         )
     weights = read_checkpoint(file)
     reasons = {known: _misfit(weights, known) for known in PUBLISHED}
@@ -47,12 +49,10 @@ def check_pretrained(file: Path, size: int, channels: int = CHANNELS) -> None:
     if not fitting:
         raise AntError(
             f"{file} is no noisy ImageNet classifier: {reasons.get(size) or reasons[max(reasons)]}",
-            f"it should be {' or '.join(FILES.values())} of guided-diffusion",
+            f"it should be the file of {' or '.join(_known())}, as guided-diffusion publishes it",
         )
     if size not in fitting:
-        raise AntError(
-            f"{file} classifies {fitting[0]}x{fitting[0]}, the source makes {size}", hint
-        )
+        raise _other_size(file, fitting[0], size)
 
 
 def pretrained_classifier(
@@ -72,10 +72,12 @@ def pretrained_classifier(
     return classifier
 
 
-def _cached(name: str) -> Path:
-    """Where downloads are kept."""
-    home = os.environ.get("HF_HOME") or os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(home).expanduser() / "ant" / "downloads" / f"{name}-{FILES[name]}"
+def _known() -> dict[str, Entry]:
+    return {name: entry for name, entry in catalog().items() if entry.kind == "classifier"}
+
+
+def _other_size(which: object, own: int, size: int) -> AntError:
+    return AntError(f"{which} classifies {own}x{own}, the source makes {size}", WITHOUT)
 
 
 def _misfit(weights: Mapping[str, Tensor], size: int) -> str:

@@ -20,7 +20,6 @@ from antcli.training.classifier import (
     save_classifier,
 )
 from antcli.training.pretrained import (
-    FILES,
     check_pretrained,
     find_pretrained,
     pretrained_classifier,
@@ -77,25 +76,28 @@ def test_the_head_follows_from_the_seed(file: Path) -> None:
     torch.testing.assert_close(torch.get_rng_state(), before, rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("name", FILES)
-def test_a_known_name_is_looked_for_where_downloads_are(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("size", [64, 256])
+def test_a_known_name_is_downloaded_unless_it_is_there(
+    size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.delenv("HF_HOME", raising=False)
-    with pytest.raises(AntError, match=f"does not have {name}") as raised:
-        find_pretrained(name)
-    assert FILES[name] in raised.value.hint
-    file = tmp_path / "ant" / "downloads" / f"{name}-{FILES[name]}"
-    file.parent.mkdir(parents=True)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(AntError, match=f"imagenet-{size}") as raised:
+        find_pretrained(f"imagenet-{size}", size)
+    assert "HF_HUB_OFFLINE" in f"{raised.value} {raised.value.hint}"
+    file = tmp_path / "ant" / "downloads" / f"imagenet-{size}-{size}x{size}_classifier.pt"
+    file.parent.mkdir(parents=True, exist_ok=True)
     file.touch()
-    assert find_pretrained(name) == file
+    assert find_pretrained(f"imagenet-{size}", size) == file
+    with pytest.raises(AntError, match=f"classifies {size}x{size}, the source makes 32"):
+        find_pretrained(f"imagenet-{size}", 32)
 
 
 def test_an_unknown_name_is_refused(file: Path) -> None:
-    assert find_pretrained(str(file)) == file
+    assert find_pretrained(str(file), 64) == file
     with pytest.raises(AntError, match="no pretrained classifier imagenet-32") as raised:
-        find_pretrained("imagenet-32")
+        find_pretrained("imagenet-32", 32)
     assert "imagenet-64 and imagenet-256" in raised.value.hint
 
 
