@@ -13,7 +13,7 @@ import statistics
 from pathlib import Path
 
 import torch
-from ablation import SHOTS, Bench, versions
+from ablation import Bench, versions
 from torch import Tensor
 
 from antcli.images.grid import to_float
@@ -28,8 +28,8 @@ OUT = Path(__file__).parent / "results" / "guidance.md"
 HEADING = """# Where guidance has anything to say
 
 `python benchmarks/guidance.py`: the ten images noised {views} times at each t; seeds {seeds};
-{versions}. *Shift*: root mean square of what Eq. 8 takes from the noise, whose own is 1, in percent.
-*p*: the classifier's probability of the target, median. Medians over seeds.
+{versions}. *Shift*: root mean square of what Eq. 8 takes from the noise, whose own is 1, in
+percent. *p*: the classifier's probability of the target, median. Medians over seeds.
 
 | target | | {levels} |
 |---|---|{rules}|
@@ -82,7 +82,6 @@ def main() -> None:
         levels=" | ".join(f"{level:g} T" for level in LEVELS),
         rules="|".join("---" for _ in LEVELS),
     )
-    assert SHOTS.is_dir()
     OUT.write_text(text + "".join(lines(Bench(t, chosen), chosen.seeds) for t in chosen.targets))
     print(OUT.read_text())
 
