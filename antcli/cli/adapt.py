@@ -154,7 +154,8 @@ def _steps(steps: str | None) -> int | None:
     if steps is None or steps == AUTO:
         return None if steps is None else MOST_STEPS
     if not steps.isdecimal() or int(steps) < 1:
-        raise typer.BadParameter(f"{steps!r} is neither a number from 1 on nor auto")
+        message = f"{steps!r} is neither a number from 1 on nor auto"
+        raise typer.BadParameter(message, param_hint="--steps")
     return int(steps)
 
 
