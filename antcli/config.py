@@ -98,9 +98,13 @@ class GuidanceConfig:
 class ClassifierConfig:
     """The noise-aware classifier and what it is trained on."""
 
+    init: str = ""
+    """A pretrained ImageNet classifier to go on from: imagenet-64, imagenet-256 or its file.
+    Empty: a small one begins from nothing."""
     steps: int = 300
     batch_size: int = 64
     learning_rate: float = 1e-3
+    """Where `init` is said, it is 1e-4 unless said as well (ANT, section 5)."""
     weight_decay: float = 0.05
     source_samples: int = 200
     """Drawn from the source model where no folder of source images is given."""
@@ -166,6 +170,10 @@ PRESETS: dict[str, dict[str, Any]] = {
 """Named settings. `paper`: ANT, section 5 and its published configuration where it is silent."""
 
 
+FINE_TUNING_RATE = 1e-4
+"""Of a pretrained classifier."""
+
+
 def adapt_config_from(*layers: Mapping[str, Any]) -> AdaptConfig:
     """Settings from nested mappings, later ones over earlier ones.
 
@@ -174,6 +182,9 @@ def adapt_config_from(*layers: Mapping[str, Any]) -> AdaptConfig:
     merged: dict[str, Any] = {}
     for layer in layers:
         _merge(merged, layer)
+    classifier = merged.get("classifier")
+    if isinstance(classifier, dict) and classifier.get("init"):
+        classifier.setdefault("learning_rate", FINE_TUNING_RATE)
     config = _build(AdaptConfig, merged, "")
     assert isinstance(config, AdaptConfig)
     _check(config)

@@ -2,20 +2,25 @@
 
     python benchmarks/ablation.py [--targets sunglasses babies] [--seeds 0 1 2] [--steps 100]
                                   [--trunk-weights squeezenet1_1.safetensors]
+    python benchmarks/ablation.py --costs
 
-Results go to benchmarks/results: one JSON for each run, the table, pages of samples. What is
-there already is not run again; remove it to measure anew.
+Results go to benchmarks/results: one JSON for each run, pages of samples, and with `--costs` what
+a step of each row costs on an idle machine. What is there already is not run again; remove it to
+measure anew.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import platform
 import resource
+import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -61,6 +66,8 @@ UNTRAINED = ROWS[:2]
 LEARNING_RATE = {"full": 2e-4}
 """All weights train at a lower rate than adaptors: 1e-3 tears the network apart."""
 HELD_OUT_SAMPLE = 4_000_000
+COSTED, ROUNDS = 15, 3
+"""Steps that are timed at once, and how often in turn with those of the other rows."""
 FIRST_SAMPLE = 10_000
 """Of the seeds that are measured: none that the classifier's source samples came from."""
 
@@ -153,9 +160,8 @@ def run(bench: Bench, row: str, seed: int) -> dict[str, Any]:
     config = bench.config(row, seed)
     training, classifier_seconds = bench.training(config)
     curve: dict[str, dict[str, float]] = {}
-    best, kept, seconds = float("inf"), torch.empty(0), []
+    best, kept = float("inf"), torch.empty(0)
     for record in training.steps():
-        seconds.append(record.seconds)
         if record.step in bench.chosen.measure_at:
             with training.averaged():
                 images = bench.draw(training.network)
@@ -165,7 +171,6 @@ def run(bench: Bench, row: str, seed: int) -> dict[str, Any]:
     facts = {
         "curve": curve,
         "parameters": sum(p.numel() for p in training.parameters.values()),
-        "seconds_per_step": sorted(seconds)[len(seconds) // 2],
         "classifier_seconds": classifier_seconds,
         "config": asdict(config),
     }
@@ -188,19 +193,23 @@ def _with_page(
     }
 
 
-def peak_memory(bench: Bench, row: str) -> float:
-    """Peak resident memory in GiB of a process that takes three steps of a row."""
+def cost(bench: Bench, row: str) -> dict[str, float]:
+    """Seconds of a step of a row, and the peak resident memory in GiB of this process."""
     training, _ = bench.training(replace(bench.config(row, 0), device="cpu"))
-    for record in training.steps():
-        if record.step == 3:
-            break
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    seconds = [record.seconds for record in itertools.islice(training.steps(), COSTED)]
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    return {"seconds_per_step": statistics.median(seconds), "peak_memory_gib": peak}
 
 
-def _measured_apart(row: str, target: str) -> float:
-    command = [sys.executable, __file__, "--peak", row, "--targets", target]
-    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    return float(output.split()[-1])
+def costs(rows: Sequence[str], target: str) -> dict[str, list[dict[str, float]]]:
+    """Of each row in turn, several times over, each in a process of its own."""
+    found: dict[str, list[dict[str, float]]] = {row: [] for row in rows}
+    for row in [*rows] * ROUNDS:
+        command = [sys.executable, __file__, "--cost", row, "--targets", target]
+        output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        found[row].append(json.loads(output.splitlines()[-1]))
+        print(row, found[row][-1], flush=True)
+    return found
 
 
 def versions() -> dict[str, str]:
@@ -228,14 +237,20 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--sampling-steps", type=int, default=10)
     parser.add_argument("--lpips-samples", type=int, default=200)
     parser.add_argument("--trunk-weights", type=Path)
-    parser.add_argument("--peak", choices=ROWS[len(UNTRAINED) :], help=argparse.SUPPRESS)
+    parser.add_argument("--costs", action="store_true")
+    parser.add_argument("--cost", choices=ROWS[len(UNTRAINED) :], help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
 def main() -> None:
     chosen = _arguments()
-    if chosen.peak:
-        print(peak_memory(Bench(chosen.targets[0], chosen), chosen.peak))
+    if chosen.cost:
+        print(json.dumps(cost(Bench(chosen.targets[0], chosen), chosen.cost)))
+        return
+    if chosen.costs:
+        found = costs(ROWS[len(UNTRAINED) :], chosen.targets[0])
+        file = _results() / "costs.json"
+        file.write_text(json.dumps({"rows": found, "versions": versions()}, indent=1) + "\n")
         return
     for target in chosen.targets:
         bench = Bench(target, chosen)
@@ -245,8 +260,6 @@ def main() -> None:
                 if file.exists() or (row in UNTRAINED and seed != chosen.seeds[0]):
                     continue
                 facts = run(bench, row, seed)
-                if row not in UNTRAINED and seed == chosen.seeds[0]:
-                    facts["peak_memory_gib"] = _measured_apart(row, target)
                 facts["versions"] = versions()
                 facts["command"] = " ".join(sys.argv)
                 file.parent.mkdir(parents=True, exist_ok=True)

@@ -26,19 +26,25 @@ def load() -> list[dict[str, Any]]:
 
 
 def spread(values: Sequence[float | None], form: str) -> str:
-    """Median, and the least and greatest where there are several."""
+    """Median, and the least and greatest where they differ."""
     there = [value for value in values if value is not None]
     if not there:
         return "-"
     middle = format(statistics.median(there), form)
-    if len(there) == 1:
-        return middle
-    return f"{middle} ({format(min(there), form)} to {format(max(there), form)})"
+    least, greatest = format(min(there), form), format(max(there), form)
+    return middle if least == greatest else f"{middle} ({least} to {greatest})"
 
 
 def best(run: dict[str, Any]) -> dict[str, float]:
     """The measures of a run at its best step."""
     return run["curve"][str(run["best_step"])]
+
+
+def cost_of(name: str, what: str, form: str) -> str:
+    """What a step of a row costs, by `ablation.py --costs`."""
+    file = RESULTS / "costs.json"
+    rounds = json.loads(file.read_text())["rows"].get(name, []) if file.exists() else []
+    return spread([one[what] for one in rounds], form)
 
 
 def row_of(name: str, runs: Sequence[dict[str, Any]]) -> str:
@@ -56,8 +62,8 @@ def row_of(name: str, runs: Sequence[dict[str, Any]]) -> str:
         each(lambda r: r["intra_lpips"], ".3f"),
         each(lambda r: best(r)["nearest"], ".3f"),
         each(lambda r: r.get("parameters"), ",.0f") if "parameters" in runs[0] else "-",
-        each(lambda r: r.get("seconds_per_step"), ".2f"),
-        each(lambda r: r.get("peak_memory_gib"), ".2f"),
+        cost_of(name, "seconds_per_step", ".2f"),
+        cost_of(name, "peak_memory_gib", ".2f"),
     ]
     return "| " + " | ".join(cells) + " |\n"
 

@@ -228,3 +228,15 @@ def test_differences_name_what_changed() -> None:
     b = {"seed": 0, "training": {"steps": 7, "flip": True}, "new": [2]}
     assert differences(a, b) == ["gone: 1 -> None", "new: None -> [2]", "training.steps: 5 -> 7"]
     assert differences(a, a) == []
+
+
+def test_a_pretrained_classifier_is_trained_more_slowly() -> None:
+    base = {"source": "avatars", "target": "x"}
+
+    def rate(**settings: Any) -> float:
+        return adapt_config_from(base, {"classifier": settings}).classifier.learning_rate
+
+    assert rate() == 1e-3
+    assert rate(init="imagenet-256") == 1e-4
+    assert rate(init="imagenet-256", learning_rate=3e-4) == 3e-4
+    assert rate(init="") == 1e-3

@@ -109,6 +109,7 @@ def adapt_command(
 
     Example: `ant adapt --source avatars --target examples/10shots/sunglasses`
     """
+    from antcli.cli.progress import fetching
     from antcli.config import PRESETS, adapt_config_from, read_toml
     from antcli.runs import Run, default_folder
     from antcli.training.inputs import check_inputs, defaults_for
@@ -132,7 +133,10 @@ def adapt_command(
     layers += [read_toml(config) if config else {}, flags]
     settings = adapt_config_from(*layers)
     run = Run(out or default_folder(settings))
-    inputs = check_inputs(settings, classifier=classifier, source_images=source_images)
+    with fetching() as show:
+        inputs = check_inputs(
+            settings, classifier=classifier, source_images=source_images, on_progress=show
+        )
     for note in inputs.target.notes:
         say(f"note: {note}")
     if dry_run:
@@ -150,7 +154,8 @@ def _steps(steps: str | None) -> int | None:
     if steps is None or steps == AUTO:
         return None if steps is None else MOST_STEPS
     if not steps.isdecimal() or int(steps) < 1:
-        raise typer.BadParameter(f"{steps!r} is neither a number from 1 on nor auto")
+        message = f"{steps!r} is neither a number from 1 on nor auto"
+        raise typer.BadParameter(message, param_hint="--steps")
     return int(steps)
 
 

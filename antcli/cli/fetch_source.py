@@ -112,7 +112,7 @@ def _show_source(source: str, entry: Entry | None, as_json: bool) -> None:
         "name": source,
         "folder": str(found.folder.resolve()),
         "resolution": entry.resolution if entry else found.size,
-        "kind": entry.kind if entry else "pixels",
+        "kind": "latents" if found.latent else "pixels",
         **_terms(entry),
         "sha256": found.sha256,
     }

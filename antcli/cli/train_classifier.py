@@ -27,6 +27,14 @@ def train_classifier_command(
     target: TargetOption,
     source_images: SourceImagesOption = None,
     out: Annotated[Path, typer.Option(help="Where to write it.")] = Path("classifier.safetensors"),
+    init: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME_OR_FILE",
+            help="Go on from a noisy ImageNet classifier: imagenet-64, imagenet-256 or its file, "
+            "for sources of that size. Without, a small classifier begins from nothing.",
+        ),
+    ] = None,
     steps: Annotated[
         int | None,
         typer.Option(min=1, help="Training steps."),
@@ -42,20 +50,21 @@ def train_classifier_command(
 
     `ant adapt` does this by itself; give the file to it with `--classifier` to use it again.
     """
-    from antcli.cli.progress import follow
+    from antcli.cli.progress import fetching, follow
     from antcli.config import adapt_config_from
     from antcli.errors import AntError
     from antcli.training.devices import make_accelerator
     from antcli.training.inputs import check_inputs, train_classifier
 
-    given = {"classifier": {"steps": steps}} if steps is not None else {}
+    given = {"classifier": typed(init=init, steps=steps)}
     base = {"source": source, "target": str(target), "seed": seed, "device": device}
     asked = {"condition": typed(class_label=class_label, prompt=prompt)}
     config = adapt_config_from(base, given, asked)
     if out.exists() and not force:
         raise AntError(f"{out} exists", "choose another --out, or overwrite it with --force")
     have_source(source, target)
-    inputs = check_inputs(config, source_images=source_images)
+    with fetching() as show:
+        inputs = check_inputs(config, source_images=source_images, on_progress=show)
     for note in inputs.target.notes:
         say(f"note: {note}")
     records = train_classifier(inputs, config, make_accelerator(device, "auto"), out)

@@ -59,10 +59,11 @@ def choose(scores: Sequence[Score]) -> Choice:
         return Choice(rest[0].step, "no step came nearer to the target: this one went least far")
     near = next(s for s in rest if start.distance - s.distance >= NEARLY_ALL * longest)
     share = (start.distance - near.distance) / longest
+    later = "; later ones cost diversity" if near is not rest[-1] else ""
     return Choice(
         near.step,
         f"the first step with {share:.0%} of the longest way to the target "
-        f"(distance {start.distance:.3f} to {near.distance:.3f}); later ones cost diversity",
+        f"(distance {start.distance:.3f} to {near.distance:.3f}){later}",
     )
 
 

@@ -17,6 +17,40 @@ LEVELS = 11
 """Noise levels, evenly from t = 0 to t = T-1, at which the confidence is set."""
 
 
+class Classifier(nn.Module):
+    """A classifier of x_t given t, with logits [source, target] that know how far to be trusted.
+
+    A subclass gives the bare logits of x_t [B, channels, size, size]. t is below `timesteps`.
+    """
+
+    confidence: Tensor
+
+    def __init__(self, size: int, timesteps: int, channels: int) -> None:
+        super().__init__()
+        self.size = size
+        self.timesteps = timesteps
+        self.channels = channels
+        self.register_buffer("confidence", torch.ones(LEVELS))
+
+    def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
+        """[B, C, H, W] and [B] to logits [B, 2]."""
+        return self.logits(x_t, t) * self.confidence_at(t)[:, None]
+
+    def logits(self, x_t: Tensor, t: Tensor) -> Tensor:
+        """[B, C, H, W] and [B] to logits [B, 2], as sure of themselves as training left them."""
+        raise NotImplementedError
+
+    def confidence_at(self, t: Tensor) -> Tensor:
+        """What multiplies the logits at t, [B]: 1 until the classifier is calibrated.
+
+        A classifier that is sure of itself where it knows nothing turns guidance into noise, at
+        the very steps where guidance is strongest. A calibrated one falls silent there.
+        """
+        place = t.to(self.confidence.dtype) / (self.timesteps - 1) * (LEVELS - 1)
+        below = place.floor().long().clamp(max=LEVELS - 2)
+        return torch.lerp(self.confidence[below], self.confidence[below + 1], place - below)
+
+
 class Stage(nn.Module):
     """Two 3x3 convolutions, the first halving the map, shifted and scaled by the time."""
 
@@ -35,20 +69,14 @@ class Stage(nn.Module):
         return functional.silu(h)
 
 
-class NoisyClassifier(nn.Module):
-    """A small convolutional classifier of x_t given t, with logits [source, target].
+class NoisyClassifier(Classifier):
+    """A small convolutional classifier, which trains from nothing.
 
-    Halves the map until it is 4x4, whatever the size of the images. t is below `timesteps`.
+    Halves the map until it is 4x4, whatever the size of the images.
     """
 
-    confidence: Tensor
-
     def __init__(self, size: int, timesteps: int = 1000, channels: int = 3) -> None:
-        super().__init__()
-        self.size = size
-        self.timesteps = timesteps
-        self.channels = channels
-        self.register_buffer("confidence", torch.ones(LEVELS))
+        super().__init__(size, timesteps, channels)
         stages = max(1, round(math.log2(size / SMALLEST_MAP)))
         widths = [WIDTHS[min(i, len(WIDTHS) - 1)] for i in range(stages + 1)]
         self.frequencies = Timesteps(32, flip_sin_to_cos=True, downscale_freq_shift=0)
@@ -57,23 +85,13 @@ class NoisyClassifier(nn.Module):
         self.stages = nn.ModuleList(Stage(a, b) for a, b in itertools.pairwise(widths))
         self.head = nn.Linear(widths[-1], 2)
 
-    def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
+    def logits(self, x_t: Tensor, t: Tensor) -> Tensor:
         """[B, C, H, W] and [B] to logits [B, 2]."""
         embedding = functional.silu(self.embed(self.frequencies(t).to(x_t.dtype)))
         h = self.stem(x_t)
         for stage in self.stages:
             h = stage(h, embedding)
-        return self.head(h.mean((2, 3))) * self.confidence_at(t)[:, None]
-
-    def confidence_at(self, t: Tensor) -> Tensor:
-        """What multiplies the logits at t, [B]: 1 until the classifier is calibrated.
-
-        A classifier that is sure of itself where it knows nothing turns guidance into noise, at
-        the very steps where guidance is strongest. A calibrated one falls silent there.
-        """
-        place = t.to(self.confidence.dtype) / (self.timesteps - 1) * (LEVELS - 1)
-        below = place.floor().long().clamp(max=LEVELS - 2)
-        return torch.lerp(self.confidence[below], self.confidence[below + 1], place - below)
+        return self.head(h.mean((2, 3)))
 
 
 def new_classifier(

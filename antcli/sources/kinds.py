@@ -9,8 +9,11 @@ from diffusers import DDPMScheduler, UNet2DConditionModel, UNet2DModel
 from antcli.diffusion.prediction import Prediction
 from antcli.errors import AntError
 from antcli.sources.codec import Autoencoder
+from antcli.sources.networks import UNet2DModelOfEqualHeads
 
-NETWORKS = {kind.__name__: kind for kind in (UNet2DModel, UNet2DConditionModel)}
+NETWORKS = {
+    kind.__name__: kind for kind in (UNet2DModel, UNet2DConditionModel, UNet2DModelOfEqualHeads)
+}
 """By the name that a config.json gives them."""
 MORE_CONDITIONS = ("class_embed_type", "addition_embed_type", "encoder_hid_dim_type")
 """Settings of networks that want something beside a class or an encoded text."""

@@ -6,11 +6,10 @@ import os
 import shutil
 from pathlib import Path
 
-import torch
-
 from antcli.artifacts import save_tensors
 from antcli.errors import AntError
 from antcli.sources.storage import cannot_write
+from antcli.weights import read_weights
 
 
 def without_pickles(folder: Path, out: Path) -> None:
@@ -39,11 +38,4 @@ def _rewrite(pickled: Path, copy: Path) -> None:
     safe = copy.with_suffix(".safetensors")
     if safe.exists():
         return
-    try:
-        tensors = torch.load(pickled, map_location="cpu", weights_only=True)
-    except Exception as error:  # whatever a broken pickle makes the unpickler stumble over
-        raise AntError(
-            f"{pickled} is not a whole PyTorch weights file",
-            "it was cut short or is of another kind: get it again",
-        ) from error
-    save_tensors(safe, tensors, {})
+    save_tensors(safe, read_weights(pickled), {})

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from diffusers import DDPMPipeline, DDPMScheduler, ModelMixin
+from diffusers import DDPMPipeline, DDPMScheduler, LDMPipeline, ModelMixin
 
 from antcli.artifacts import replacing_parts
 
@@ -14,10 +14,18 @@ if TYPE_CHECKING:
     from antcli.sources.source import Source
 
 
-def write_source(folder: Path, unet: ModelMixin, scheduler: DDPMScheduler) -> None:
-    """Save a network of pixels as a diffusers pipeline in fp16 safetensors."""
+def write_source(
+    folder: Path,
+    unet: ModelMixin,
+    scheduler: DDPMScheduler,
+    autoencoder: ModelMixin | None = None,
+) -> None:
+    """Save a network of pixels, or of an autoencoder's latents, as a diffusers pipeline in fp16."""
+    pipeline = DDPMPipeline(_half(unet), scheduler)
+    if autoencoder is not None:
+        pipeline = LDMPipeline(_half(autoencoder), _half(unet), scheduler)
     with replacing_parts(folder) as temporary:
-        DDPMPipeline(_half(unet), scheduler).save_pretrained(temporary)
+        pipeline.save_pretrained(temporary)
 
 
 def write_like(source: Source, folder: Path, unet: ModelMixin) -> None:
@@ -36,8 +44,8 @@ def write_like(source: Source, folder: Path, unet: ModelMixin) -> None:
         _half(unet).save_pretrained(temporary / "unet")
 
 
-def _half(unet: ModelMixin) -> ModelMixin:
+def _half(model: ModelMixin) -> ModelMixin:
     """A copy in fp16."""
-    half = type(unet).from_config(unet.config)
-    half.load_state_dict(unet.state_dict())
+    half = type(model).from_config(model.config)
+    half.load_state_dict(model.state_dict())
     return half.half()

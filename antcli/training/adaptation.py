@@ -13,7 +13,7 @@ from antcli.config import AdaptConfig
 from antcli.evaluation.scoring import Scorer
 from antcli.evaluation.stopping import Choice, Score, choose, is_over, write_scores
 from antcli.methods.build import build_network, noise_rule, target_rule
-from antcli.methods.classifier import NoisyClassifier
+from antcli.methods.classifier import Classifier
 from antcli.methods.table import METHODS
 from antcli.runs import Run
 from antcli.training.classifier import ClassifierReport, ClassifierStep, load_classifier
@@ -53,7 +53,7 @@ def build_training(
     inputs: Inputs,
     config: AdaptConfig,
     accelerator: Accelerator,
-    classifier: NoisyClassifier | None,
+    classifier: Classifier | None,
 ) -> Training:
     """The training that a method's settings mean, not begun."""
     source, schedule = inputs.source, inputs.source.schedule
@@ -139,7 +139,7 @@ def _scorer(inputs: Inputs, accelerator: Accelerator) -> Scorer:
 
 def _prepare_classifier(
     inputs: Inputs, config: AdaptConfig, run: Run, accelerator: Accelerator
-) -> Generator[SourceSamples | ClassifierStep | ClassifierReport, None, NoisyClassifier | None]:
+) -> Generator[SourceSamples | ClassifierStep | ClassifierReport, None, Classifier | None]:
     """Train the classifier unless the run has one; every process returns the same one."""
     if not METHODS[config.method].needs_classifier:
         return None

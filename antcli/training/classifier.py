@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -14,11 +15,13 @@ from torch.nn import functional
 
 from antcli.artifacts import load_metadata, load_tensors, save_tensors
 from antcli.config import ClassifierConfig
+from antcli.diffusion.sampling import images_at_once
 from antcli.diffusion.schedule import Schedule
 from antcli.errors import AntError
 from antcli.images.grid import to_float
-from antcli.methods.classifier import LEVELS, NoisyClassifier, new_classifier
+from antcli.methods.classifier import LEVELS, Classifier, NoisyClassifier, new_classifier
 from antcli.methods.guidance import TARGET_CLASS
+from antcli.methods.imagenet_classifier import EncoderShape, ImageNetClassifier
 from antcli.randomness import balanced_choice, generator, normal
 
 NOISE_LEVELS = (0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9)
@@ -27,6 +30,8 @@ USELESS_BELOW = 0.6
 VIEWS = 200
 """Noised views of each class at each reported noise level."""
 KIND = "classifier"
+SMALL, IMAGENET = "small", "imagenet"
+"""Architectures."""
 CONFIDENCES = torch.linspace(0.02, 1, 50)
 """Scales of the logits that calibration chooses from."""
 
@@ -86,7 +91,8 @@ class ClassifierTraining:
     """Cross-entropy on noised x_t at all t, half of each batch from either class.
 
     `source_images` and `target_images` are uint8 [N, C, H, W], or latents. A fifth of each is
-    held out for the report; of fewer than five images none is.
+    held out for the report; of fewer than five images none is. `classifier` goes on from where
+    it is; without it, a small one begins.
     """
 
     def __init__(
@@ -99,6 +105,7 @@ class ClassifierTraining:
         device: torch.device | str = "cpu",
         seed: int = 0,
         flip: bool = True,
+        classifier: Classifier | None = None,
     ) -> None:
         self.schedule, self.config, self.seed = schedule, config, seed
         self.flip = flip
@@ -111,7 +118,9 @@ class ClassifierTraining:
             strict=True,
         )
         channels, size, _ = target_images.shape[1:]
-        classifier = new_classifier(size, seed, schedule.timesteps, channels)
+        self.at_once = images_at_once((channels, size, size))
+        if classifier is None:
+            classifier = new_classifier(size, seed, schedule.timesteps, channels)
         self.classifier = classifier.to(self.device)
 
     def steps(self) -> Iterator[ClassifierStep]:
@@ -125,15 +134,23 @@ class ClassifierTraining:
             cosine = (1 + math.cos(math.pi * step / config.steps)) / 2
             for group in optimizer.param_groups:
                 group["lr"] = config.learning_rate * (0.1 + 0.9 * cosine)
-            x_t, t, labels = self._batch(step)
-            loss = functional.cross_entropy(classifier(x_t, t), labels)
             optimizer.zero_grad()
-            loss.backward()
+            loss = self._backward(*self._batch(step))
             nn.utils.clip_grad_norm_(classifier.parameters(), 1.0)
             optimizer.step()
-            yield ClassifierStep(step + 1, config.steps, loss.item())
+            yield ClassifierStep(step + 1, config.steps, loss)
         classifier.eval().requires_grad_(False)
         self._calibrate()
+
+    def _backward(self, x_t: Tensor, t: Tensor, labels: Tensor) -> float:
+        """The mean loss of a batch; its gradient, gathered from as many images as fit at once."""
+        total = 0.0
+        for part in zip(*(x.split(self.at_once) for x in (x_t, t, labels)), strict=True):
+            logits = self.classifier(part[0], part[1])
+            loss = functional.cross_entropy(logits, part[2]) * (len(logits) / len(labels))
+            loss.backward()
+            total += loss.item()
+        return total
 
     @torch.no_grad()
     def report(self) -> ClassifierReport:
@@ -175,7 +192,9 @@ class ClassifierTraining:
         x_0 = to_float(images[chosen]).to(self.device)
         ts = torch.full((VIEWS,), t, device=self.device)
         eps = normal(self.seed, "report", t, range(VIEWS), x_0.shape[1:]).to(self.device)
-        logits = self.classifier(self.schedule.add_noise(x_0, eps, ts), ts)
+        x_t = self.schedule.add_noise(x_0, eps, ts)
+        parts = zip(x_t.split(self.at_once), ts.split(self.at_once), strict=True)
+        logits = torch.cat([self.classifier(x, t_part) for x, t_part in parts])
         return logits[:, TARGET_CLASS] - logits[:, 1 - TARGET_CLASS]
 
     def _batch(self, step: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -197,14 +216,17 @@ class ClassifierTraining:
         return x_t.to(self.device), t.to(self.device), labels.to(self.device)
 
 
-def save_classifier(path: Path, classifier: NoisyClassifier, metadata: dict[str, Any]) -> None:
-    """Write a classifier as safetensors."""
+def save_classifier(path: Path, classifier: Classifier, metadata: dict[str, Any]) -> None:
+    """Write a classifier as safetensors, its architecture in the metadata."""
     kind = {
         "ant.kind": KIND,
+        "ant.architecture": SMALL,
         "ant.size": str(classifier.size),
         "ant.channels": str(classifier.channels),
         "ant.timesteps": str(classifier.timesteps),
     }
+    if isinstance(classifier, ImageNetClassifier):
+        kind |= {"ant.architecture": IMAGENET, "ant.encoder": json.dumps(asdict(classifier.shape))}
     save_tensors(path, classifier.state_dict(), {**kind, **metadata})
 
 
@@ -224,13 +246,20 @@ def check_classifier(path: Path, size: int, channels: int = 3) -> dict[str, str]
             f"{channels}",
             "train one for this source with `ant train-classifier`",
         )
+    try:
+        with torch.device("meta"):
+            _untrained(metadata)
+    except (ArithmeticError, KeyError, TypeError, ValueError) as error:
+        raise AntError(
+            f"{path} does not tell what classifier it holds",
+            "train it again with `ant train-classifier`",
+        ) from error
     return metadata
 
 
-def load_classifier(path: Path, size: int, channels: int = 3) -> NoisyClassifier:
+def load_classifier(path: Path, size: int, channels: int = 3) -> Classifier:
     """A trained classifier, frozen, in eval mode, on the CPU."""
-    metadata = check_classifier(path, size, channels)
-    classifier = NoisyClassifier(size, int(metadata["ant.timesteps"]), channels)
+    classifier = _untrained(check_classifier(path, size, channels))
     try:
         classifier.load_state_dict(load_tensors(path))
     except RuntimeError as error:
@@ -238,6 +267,17 @@ def load_classifier(path: Path, size: int, channels: int = 3) -> NoisyClassifier
             f"{path} holds another kind of classifier", "`ant train-classifier` writes one"
         ) from error
     return classifier.eval().requires_grad_(False)
+
+
+def _untrained(metadata: dict[str, str]) -> Classifier:
+    """Of the architecture that a file tells; the first files did not, and all were small."""
+    timesteps = int(metadata["ant.timesteps"])
+    if metadata.get("ant.architecture", SMALL) == SMALL:
+        size, channels = int(metadata["ant.size"]), int(metadata.get("ant.channels", "3"))
+        return NoisyClassifier(size, timesteps, channels)
+    shape = dict(json.loads(metadata["ant.encoder"]))
+    lists = {name: tuple(value) for name, value in shape.items() if isinstance(value, list)}
+    return ImageNetClassifier(EncoderShape(**shape | lists), timesteps)
 
 
 def _split(images: Tensor, draw: torch.Generator) -> tuple[Tensor, Tensor]:

@@ -18,8 +18,11 @@ from antcli.config import AdaptConfig
 from antcli.diffusion.sampling import sample
 from antcli.images.folder import ImageFolder, check_folder, read_folder
 from antcli.images.grid import to_float, to_uint8
+from antcli.methods.classifier import Classifier
+from antcli.methods.table import METHODS
 from antcli.methods.trainable.denoiser import Denoiser
 from antcli.sources.source import Source, find_source
+from antcli.sources.transfer import Progress, silent
 from antcli.training.classifier import (
     ClassifierReport,
     ClassifierStep,
@@ -27,6 +30,7 @@ from antcli.training.classifier import (
     check_classifier,
     save_classifier,
 )
+from antcli.training.pretrained import check_pretrained, find_pretrained, pretrained_classifier
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,8 @@ class Inputs:
     target: ImageFolder
     classifier_file: Path | None = None
     source_images: Path | None = None
+    pretrained: Path | None = None
+    """What the training of the classifier starts from; without, from nothing."""
 
     def identity(self) -> dict[str, Any]:
         """What tells two runs with equal settings apart."""
@@ -63,9 +69,16 @@ def defaults_for(source: str) -> dict[str, Any]:
 
 
 def check_inputs(
-    config: AdaptConfig, *, classifier: Path | None = None, source_images: Path | None = None
+    config: AdaptConfig,
+    *,
+    classifier: Path | None = None,
+    source_images: Path | None = None,
+    on_progress: Progress = silent,
 ) -> Inputs:
-    """Check all that can be wrong before a network is loaded. Raises `AntError`."""
+    """Check all that can be wrong before a network is loaded. Raises `AntError`.
+
+    Only a pretrained classifier that is asked for by name may be downloaded here.
+    """
     source = find_source(config.source)
     target = read_folder(Path(config.target), source.size)
     if classifier is not None:
@@ -74,7 +87,12 @@ def check_inputs(
     if source_images is not None:
         check_folder(source_images)
     source = source.asked(config.condition)
-    return Inputs(source, target, classifier, source_images)
+    pretrained = None
+    if config.classifier.init and classifier is None and METHODS[config.method].needs_classifier:
+        channels, size, _ = source.shape
+        pretrained = find_pretrained(config.classifier.init, size, on_progress)
+        check_pretrained(pretrained, size, channels)
+    return Inputs(source, target, classifier, source_images, pretrained)
 
 
 def encode(source: Source, images: Tensor, device: torch.device | str) -> Tensor:
@@ -108,6 +126,7 @@ def train_classifier(
         device=device,
         seed=config.seed,
         flip=config.training.flip,
+        classifier=_start(inputs, config),
     )
     yield from training.steps()
     report = training.report()
@@ -117,6 +136,13 @@ def train_classifier(
     }
     save_classifier(out, training.classifier, facts)
     yield report
+
+
+def _start(inputs: Inputs, config: AdaptConfig) -> Classifier | None:
+    if inputs.pretrained is None:
+        return None
+    size, timesteps = inputs.source.shape[-1], inputs.source.schedule.timesteps
+    return pretrained_classifier(inputs.pretrained, size, seed=config.seed, timesteps=timesteps)
 
 
 def _sample_source(

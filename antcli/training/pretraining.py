@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from dataclasses import asdict
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from diffusers import DDPMScheduler, UNet2DModel
+from diffusers import AutoencoderKL, DDPMScheduler, UNet2DModel
 from torch import Tensor
 
 from antcli.config import TrainingConfig
@@ -28,47 +28,79 @@ PRETRAINING = TrainingConfig(
     weight_decay=0.0,
     ema_decay=0.999,
 )
+LATENT_WIDTHS = (64, 96, 128)
 STATE_EVERY = 200
 """Steps between two states on disk."""
 LOG_EVERY = 20
 
 
 def small_unet(
-    size: int = 32, channels: tuple[int, ...] = (48, 96, 96), seed: int = 0
+    size: int = 32,
+    channels: tuple[int, ...] = (48, 96, 96),
+    seed: int = 0,
+    *,
+    x_channels: int = 3,
+    attention: int = 1,
 ) -> UNet2DModel:
-    """An untrained U-Net of a few million parameters, with attention on its smallest map."""
-    levels = len(channels)
+    """An untrained U-Net of a few million parameters, with attention on its smallest maps."""
+    plain = len(channels) - attention
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return UNet2DModel(
             sample_size=size,
-            in_channels=3,
-            out_channels=3,
+            in_channels=x_channels,
+            out_channels=x_channels,
             layers_per_block=1,
             block_out_channels=channels,
-            down_block_types=("DownBlock2D",) * (levels - 1) + ("AttnDownBlock2D",),
-            up_block_types=("AttnUpBlock2D",) + ("UpBlock2D",) * (levels - 1),
+            down_block_types=("DownBlock2D",) * plain + ("AttnDownBlock2D",) * attention,
+            up_block_types=("AttnUpBlock2D",) * attention + ("UpBlock2D",) * plain,
             norm_num_groups=16,
             attention_head_dim=32,
         )
 
 
+@dataclass(frozen=True)
+class Model:
+    """What is trained, and what it is written with."""
+
+    unet: UNet2DModel
+    scheduler: DDPMScheduler
+    autoencoder: AutoencoderKL | None = None
+
+
+def pixel_model(size: int, seed: int) -> Model:
+    """A small U-Net of pixels, with the betas of Ho et al. 2020."""
+    scheduler = DDPMScheduler(beta_start=1e-4, beta_end=0.02, beta_schedule="linear")
+    return Model(small_unet(size, seed=seed), scheduler)
+
+
+def latent_model(autoencoder: AutoencoderKL, size: int, seed: int) -> Model:
+    """A small U-Net of the latents of an autoencoder, with the betas of Rombach et al. 2022."""
+    scheduler = DDPMScheduler(
+        beta_start=0.0015, beta_end=0.0195, beta_schedule="scaled_linear", clip_sample=False
+    )
+    channels = autoencoder.config["latent_channels"]
+    unet = small_unet(size, LATENT_WIDTHS, seed, x_channels=channels, attention=2)
+    return Model(unet, scheduler, autoencoder)
+
+
 def pretrain(
-    images: Tensor,
+    x_0: Tensor,
     folder: Path,
     config: TrainingConfig,
     accelerator: Accelerator,
     seed: int = 0,
+    model: Model | None = None,
 ) -> Iterator[StepRecord]:
-    """Train a small U-Net on `images`, uint8 [N, 3, H, W] (DDPM, Algorithm 1).
+    """Train a small U-Net (DDPM, Algorithm 1); without `model`, one of pixels.
 
-    Goes on from `folder`/state.safetensors where there is one. After the last step `folder`
-    is a diffusers pipeline in fp16, of the averaged weights.
+    `x_0` are images, uint8 [N, 3, H, W], or scaled latents, float [N, C, H, W]. Goes on from
+    `folder`/state.safetensors where there is one. After the last step `folder` is a diffusers
+    pipeline in fp16, of the averaged weights.
     """
-    unet = small_unet(images.shape[-1], seed=seed)
-    training = Training(
-        all_weights(unet), Schedule.linear(), images, config, accelerator, seed=seed
-    )
+    model = model or pixel_model(x_0.shape[-1], seed)
+    schedule = Schedule(model.scheduler.betas.double())
+    training = Training(all_weights(model.unet), schedule, x_0, config, accelerator, seed=seed)
     state = folder / "state.safetensors"
     if state.exists():
         training.load(state)
@@ -78,17 +110,24 @@ def pretrain(
         yield record
     if accelerator.is_main_process:
         with training.averaged():
-            scheduler = DDPMScheduler(beta_start=1e-4, beta_end=0.02, beta_schedule="linear")
-            write_source(folder, unet, scheduler)
+            write_source(folder, model.unet, model.scheduler, model.autoencoder)
         state.unlink(missing_ok=True)
 
 
-def pretrain_logged(images: Tensor, folder: Path, config: TrainingConfig, seed: int = 0) -> None:
+def pretrain_logged(
+    x_0: Tensor, folder: Path, config: TrainingConfig, seed: int = 0, model: Model | None = None
+) -> None:
     """Pretrain to the end on whatever device there is, every twentieth step in log.jsonl."""
-    folder.mkdir(parents=True, exist_ok=True)
     accelerator = make_accelerator("auto", "auto")
-    with (folder / "log.jsonl").open("a", encoding="utf-8") as log:
-        for record in pretrain(images, folder, config, accelerator, seed):
+    records = pretrain(x_0, folder, config, accelerator, seed, model)
+    write_log(records, folder / "log.jsonl", accelerator)
+
+
+def write_log(records: Iterable[StepRecord], path: Path, accelerator: Accelerator) -> None:
+    """Consume `records`, every twentieth one becoming a line of `path`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", encoding="utf-8") as log:
+        for record in records:
             if record.step % LOG_EVERY == 0 and accelerator.is_main_process:
                 log.write(json.dumps(asdict(record)) + "\n")
                 log.flush()

@@ -102,18 +102,18 @@ def test_a_run_that_was_cut_goes_on_to_the_same_weights(
     whole = load_tensors(tmp_path / "run" / "weights.safetensors")
     shutil.rmtree(tmp_path / "run")
 
-    from antcli.training import adaptation
+    from antcli.training.folder import RunFolder
 
-    kept = adaptation._append_log
+    kept = RunFolder.log
 
     def cut(run: object, record: object) -> None:
         kept(run, record)
         if record.step == 3:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(adaptation, "_append_log", cut)
+    monkeypatch.setattr(RunFolder, "log", cut)
     assert adapt().code == 130
-    monkeypatch.setattr(adaptation, "_append_log", kept)
+    monkeypatch.setattr(RunFolder, "log", kept)
     again = adapt()
     assert again.code == 0
     assert "going on after step 2" in again.err
@@ -127,13 +127,13 @@ def test_a_run_that_was_cut_goes_on_to_the_same_weights(
 def test_an_unfinished_run_with_other_settings_is_left_alone(
     adapt: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from antcli.training import adaptation
+    from antcli.training.folder import RunFolder
 
     def cut(run: object, record: object) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(adaptation, "_append_log", cut)
+        patch.setattr(RunFolder, "log", cut)
         assert adapt().code == 130
     other = adapt("--batch-size", 5)
     assert other.code == 1
@@ -294,14 +294,14 @@ def test_a_settings_file_counts_for_every_option_that_is_not_typed(
 def test_a_run_with_another_classifier_is_another_run(
     adapt: Callable, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from antcli.training import adaptation
+    from antcli.training.folder import RunFolder
 
     def cut(run: object, record: object) -> None:
         raise KeyboardInterrupt
 
     place = ["--out", tmp_path / "other"]
     with monkeypatch.context() as patch:
-        patch.setattr(adaptation, "_append_log", cut)
+        patch.setattr(RunFolder, "log", cut)
         assert adapt(*place).code == 130
     other = adapt(*place, "--classifier", run / "classifier.safetensors")
     assert other.code == 1

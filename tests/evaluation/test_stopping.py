@@ -20,6 +20,8 @@ def test_the_first_step_with_nearly_all_of_the_way_is_taken() -> None:
 
 def test_the_reason_names_the_share_of_the_way() -> None:
     assert "96%" in choose(scores(10, 6, 1.36, 1.0)).why
+    assert "later ones cost diversity" in choose(scores(10, 6, 1.36, 1.0)).why
+    assert "later" not in choose(scores(10, 6, 1.0)).why, "there are none"
 
 
 def test_a_run_that_never_came_nearer_is_cut_at_its_first_step() -> None:

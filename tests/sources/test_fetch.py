@@ -285,7 +285,7 @@ def test_a_pickle_that_holds_code_is_not_opened(make_unet: Any, tmp_path: Path) 
     make_unet().save_pretrained(folder)
     torch.save({"run": shutil.rmtree}, folder / "diffusion_pytorch_model.bin")
     (folder / "diffusion_pytorch_model.safetensors").unlink()
-    with pytest.raises(AntError, match="not a whole PyTorch weights file"):
+    with pytest.raises(AntError, match="more than weights"):
         convert_file(folder, "diffusers", out=out)
     assert not out.exists()
     assert not list(tmp_path.glob(".out*.part"))

@@ -236,6 +236,24 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
         check_classifier(tmp_path / "none.safetensors", SIZE)
 
 
+def test_a_file_of_before_architectures_were_told_still_loads(tmp_path: Path) -> None:
+    path = tmp_path / "classifier.safetensors"
+    classifier = new_classifier(SIZE, 0)
+    told = {"ant.kind": "classifier", "ant.size": str(SIZE), "ant.timesteps": "1000"}
+    save_tensors(path, classifier.state_dict(), told)
+    loaded = load_classifier(path, SIZE)
+    torch.testing.assert_close(loaded.state_dict(), classifier.state_dict(), rtol=0, atol=0)
+
+
+def test_a_file_without_its_timesteps_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "classifier.safetensors"
+    told = {"ant.kind": "classifier", "ant.size": str(SIZE)}
+    save_tensors(path, new_classifier(SIZE, 0).state_dict(), told)
+    for refuse in (check_classifier, load_classifier):
+        with pytest.raises(AntError, match="does not tell what classifier"):
+            refuse(path, SIZE)
+
+
 def test_a_classifier_of_other_layers_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "classifier.safetensors"
     classifier = NoisyClassifier(SIZE)

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from torch import Tensor
 
 from antcli.errors import AntError
-from antcli.sources.convert import adm, pesser
+from antcli.sources.convert import adm, ldm, pesser
 from antcli.sources.convert.checkpoint import read_checkpoint
 from antcli.sources.convert.folder import Pipeline, write_pipeline
 
@@ -21,6 +21,7 @@ Format = Literal["adm", "pesser", "ldm"]
 _CONVERSIONS: dict[str, Callable[[Mapping[str, Tensor], Mapping[str, Any]], Pipeline]] = {
     "adm": adm.pipeline,
     "pesser": pesser.pipeline,
+    "ldm": ldm.pipeline,
 }
 
 
@@ -29,7 +30,7 @@ def convert(
 ) -> None:
     """Write a checkpoint of the original code as the diffusers folder `out`, whole or not at all.
 
-    `architecture` has options of the original code, those in `adm.DEFAULTS` or `pesser.DEFAULTS`
+    `architecture` has options of the original code, those in the `DEFAULTS` of the format's module
     and those that the shapes of the weights tell, which are checked. Raises `AntError` where
     `out` exists, the file cannot be read, or the weights do not fit.
     """

@@ -6,7 +6,7 @@ those of github.com/openai/guided-diffusion, `unet.py` and `script_util.py`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from torch import Tensor
@@ -30,6 +30,8 @@ DEFAULTS: Mapping[str, Any] = {
 
 Order = Literal["legacy", "new"]
 """Of the rows of `qkv`: by head and then q, k, v; or by q, k, v and then head."""
+Heads = Callable[[int], int]
+"""How many heads so many channels have."""
 
 _RESNET = {
     "in_layers.0": "norm1",
@@ -58,7 +60,7 @@ def pipeline(state: Mapping[str, Tensor], architecture: Mapping[str, Any]) -> Pi
             "dropout": options["dropout"],
             **unet_config(state, layout, head),
         },
-        unet_weights(state, layout, head, order, CODE),
+        unet_weights(state, layout, heads_of(head), order, CODE),
     )
     scheduler = Part("DDPMScheduler", _scheduler(options))
     return Pipeline("DDPMPipeline", {"unet": unet, "scheduler": scheduler})
@@ -107,6 +109,11 @@ def head_width(layout: Layout, num_head_channels: int | None, num_heads: int) ->
     return num_head_channels
 
 
+def heads_of(head: int | None) -> Heads:
+    """Heads of equal width."""
+    return lambda channels: channels // head if head else 1
+
+
 def unet_config(state: Mapping[str, Tensor], layout: Layout, head: int | None) -> dict[str, Any]:
     """The `UNet2DModel` config of an ADM U-Net, but for the image's size and dropout."""
     classes = state.get("label_emb.weight")
@@ -127,7 +134,7 @@ def unet_config(state: Mapping[str, Tensor], layout: Layout, head: int | None) -
 
 
 def unet_weights(
-    state: Mapping[str, Tensor], layout: Layout, head: int | None, order: Order, code: str
+    state: Mapping[str, Tensor], layout: Layout, heads: Heads, order: Order, code: str
 ) -> dict[str, Tensor]:
     """The weights of an ADM U-Net under diffusers' names, q, k and v apart.
 
@@ -139,14 +146,13 @@ def unet_weights(
         if not found:
             apart[name] = tensor
             continue
-        rows = split_qkv(tensor, head, order)
+        rows = split_qkv(tensor, heads(len(tensor) // 3), order)
         apart |= {f"{block}.{part}.{parameter}": rows[part] for part in rows}
     return rename(apart, _modules(layout), code)
 
 
-def split_qkv(qkv: Tensor, head: int | None, order: Order) -> dict[str, Tensor]:
+def split_qkv(qkv: Tensor, heads: int, order: Order) -> dict[str, Tensor]:
     """Rows of q, k and v out of `qkv` [3 C, ...], each [C, ...] with its heads in sequence."""
-    heads = len(qkv) // 3 // head if head else 1
     if order == "legacy":
         rows = qkv.unflatten(0, (heads, 3, -1)).unbind(1)
     else:

@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 
 from antcli.artifacts import save_tensors, write_json
 from antcli.errors import AntError
+from antcli.sources import networks
 from antcli.weights import misfit
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
@@ -25,10 +27,15 @@ class Part:
     """A model or a scheduler of a pipeline."""
 
     kind: str
-    """Its class in diffusers."""
+    """Its class, in diffusers or in `antcli.sources.networks`."""
     config: Mapping[str, Any]
     weights: Mapping[str, Tensor] | None = None
     """None for a scheduler."""
+
+    @property
+    def module(self) -> str:
+        """Where its class is."""
+        return networks.__name__ if self.kind in networks.NETWORKS else "diffusers"
 
 
 @dataclass(frozen=True)
@@ -48,7 +55,7 @@ def write_pipeline(out: Path, pipeline: Pipeline) -> None:
     try:
         for name, part in pipeline.parts.items():
             _write_part(temporary / name, part)
-        classes = {name: ["diffusers", part.kind] for name, part in pipeline.parts.items()}
+        classes = {name: [part.module, part.kind] for name, part in pipeline.parts.items()}
         head = {"_class_name": pipeline.kind, "_diffusers_version": diffusers.__version__}
         write_json(temporary / "model_index.json", head | classes)
         temporary.rename(out)
@@ -62,7 +69,7 @@ def write_pipeline(out: Path, pipeline: Pipeline) -> None:
 
 def _write_part(folder: Path, part: Part) -> None:
     with torch.device("meta"):
-        built = getattr(diffusers, part.kind).from_config(dict(part.config))
+        built = getattr(import_module(part.module), part.kind).from_config(dict(part.config))
     if part.weights is not None:
         _check(built, part.weights)
         save_tensors(folder / WEIGHTS, part.weights, {})

@@ -56,7 +56,7 @@ def pipeline(state: Mapping[str, Tensor], architecture: Mapping[str, Any]) -> Pi
         "flip_sin_to_cos": False,
         "freq_shift": 1,
     }
-    unet = Part("UNet2DModel", config, rename(state, _modules(layout), CODE))
+    unet = Part("UNet2DModel", config, rename(state, modules(layout), CODE))
     scheduler = Part("DDPMScheduler", _scheduler(options))
     return Pipeline("DDPMPipeline", {"unet": unet, "scheduler": scheduler})
 
@@ -87,7 +87,7 @@ def _settled(
     return settle(architecture, told, DEFAULTS)
 
 
-def _modules(layout: Layout) -> dict[str, str]:
+def modules(layout: Layout) -> dict[str, str]:
     """Names of all modules, mapped to those in diffusers."""
     names = {
         "temb.dense.0": "time_embedding.linear_1",
