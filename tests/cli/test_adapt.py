@@ -18,6 +18,7 @@ from PIL import Image
 
 import antcli.artifacts
 from antcli.artifacts import load_metadata, load_tensors
+from antcli.training.loop import Training
 
 
 def test_a_run_ends_with_a_page_weights_and_what_to_type_next(
@@ -309,7 +310,7 @@ def test_a_run_with_another_classifier_is_another_run(
 
 
 def test_too_little_memory_is_told_with_the_way_out(
-    adapt: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
+    adapt: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object) -> None:
         raise torch.OutOfMemoryError("tried to allocate 2 GiB")
