@@ -34,12 +34,13 @@ def write_like(source: Source, folder: Path, unet: ModelMixin) -> None:
         write_source(folder, unet, source.scheduler)
         return
     with replacing_parts(folder) as temporary:
-        replaced = source.weights.parent
-        shutil.copytree(
-            source.folder,
-            temporary,
-            ignore=lambda at, names: {replaced.name} if Path(at) == replaced.parent else set(),
-        )
+        temporary.mkdir()
+        for part in source.folder.iterdir():
+            # A repository may hold the same weights in other formats beside its parts.
+            if part.is_dir() and part != source.weights.parent and part.name[0] != ".":
+                shutil.copytree(part, temporary / part.name)
+            elif part.suffix == ".json":
+                shutil.copyfile(part, temporary / part.name)
         _half(unet).save_pretrained(temporary / "unet")
 
 

@@ -18,6 +18,7 @@ from PIL import Image
 
 import antcli.artifacts
 from antcli.artifacts import load_metadata, load_tensors
+from antcli.training.loop import Training
 
 
 def test_a_run_ends_with_a_page_weights_and_what_to_type_next(
@@ -306,3 +307,16 @@ def test_a_run_with_another_classifier_is_another_run(
     other = adapt(*place, "--classifier", run / "classifier.safetensors")
     assert other.code == 1
     assert "classifier_sha256 changed" in other.err
+
+
+def test_too_little_memory_is_told_with_the_way_out(
+    adapt: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError("tried to allocate 2 GiB")
+
+    monkeypatch.setattr(Training, "steps", full)
+    found = adapt("--method", "adaptor")
+    assert found.code == 1
+    assert "the memory of cpu does not suffice" in found.err
+    assert "--low-memory" in found.err

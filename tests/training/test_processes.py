@@ -28,6 +28,7 @@ mixed_precision = "no"
 [training]
 steps = 4
 batch_size = {batch}
+micro_batch = {micro}
 
 [noise]
 inner_steps = 1
@@ -82,9 +83,10 @@ def launch(*arguments: str) -> None:
     assert found.stdout.count("preview.png") == 1
 
 
-@pytest.mark.parametrize(("batch", "gradient"), [(4, "residual"), (5, "full")])
+@pytest.mark.parametrize(("batch", "micro", "gradient"), [(4, 0, "residual"), (5, 1, "full")])
 def test_two_processes_give_the_weights_of_one(
     batch: int,
+    micro: int,
     gradient: str,
     tiny_source: Path,
     tiny_target: Path,
@@ -92,7 +94,7 @@ def test_two_processes_give_the_weights_of_one(
     accelerator: Accelerator,
 ) -> None:
     file = tmp_path / "config.toml"
-    file.write_text(CONFIG.format(batch=batch, gradient=gradient))
+    file.write_text(CONFIG.format(batch=batch, micro=micro, gradient=gradient))
     names = {"source": str(tiny_source), "target": str(tiny_target)}
     config = adapt_config_from(read_toml(file), names)
     one, two = Run(tmp_path / "one"), Run(tmp_path / "two")
