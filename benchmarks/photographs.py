@@ -132,11 +132,13 @@ def line(name: str, step: int | str, found: Sequence[dict[str, float]]) -> str:
 HEADING = """# Photographs: {source} to {target}
 
 `python benchmarks/photographs.py`: {samples} samples (dpm++, 10 steps) against {held_out} held-out
-photographs, at {size} pixels; seeds {seeds}; {versions}. Median (least to greatest) over seeds.
-Frechet distances in two spaces: *source* is {space}; *squeeze* SqueezeNet 1.1's last map, averaged
-over its pixels. Intra-LPIPS (cdc, SqueezeNet) of {lpips} of the samples. The source was trained by
-`examples/pretrain_folder.py` on photographs of adults ({steps}); neither it nor the images are part
-of the project.
+photographs, at {size} pixels; seeds {seeds}. Median (least to greatest) over seeds.
+{versions}.
+
+Frechet distances in two spaces: *source* is {space};
+*squeeze* SqueezeNet 1.1's last map, averaged over its pixels. Intra-LPIPS (cdc, SqueezeNet) of
+{lpips} of the samples. The source was trained by `examples/pretrain_folder.py` on photographs of
+adults ({steps}); neither it nor the images are part of the project.
 
 | row | step | Frechet, source | Frechet, squeeze | Intra-LPIPS |
 |---|---|---|---|---|
