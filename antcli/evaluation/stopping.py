@@ -21,6 +21,14 @@ PATIENCE = 2
 """Scores after the step taken that have to confirm it."""
 
 
+ARRIVED = 0.8
+"""The share of the source's own distance that has to be gone before training may end early.
+
+The distance is unbiased: about 0 is what more images of the target would have. Far from it,
+scores that do not fall mean a detour rather than the end.
+"""
+
+
 @dataclass(frozen=True)
 class Score:
     """How the network does after a step, without held-out data."""
@@ -71,8 +79,10 @@ def is_over(scores: Sequence[Score]) -> bool:
     """Whether training on would not change the choice any more, as far as can be told."""
     if len(scores) < 2:
         return False
-    taken = choose(scores).step
-    return sum(score.step > taken for score in scores) >= PATIENCE
+    step = choose(scores).step
+    taken = next(score for score in scores if score.step == step)
+    arrived = taken.distance <= (1 - ARRIVED) * scores[0].distance
+    return arrived and sum(score.step > step for score in scores) >= PATIENCE
 
 
 def read_scores(path: Path) -> list[Score]:

@@ -38,6 +38,10 @@ def test_a_run_that_never_came_nearer_is_cut_at_its_first_step() -> None:
         ((10, 1, 1.1, 1.2), True),
         # Still on its way: each step is much nearer than the one before.
         ((10, 7, 5, 3), False),
+        # It stands still, but far from the target.
+        ((10, 5, 5.1, 5.2), False),
+        ((10, 2.1, 2.2, 2.3), False),
+        ((10, 1.9, 2.2, 2.3), True),
         # It had settled, and then found a way on.
         ((10, 5, 5.1, 2), False),
     ],
