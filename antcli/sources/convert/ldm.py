@@ -130,7 +130,7 @@ def _heads(layout: Layout, width: int, count: int) -> tuple[str, int | list[int]
     """Class of the network, its `attention_head_dim`, and how many heads its blocks have."""
     widths = layout.attending_widths
     if width != -1 or count == 1 or len(widths) == 1:
-        head = adm.head_width(layout, width, count)
+        head = adm.head_width(layout, None if width == -1 else width, count)
         return "UNet2DModel", head, adm.heads_of(head)
     if count < 1 or any(channels % count for channels in widths):
         raise AntError(
