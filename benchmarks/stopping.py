@@ -129,9 +129,10 @@ def _always(outcomes: Sequence[dict[str, Any]]) -> str:
     ratio = statistics.fmean(o["ratio"] for o in outcomes)
     others = ", ".join(f"{step}: {value:.2f}" for step, value in fixed.items())
     return (
-        f"\nMean ratio of all runs {ratio:.2f}. Of always the same step: {others}. Which fixed step "
-        "does best\nis known in hindsight only. How far the source's distance has to be left behind "
-        "before training\nmay end was set on these very runs, so the ratio flatters a little.\n"
+        f"\nMean ratio of all runs {ratio:.2f}. Of always the same step: {others}.\n"
+        "Which fixed step does best is known in hindsight only. How much of the source's distance\n"
+        "has to be gone before training may end was set on these very runs, so the ratio flatters\n"
+        "a little.\n"
     )
 
 
