@@ -88,7 +88,7 @@ ON_CPU: LpipsFeatures = _OnCpu()  # type: ignore[assignment]
 
 
 def floor(images: list[Image.Image], features: LpipsFeatures) -> None:
-    """One trunk pass for each image, and nothing else."""
+    """One trunk pass for each image, target images included, and nothing else."""
     out = None
     for rows in torch.arange(len(images)).split(4):
         x = colours(images, rows.tolist(), -1.0, features)
@@ -102,11 +102,13 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=1000)
     parser.add_argument("--exact", type=int, default=30)
     parser.add_argument("--calls", type=int, default=100)
+    parser.add_argument("--vgg", type=int, default=100)
     chosen = parser.parse_args()
     features = load_lpips("squeeze", chosen.trunk_weights)
     metric = reference_metric(features, chosen.trunk_weights)
     images, targets = drawings(chosen.images), drawings(10, "sunglasses", 10_000)
     lines = lpips_lines(images, targets, features, metric, chosen)
+    lines += vgg_lines(images[: chosen.vgg], targets)
     lines += all_lines(images, targets, features)
     text = HEADING.format(
         count=chosen.images,
@@ -122,8 +124,9 @@ def main() -> None:
 HEADING = """# What evaluation costs
 
 `python benchmarks/evaluation.py --trunk-weights squeezenet1_1.safetensors`: {count} drawings of
-32x32, ten target images, SqueezeNet ({machine}; {versions}). {calls} of the pairwise calls were
-timed and multiplied by their number; on {exact} images all were made.
+32x32, ten target images, SqueezeNet. {calls} of the pairwise calls were timed and multiplied by
+their number; on {exact} images all were made. {machine};
+{versions}.
 
 | | |
 |---|---|
@@ -167,7 +170,7 @@ def lpips_lines(
     ours = timed(lambda: results.append(intra_lpips(images, targets, NAMES, features)))
     growth = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     calls = calls_of([cluster.size for cluster in results[0].clusters], len(targets))
-    passes = timed(lambda: floor(images, features))
+    passes = timed(lambda: floor([*images, *targets], features))
     return [
         ("Intra-LPIPS", f"{ours:.1f} s"),
         (f"pairwise, {calls:,} calls of {call * 1e3:.1f} ms", f"{calls * call:.0f} s"),
@@ -177,6 +180,16 @@ def lpips_lines(
         ("ours / floor", f"{ours / passes:.2f}"),
         (f"peak memory, more than for {chosen.exact} images", f"{growth / 2**10:.0f} MiB"),
     ]
+
+
+def vgg_lines(images: list[Image.Image], targets: list[Image.Image]) -> list[tuple[str, str]]:
+    """Against the floor with the default trunk; its cost does not depend on its weights."""
+    metric = lpips.LPIPS(net="vgg", pretrained=True, pnet_rand=True, verbose=False).eval()
+    features = LpipsFeatures(metric, "random weights")
+    floor(images[:4], features)
+    ours = timed(lambda: intra_lpips(images, targets, NAMES, features))
+    passes = timed(lambda: floor([*images, *targets], features))
+    return [(f"the same with VGG, {len(images)} images", f"{ours / passes:.2f}")]
 
 
 def all_lines(

@@ -17,6 +17,7 @@ SIZE = 256
 CHUNK = 1 << 16
 """Numbers of a vector worked on at a time, so that they stay in the cache."""
 BATCH = 4
+"""Images in a trunk pass; more at once do not fit a CPU's cache."""
 
 
 class Centres:
@@ -29,7 +30,7 @@ class Centres:
         """
         passes = [features(colours(images, [i], -1.0, features)) for i in range(len(images))]
         self.vectors = torch.cat(passes)  # [K, D]
-        self.squares = torch.linalg.vecdot(self.vectors, self.vectors)  # [K]
+        self.squares = torch.stack([c.dot(c) for c in self.vectors])  # [K]
         checked(self.squares[:, None], TARGET, least=1)
 
     def __len__(self) -> int:
@@ -38,15 +39,18 @@ class Centres:
 
     def products(self, vectors: Tensor) -> Tensor:
         """The products v.c, [B, K]; in parts, as matrices so long and thin are slow whole."""
-        parts = zip(vectors.split(CHUNK, dim=1), self.vectors.split(CHUNK, dim=1), strict=True)
-        products = self.squares.new_zeros(len(vectors), len(self))
-        for ours, theirs in parts:
-            products.addmm_(ours, theirs.T)
-        return products
+        whole = vectors.shape[1] // CHUNK * CHUNK
+        ours, theirs = (
+            v[:, :whole].unflatten(1, (-1, CHUNK)).transpose(0, 1)  # [parts, B or K, CHUNK]
+            for v in (vectors, self.vectors)
+        )
+        rest = vectors[:, whole:] @ self.vectors[:, whole:].T
+        return torch.bmm(ours, theirs.mT).sum(0) + rest
 
     def distances(self, vectors: Tensor, products: Tensor) -> Tensor:
         """LPIPS |v - c|^2, [B, K], of vectors [B, D] from their `products`."""
-        own = torch.linalg.vecdot(vectors, vectors)
+        # One by one: a product of all rows at once would make a copy of them first.
+        own = torch.stack([v.dot(v) for v in vectors])
         return (own[:, None] + self.squares - 2 * products).clamp(min=0)
 
     @property
