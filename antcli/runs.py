@@ -17,6 +17,8 @@ from antcli.errors import AntError
 
 FACTS = {"config", "status", "step"}
 """What every run tells of itself, beside its identity."""
+HOW = {"low_memory", "micro_batch"}
+"""Settings of training that say how a step is computed, not what: a run may go on with others."""
 
 
 @dataclass(frozen=True)
@@ -182,8 +184,9 @@ class Run:
                 f"look at {self.preview}, or start over with --force, or choose another --out",
             )
         facts = self.facts()
-        now = {"config": asdict(config), **identity}
-        changed = differences({key: facts.get(key) for key in now}, now)
+        now = {"config": _what(asdict(config)), **identity}
+        before = {key: facts.get(key) for key in identity} | {"config": _what(facts["config"])}
+        changed = differences(before, now)
         if changed:
             raise AntError(
                 f"{self.folder} holds an unfinished run with other settings ({'; '.join(changed)})",
@@ -197,13 +200,19 @@ class Run:
             self.clear()
         if not self.started:
             self.write_facts(config, identity, status="running", step=0)
-            with replacing(self.folder / "config.toml") as temporary:
-                temporary.write_text(to_toml(config), encoding="utf-8")
+        with replacing(self.folder / "config.toml") as temporary:
+            temporary.write_text(to_toml(config), encoding="utf-8")
 
     def write_facts(self, config: AdaptConfig, identity: Mapping[str, Any], **more: Any) -> None:
         """Record settings, identity of source and target, status and step."""
         facts = {"version": __version__, "config": asdict(config), **identity, **more}
         write_json(self.facts_file, facts)
+
+
+def _what(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings without those of `HOW`."""
+    training = {key: value for key, value in config.get("training", {}).items() if key not in HOW}
+    return {**config, "training": training}
 
 
 def take_checkpoint(run: Run, step: int, why: str) -> None:

@@ -99,6 +99,15 @@ def test_the_same_command_goes_on(run: Run) -> None:
     run.check_can_start(CONFIG, IDENTITY)
 
 
+def test_less_memory_goes_on(run: Run) -> None:
+    run.write_facts(CONFIG, IDENTITY, status="running", step=50)
+    small = replace(CONFIG, training=replace(CONFIG.training, low_memory=True, micro_batch=2))
+    run.check_can_start(small, IDENTITY)
+    run.begin(small, IDENTITY, clear=False)
+    assert adapt_config_from(read_toml(run.folder / "config.toml")) == small
+    refusal(run, replace(small, training=replace(small.training, batch_size=99)))
+
+
 def test_other_settings_do_not_go_on(run: Run) -> None:
     changed = replace(CONFIG, seed=4, noise=NoiseConfig(omega=0.2))
     message = refusal(run, changed).message

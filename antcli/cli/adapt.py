@@ -187,8 +187,8 @@ def _adapt(settings: AdaptConfig, run: Run, inputs: Inputs, force: bool) -> None
     except torch.OutOfMemoryError as error:
         raise AntError(
             f"the memory of {accelerator.device} does not suffice",
-            "type the same command with --force and --low-memory or a smaller --micro-batch: "
-            "the result is the same",
+            "type the same command with --low-memory or a smaller --micro-batch: the run goes on, "
+            "and the result is the same",
         ) from error
     except KeyboardInterrupt:
         complain("interrupted", "type the same command again to go on")

@@ -1,6 +1,7 @@
 """`ant adapt` as a user types it: runs, resumes, refuses, and never half-writes."""
 
 import errno
+import itertools
 import json
 import os
 import shutil
@@ -8,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,8 @@ from PIL import Image
 
 import antcli.artifacts
 from antcli.artifacts import load_metadata, load_tensors
-from antcli.training.loop import Training
+from antcli.runs import Run
+from antcli.training.loop import StepRecord, Training
 
 
 def test_a_run_ends_with_a_page_weights_and_what_to_type_next(
@@ -123,6 +125,30 @@ def test_a_run_that_was_cut_goes_on_to_the_same_weights(
         assert torch.equal(resumed[name], tensor), name
     log = [json.loads(line)["step"] for line in (tmp_path / "run" / "log.jsonl").open()]
     assert log == [1, 2, 3, 4]
+
+
+def test_a_run_goes_on_with_less_memory(
+    adapt: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert adapt().code == 0
+    whole = load_tensors(tmp_path / "run" / "weights.safetensors")
+    shutil.rmtree(tmp_path / "run")
+    kept = Training.steps
+
+    def full(training: Training) -> Iterator[StepRecord]:
+        yield from itertools.islice(kept(training), 3)
+        raise torch.OutOfMemoryError("tried to allocate 2 GiB")
+
+    monkeypatch.setattr(Training, "steps", full)
+    assert adapt().code == 1
+    monkeypatch.setattr(Training, "steps", kept)
+    again = adapt("--low-memory")
+    assert again.code == 0, again.err
+    assert "going on after step 2" in again.err
+    found = load_tensors(tmp_path / "run" / "weights.safetensors")
+    for name, tensor in whole.items():
+        assert torch.allclose(found[name], tensor, rtol=1e-4, atol=1e-6), name
+    assert Run(tmp_path / "run").config().training.low_memory
 
 
 def test_an_unfinished_run_with_other_settings_is_left_alone(
