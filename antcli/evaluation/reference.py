@@ -99,8 +99,7 @@ def reference_statistics(
     two images, for images that cannot be read, and where the network gives NaN or infinity.
     """
     images_sha256 = _content_hash(images.paths)
-    key = hashlib.sha256("\n".join([__version__, space.label, images_sha256]).encode()).hexdigest()
-    file = (cache_folder() if cache is None else cache) / f"{key[:32]}.safetensors"
+    file = statistics_file(space.label, images_sha256, cache)
     with suppress(AntError):  # not there yet, or damaged: computed (again)
         return Statistics.load(file, space.label)
     features = extract(space, images, batch_size=batch_size, advance=advance)
@@ -109,6 +108,12 @@ def reference_statistics(
     with suppress(AntError):  # a cache that cannot be written costs time, not the result
         found.save(file)
     return found
+
+
+def statistics_file(space: str, images_sha256: str, cache: Path | None = None) -> Path:
+    """Where `reference_statistics` keeps what it finds, a file that `Statistics.load` reads."""
+    key = hashlib.sha256("\n".join([__version__, space, images_sha256]).encode()).hexdigest()
+    return (cache_folder() if cache is None else cache) / f"{key[:32]}.safetensors"
 
 
 def cache_folder() -> Path:

@@ -1,6 +1,7 @@
 """`ant evaluate fid | kid | prdc | memorization | all | checkpoints` from the command line."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -177,6 +178,19 @@ def test_too_few_images_for_a_metric(
     assert done.code == 1
     assert "too few reference images: 3" in done.err
     assert done.out == ""
+
+
+def test_the_reference_as_one_file_gives_the_same_number(
+    ant: Callable, tiny_target: Path, tiny_source: Path
+) -> None:
+    asked = ["evaluate", "fid", "--images", tiny_target, "--source", tiny_source, "--json"]
+    folder = ant(*asked, "--reference", tiny_target, *OFFLINE)
+    named = re.search(r"--reference (\S+\.safetensors)", folder.err)
+    assert named is not None
+    file = ant(*asked, "--reference", named[1], *OFFLINE)
+    assert file.code == 0
+    assert file.out == folder.out
+    assert "--reference" not in file.err
 
 
 def test_a_statistics_file_of_another_source_is_refused(

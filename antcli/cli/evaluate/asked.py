@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from antcli.cli.console import Bar
+from antcli.cli.console import Bar, say
 from antcli.errors import AntError
 
 if TYPE_CHECKING:
@@ -152,12 +152,16 @@ class Asked:
 
     def _statistics(self, images: ImageFiles | None, space: FeatureSpace) -> Statistics:
         """Of the images of the reference; read from their file where that was given."""
-        from antcli.evaluation.reference import Statistics
+        from antcli.evaluation.reference import Statistics, statistics_file
 
-        if images is not None:
-            return _statistics(images, space)
-        assert self.reference is not None
-        return Statistics.load(self.reference, space.label)
+        if images is None:
+            assert self.reference is not None
+            return Statistics.load(self.reference, space.label)
+        found = _statistics(images, space)
+        kept = statistics_file(found.space, found.images_sha256)
+        if self.reference is not None and kept.exists():
+            say(f"the same reference as one file, without the images: --reference {kept}")
+        return found
 
 
 class _Reporter:
