@@ -2,7 +2,8 @@
 
     python benchmarks/ablation.py [--targets sunglasses babies] [--seeds 0 1 2] [--steps 100]
                                   [--trunk-weights squeezenet1_1.safetensors]
-    python benchmarks/ablation.py --costs
+    python benchmarks/ablation.py --source avatars-64 [the same options]
+    python benchmarks/ablation.py --costs [--source avatars-64]
 
 Results go to benchmarks/results: one JSON for each run, pages of samples, and with `--costs` what
 a step of each row costs on an idle machine. What is there already is not run again; remove it to
@@ -33,18 +34,17 @@ from measures import Reference, diversity_by_lpips, measure, reference
 from torch import Tensor
 
 from antcli.config import AdaptConfig, AdaptorConfig, TrainingConfig
-from antcli.diffusion.sampling import sample
 from antcli.evaluation.lpips import LpipsFeatures, load_lpips
 from antcli.images.folder import read_folder
 from antcli.images.grid import grid, save_png, to_uint8
-from antcli.methods.classifier import NoisyClassifier
+from antcli.methods.classifier import Classifier
 from antcli.methods.table import METHODS
 from antcli.methods.trainable.denoiser import Denoiser
 from antcli.sources.source import Source, find_source
 from antcli.training.adaptation import build_training
 from antcli.training.classifier import load_classifier
 from antcli.training.devices import make_accelerator
-from antcli.training.inputs import Inputs, train_classifier
+from antcli.training.inputs import Inputs, defaults_for, train_classifier
 from antcli.training.loop import Training
 
 HERE = Path(__file__).parent
@@ -62,7 +62,13 @@ ROWS = (
     "adaptor-adversarial",
     "ant",
 )
-UNTRAINED = ROWS[:2]
+UNTRAINED = ("held-out", "source", "codec")
+SOURCE = "avatars"
+"""The source of the rows that do not begin with another's name."""
+LATENT_ROWS = ("codec", "source", "full", "adaptor", "ant")
+"""Of a latent source; `codec` are the held-out drawings as its autoencoder gives them back."""
+JUDGED = 32
+"""Side of the images that the judge knows; larger ones are brought down to it."""
 LEARNING_RATE = {"full": 2e-4}
 """All weights train at a lower rate than adaptors: 1e-3 tears the network apart."""
 HELD_OUT_SAMPLE = 4_000_000
@@ -75,9 +81,10 @@ FIRST_SAMPLE = 10_000
 class Bench:
     """What all runs on one target share."""
 
-    def __init__(self, target: str, chosen: argparse.Namespace) -> None:
-        self.target, self.chosen = target, chosen
-        self.source: Source = find_source("avatars")
+    def __init__(self, target: str, chosen: argparse.Namespace, source: str = SOURCE) -> None:
+        self.target, self.chosen, self.name = target, chosen, source
+        self.source: Source = find_source(source)
+        self.codec = self.source.codec()
         self.accelerator = make_accelerator("auto", "auto")
         self.inputs = Inputs(self.source, read_folder(SHOTS / target, self.source.size))
         self.judge: AttributeNetwork = judge()
@@ -90,9 +97,9 @@ class Bench:
         """The default recipe, all rows at equal steps."""
         training = TrainingConfig(steps=self.chosen.steps)
         rate = LEARNING_RATE.get(row, training.learning_rate)
-        adaptor = AdaptorConfig()
+        adaptor = replace(AdaptorConfig(), **defaults_for(self.name).get("adaptor", {}))
         return AdaptConfig(
-            source="avatars",
+            source=self.name,
             target=str(SHOTS / self.target),
             method=row.removesuffix(EVERYWHERE),
             seed=seed,
@@ -100,18 +107,20 @@ class Bench:
             adaptor=replace(adaptor, below=1.0) if row.endswith(EVERYWHERE) else adaptor,
         )
 
-    def classifier(self, config: AdaptConfig) -> tuple[NoisyClassifier | None, float]:
+    def classifier(self, config: AdaptConfig) -> tuple[Classifier | None, float]:
         """The classifier of a seed, shared by the rows that need one, and what it cost."""
         if not METHODS[config.method].needs_classifier:
             return None, 0.0
-        file = HERE / ".cache" / f"classifier-{self.target}-{config.seed}.safetensors"
+        name = named(self.name, f"classifier-{self.target}-{config.seed}")
+        file = HERE / ".cache" / f"{name}.safetensors"
         seconds = file.with_suffix(".json")
         if not file.exists():
             started = time.perf_counter()
             for _ in train_classifier(self.inputs, config, self.accelerator, file):
                 pass
             seconds.write_text(json.dumps(time.perf_counter() - started))
-        return load_classifier(file, self.source.size), json.loads(seconds.read_text())
+        channels, size, _ = self.source.shape
+        return load_classifier(file, size, channels), json.loads(seconds.read_text())
 
     def training(self, config: AdaptConfig) -> tuple[Training, float]:
         """A training of one row, not begun."""
@@ -122,24 +131,26 @@ class Bench:
         """Samples in [-1, 1], the same noise for every row."""
         seeds = range(FIRST_SAMPLE, FIRST_SAMPLE + self.chosen.samples)
         with self.accelerator.autocast():
-            batches = sample(
+            batches = self.source.sample(
                 network,
-                self.source.schedule,
                 seeds,
-                self.source.shape,
                 steps=self.chosen.sampling_steps,
                 device=self.accelerator.device,
             )
-            return torch.cat([batch.cpu() for batch in batches])
+            return torch.cat([self.codec.decode(batch.cpu()) for batch in batches])
 
-    def held_out(self) -> Tensor:
-        """As many drawings of the target itself, of seeds that are nowhere else: the floor."""
+    def untrained(self, row: str) -> Tensor:
+        """Samples of the source, or the floor: as many drawings of the target, met nowhere else."""
+        if row == "source":
+            return self.draw(Denoiser(self.source.load(), self.source.convention))
         seeds = range(HELD_OUT_SAMPLE, HELD_OUT_SAMPLE + self.chosen.samples)
-        return to_float(draw(seeds, self.target)[0])
+        images = to_float(draw(seeds, self.target, self.source.size)[0])
+        return images if row == "held-out" else self.codec.decode(self.codec.encode(images))
 
     def measure(self, images: Tensor) -> dict[str, float]:
         """The measures of a page of samples."""
-        return measure(images, to_float(self.inputs.target.images), self.judge, self.truth)
+        ten = to_float(self.inputs.target.images)
+        return measure(_as_judged(images), _as_judged(ten), self.judge, self.truth)
 
     def by_lpips(self, images: Tensor) -> float | None:
         """Intra-LPIPS, where a trunk is at hand."""
@@ -150,12 +161,20 @@ class Bench:
         )
 
 
+def named(source: str, name: str) -> str:
+    """The name of a row or of a file, which begins with that of its source."""
+    return name if source == SOURCE else f"{source}-{name}"
+
+
+def _as_judged(images: Tensor) -> Tensor:
+    """[N, 3, 32, 32]; each pixel the mean of those it covers."""
+    return torch.nn.functional.interpolate(images, size=(JUDGED, JUDGED), mode="area")
+
+
 def run(bench: Bench, row: str, seed: int) -> dict[str, Any]:
     """Train one row and measure it along the way."""
     if row in UNTRAINED:
-        images = (
-            bench.held_out() if row == "held-out" else bench.draw(Denoiser(bench.source.load()))
-        )
+        images = bench.untrained(row)
         return _with_page(bench, row, seed, {"curve": {"0": bench.measure(images)}}, images, 0)
     config = bench.config(row, seed)
     training, classifier_seconds = bench.training(config)
@@ -182,6 +201,7 @@ def _with_page(
 ) -> dict[str, Any]:
     """Write the page of 40 samples of the best step, and that step's Intra-LPIPS."""
     page = grid(to_uint8(images[:40]), columns=10)
+    row = named(bench.name, row)
     save_png(_results() / "pages" / f"{bench.target}-{row}-{seed}.png", page, {})
     return {
         "target": bench.target,
@@ -201,14 +221,15 @@ def cost(bench: Bench, row: str) -> dict[str, float]:
     return {"seconds_per_step": statistics.median(seconds), "peak_memory_gib": peak}
 
 
-def costs(rows: Sequence[str], target: str) -> dict[str, list[dict[str, float]]]:
+def costs(rows: Sequence[str], target: str, source: str) -> dict[str, list[dict[str, float]]]:
     """Of each row in turn, several times over, each in a process of its own."""
-    found: dict[str, list[dict[str, float]]] = {row: [] for row in rows}
+    found: dict[str, list[dict[str, float]]] = {named(source, row): [] for row in rows}
     for row in [*rows] * ROUNDS:
         command = [sys.executable, __file__, "--cost", row, "--targets", target]
+        command += ["--source", source]
         output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-        found[row].append(json.loads(output.splitlines()[-1]))
-        print(row, found[row][-1], flush=True)
+        found[named(source, row)].append(json.loads(output.splitlines()[-1]))
+        print(row, found[named(source, row)][-1], flush=True)
     return found
 
 
@@ -228,9 +249,10 @@ def _results() -> Path:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--source", default=SOURCE)
     parser.add_argument("--targets", nargs="+", default=["sunglasses", "babies"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--rows", nargs="+", default=list(ROWS))
+    parser.add_argument("--rows", nargs="+")
     parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--measure-at", nargs="+", type=int, default=[25, 50, 75, 100])
     parser.add_argument("--samples", type=int, default=250)
@@ -238,25 +260,29 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--lpips-samples", type=int, default=200)
     parser.add_argument("--trunk-weights", type=Path)
     parser.add_argument("--costs", action="store_true")
-    parser.add_argument("--cost", choices=ROWS[len(UNTRAINED) :], help=argparse.SUPPRESS)
-    return parser.parse_args()
+    parser.add_argument("--cost", choices=ROWS[2:], help=argparse.SUPPRESS)
+    chosen = parser.parse_args()
+    chosen.rows = chosen.rows or (ROWS if chosen.source == SOURCE else LATENT_ROWS)
+    return chosen
 
 
 def main() -> None:
     chosen = _arguments()
     if chosen.cost:
-        print(json.dumps(cost(Bench(chosen.targets[0], chosen), chosen.cost)))
+        print(json.dumps(cost(Bench(chosen.targets[0], chosen, chosen.source), chosen.cost)))
         return
     if chosen.costs:
-        found = costs(ROWS[len(UNTRAINED) :], chosen.targets[0])
-        file = _results() / "costs.json"
+        trained = [row for row in chosen.rows if row not in UNTRAINED]
+        found = costs(trained, chosen.targets[0], chosen.source)
+        file = _results() / f"{named(chosen.source, 'costs')}.json"
         file.write_text(json.dumps({"rows": found, "versions": versions()}, indent=1) + "\n")
         return
     for target in chosen.targets:
-        bench = Bench(target, chosen)
+        bench = Bench(target, chosen, chosen.source)
         for seed in chosen.seeds:
             for row in chosen.rows:
-                file = _results() / "runs" / f"{target}-{row}-{seed}.json"
+                name = f"{target}-{named(chosen.source, row)}-{seed}"
+                file = _results() / "runs" / f"{name}.json"
                 if file.exists() or (row in UNTRAINED and seed != chosen.seeds[0]):
                     continue
                 facts = run(bench, row, seed)

@@ -81,9 +81,9 @@ class AttributeNetwork(nn.Module):
         return {name: head(h) for name, head in self.heads.items()}
 
 
-def draw(seeds: Sequence[int], domain: str) -> tuple[Tensor, list[Attributes]]:
-    """Drawings as uint8 [N, 3, 32, 32], and the truth about them."""
-    drawn = [avatar(seed, SIZE, domain) for seed in seeds]
+def draw(seeds: Sequence[int], domain: str, size: int = SIZE) -> tuple[Tensor, list[Attributes]]:
+    """Drawings as uint8 [N, 3, size, size], and the truth about them."""
+    drawn = [avatar(seed, size, domain) for seed in seeds]
     pixels = numpy.stack([numpy.asarray(image) for image, _ in drawn])
     return torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous(), [who for _, who in drawn]
 

@@ -11,9 +11,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ablation import ROWS, UNTRAINED
+from ablation import LATENT_ROWS, ROWS, SOURCE, UNTRAINED, named
 
 RESULTS = Path(__file__).parent / "results"
+LATENT = "avatars-64"
+ALL_ROWS = (*ROWS, *(named(LATENT, row) for row in LATENT_ROWS))
 HEADER = """| row | best distance | at step | target share | diversity | Intra-LPIPS | nearest \
 | parameters | s / step | peak GiB |
 |---|---|---|---|---|---|---|---|---|---|
@@ -42,8 +44,9 @@ def best(run: dict[str, Any]) -> dict[str, float]:
 
 def cost_of(name: str, what: str, form: str) -> str:
     """What a step of a row costs, by `ablation.py --costs`."""
-    file = RESULTS / "costs.json"
-    rounds = json.loads(file.read_text())["rows"].get(name, []) if file.exists() else []
+    files = [RESULTS / f"{named(source, 'costs')}.json" for source in (SOURCE, LATENT)]
+    rows = [json.loads(file.read_text())["rows"] for file in files if file.exists()]
+    rounds = [one for row in rows for one in row.get(name, [])]
     return spread([one[what] for one in rounds], form)
 
 
@@ -70,14 +73,13 @@ def row_of(name: str, runs: Sequence[dict[str, Any]]) -> str:
 
 def curves(runs: Sequence[dict[str, Any]]) -> str:
     """Mean distance over seeds after each measured step."""
-    steps = sorted({int(s) for run in runs if run["row"] not in UNTRAINED for s in run["curve"]})
+    steps = sorted({int(s) for run in runs if "parameters" in run for s in run["curve"]})
     lines = ["| row | " + " | ".join(map(str, steps)) + " |\n", "|---" * (len(steps) + 1) + "|\n"]
-    for name in ROWS[len(UNTRAINED) :]:
+    for name in [name for name in ALL_ROWS if not name.endswith(UNTRAINED)]:
         own = [run["curve"] for run in runs if run["row"] == name]
-        means = [
-            statistics.fmean(curve[str(s)]["distance"] for curve in own) if own else float("nan")
-            for s in steps
-        ]
+        if not own:
+            continue
+        means = [statistics.fmean(curve[str(s)]["distance"] for curve in own) for s in steps]
         lines.append(f"| {name} | " + " | ".join(f"{mean:.1f}" for mean in means) + " |\n")
     return "".join(lines)
 
@@ -91,7 +93,7 @@ def main() -> None:
     for target in dict.fromkeys(run["target"] for run in runs):
         of_target = [run for run in runs if run["target"] == target]
         text += f"## avatars to {target}\n\nMedian (least to greatest) over seeds.\n\n" + HEADER
-        for name in ROWS:
+        for name in ALL_ROWS:
             own = [run for run in of_target if run["row"] == name]
             text += row_of(name, own) if own else ""
         text += "\nMean distance over seeds, by step:\n\n" + curves(of_target) + "\n"
