@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
@@ -20,20 +20,11 @@ from antcli.randomness import balanced_choice, generator
 from antcli.training.checkpoints import load_state, save_state
 from antcli.training.ema import Ema
 from antcli.training.loop import NonFiniteLossError, StepRecord, learning_rate
+from antcli.training.pretraining import PRETRAINING, STATE_EVERY
 
-AUTOENCODER = TrainingConfig(
-    steps=3000,
-    batch_size=16,
-    learning_rate=1e-3,
-    warmup_steps=100,
-    final_learning_rate=0.02,
-    weight_decay=0.0,
-    ema_decay=0.998,
-)
+AUTOENCODER = replace(PRETRAINING, steps=12000, batch_size=8, learning_rate=1e-3)
 KL_WEIGHT = 1e-3
 """Of the posterior's divergence from N(0, 1), both it and the L1 error summed over an image."""
-STATE_EVERY = 200
-"""Steps between two states on disk."""
 MEASURED = 500
 """Images that the scale of the latents is taken from."""
 
@@ -70,9 +61,10 @@ def train_autoencoder(
 ) -> Iterator[StepRecord]:
     """Train on `images`, uint8 [N, 3, H, W], by L1 and a small KL term (Rombach et al., 3.1).
 
-    Goes on from `folder`/state.safetensors where there is one. After the last step `folder`
-    is a diffusers autoencoder with the averaged weights, whose `scaling_factor` gives the
-    latents of `images` unit variance (Rombach et al., appendix G).
+    Goes on from `folder`/state.safetensors where there is one. Every process trains the same, the
+    first one writes. After the last step `folder` is a diffusers autoencoder with the averaged
+    weights, whose `scaling_factor` gives the latents of `images` unit variance (Rombach et al.,
+    appendix G).
     """
     autoencoder = small_autoencoder(seed).to(accelerator.device)
     parameters = dict(autoencoder.named_parameters())
@@ -97,14 +89,16 @@ def train_autoencoder(
         optimizer.zero_grad()
         step += 1
         ema.update(step)
-        if step % STATE_EVERY == 0:
+        if step % STATE_EVERY == 0 and accelerator.is_main_process:
             save_state(state, parameters, ema, optimizer, step, {"ant.config": asdict(config)})
         yield StepRecord(step, loss.item(), rate, float(norm), time.perf_counter() - started)
-    with ema.applied(), replacing_parts(folder) as temporary:
-        scale = scale_of(autoencoder, images[:MEASURED])
-        autoencoder.register_to_config(scaling_factor=scale)
-        autoencoder.save_pretrained(temporary)
-    state.unlink(missing_ok=True)
+    if accelerator.is_main_process:
+        with ema.applied(), replacing_parts(folder) as temporary:
+            scale = scale_of(autoencoder, images[:MEASURED])
+            autoencoder.register_to_config(scaling_factor=scale)
+            autoencoder.save_pretrained(temporary)
+        state.unlink(missing_ok=True)
+    accelerator.wait_for_everyone()
 
 
 @torch.no_grad()
