@@ -22,10 +22,10 @@ from torch import Tensor
 from antcli.errors import AntError
 
 
-def file_hash(path: Path) -> str:
-    """SHA-256 of a file's bytes."""
+def file_hash(path: Path, kind: str = "sha256") -> str:
+    """Of a file's bytes, in hexadecimal; `kind` is a name that hashlib knows."""
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return hashlib.file_digest(file, kind).hexdigest()
 
 
 @contextmanager

@@ -24,7 +24,6 @@ from table import spread
 from torch import Tensor
 
 from antcli.config import AdaptConfig, AdaptorConfig, TrainingConfig
-from antcli.diffusion.sampling import sample
 from antcli.evaluation.centres import colours
 from antcli.evaluation.features.source import SourceSpace
 from antcli.evaluation.frechet import Gaussian, frechet_distance
@@ -65,7 +64,7 @@ class Measures:
         """Samples uint8, from the same noise for every row."""
         seeds = range(FIRST_SAMPLE, FIRST_SAMPLE + self.chosen.samples)
         with self.accelerator.autocast():
-            batches = sample(network, self.source.schedule, seeds, self.source.shape, steps=10)
+            batches = self.source.sample(network, seeds, steps=10)
             return torch.cat([to_uint8(batch) for batch in batches])
 
     def measure(self, images: Tensor) -> dict[str, float]:

@@ -116,13 +116,9 @@ def _show_source(source: str, entry: Entry | None, as_json: bool) -> None:
         **_terms(entry),
         "sha256": found.sha256,
     }
-    if as_json:
-        json_result(facts)
-        return
-    say(f"{source}: {facts['resolution']}x{facts['resolution']} {facts['kind']}")
-    _say_terms(facts)
-    result(str(facts["folder"]))
-    say(f"next: ant adapt --source {source} --target FOLDER")
+    following = f"ant adapt --source {source} --target FOLDER"
+    what = f"{facts['resolution']}x{facts['resolution']} {facts['kind']}"
+    _show(facts, what, str(facts["folder"]), following, as_json)
 
 
 def _show_classifier(entry: Entry, file: Path, as_json: bool) -> None:
@@ -133,13 +129,9 @@ def _show_classifier(entry: Entry, file: Path, as_json: bool) -> None:
         "kind": entry.kind,
         **_terms(entry),
     }
-    if as_json:
-        json_result(facts)
-        return
-    say(f"{entry.name}: {entry.about}, {entry.resolution}x{entry.resolution}")
-    _say_terms(facts)
-    result(str(facts["file"]))
-    say(f"next: ant train-classifier --init {entry.name} --source NAME --target FOLDER")
+    following = f"ant train-classifier --init {entry.name} --source NAME --target FOLDER"
+    what = f"{entry.about}, {entry.resolution}x{entry.resolution}"
+    _show(facts, what, str(facts["file"]), following, as_json)
 
 
 def _terms(entry: Entry | None) -> dict[str, str]:
@@ -148,9 +140,16 @@ def _terms(entry: Entry | None) -> dict[str, str]:
     return {"licence": entry.licence, "forbids": entry.forbids}
 
 
-def _say_terms(facts: dict[str, Any]) -> None:
+def _show(facts: dict[str, Any], what: str, place: str, following: str, as_json: bool) -> None:
+    """What is on disk now, as JSON or for a person; `following` is the command to type next."""
+    if as_json:
+        json_result(facts)
+        return
+    say(f"{facts['name']}: {what}")
     forbidden = f"; not allowed: {facts['forbids']}" if facts["forbids"] else ""
     say(f"licence: {facts['licence']}{forbidden}")
+    result(place)
+    say(f"next: {following}")
 
 
 def _list_sources(as_json: bool) -> None:

@@ -11,7 +11,7 @@ from accelerate import Accelerator
 from PIL import Image
 
 from antcli.artifacts import file_hash, load_tensors
-from antcli.diffusion.sampling import SchedulerName, sample
+from antcli.diffusion.sampling import SchedulerName
 from antcli.errors import AntError
 from antcli.images.grid import save_png, to_uint8
 from antcli.methods.build import build_network
@@ -110,15 +110,12 @@ def draw_samples(plan: SamplingPlan, accelerator: Accelerator) -> Iterator[int]:
         network = load_adapted(plan.run, source)
     else:
         network = Denoiser(source.load(), source.convention)
-    batches = sample(
+    batches = source.sample(
         network.to(accelerator.device),
-        source.schedule,
         missing,
-        source.shape,
         scheduler=plan.scheduler,
         steps=plan.steps,
         device=accelerator.device,
-        clip=not source.latent,
     )
     codec, seeds = source.codec(accelerator.device), iter(missing)
     with accelerator.autocast():

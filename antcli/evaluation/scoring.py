@@ -12,7 +12,6 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from antcli.diffusion.sampling import sample
 from antcli.evaluation.features.source import SourceSpace
 from antcli.evaluation.kernel import kernel_distance
 from antcli.evaluation.memorization import memorization
@@ -78,14 +77,8 @@ class Scorer:
         """Features of samples of `network`, [n, D], float64 on the CPU."""
         seeds = range(FIRST_SEED, FIRST_SEED + SAMPLES)
         with self.accelerator.autocast():
-            batches = sample(
-                network,
-                self.source.schedule,
-                seeds,
-                self.source.shape,
-                steps=SAMPLING_STEPS,
-                device=self.accelerator.device,
-                clip=not self.source.latent,
+            batches = self.source.sample(
+                network, seeds, steps=SAMPLING_STEPS, device=self.accelerator.device
             )
             images = (to_uint8(self._space.codec.decode(x_0)) for x_0 in batches)
             return torch.cat([self._space(batch).double().cpu() for batch in images])

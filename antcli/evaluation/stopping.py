@@ -19,8 +19,6 @@ NEARLY_ALL = 0.95
 """The share of the longest way towards the target that is near enough."""
 PATIENCE = 2
 """Scores after the step taken that have to confirm it."""
-
-
 ARRIVED = 0.8
 """The share of the source's own distance that has to be gone before training may end early.
 

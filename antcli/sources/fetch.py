@@ -8,12 +8,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from antcli.artifacts import file_hash
 from antcli.errors import AntError
 from antcli.sources import hub
 from antcli.sources.catalog import HERE, Entry, Format, catalog, known, unknown
 from antcli.sources.download import fetch_file, file_on_disk, unpack
 from antcli.sources.storage import alone, downloads_folder, sources_folder
-from antcli.sources.transfer import Downloaded, digest, silent
+from antcli.sources.transfer import Downloaded, silent
 
 MEMBER = "model.ckpt"
 """Of the zips that latent-diffusion publishes."""
@@ -160,7 +161,7 @@ def _convert(checkpoint: Path, format: Format, folder: Path, entry: Entry | None
 def _content_name(path: Path, format: Format, entry: Entry | None) -> str:
     """A name that differs wherever the result would."""
     files = [path] if path.is_file() else sorted(f for f in path.rglob("*") if f.is_file())
-    content = [digest(file) for file in files]
+    content = [file_hash(file) for file in files]
     architecture = dict(entry.architecture) if entry is not None else None
     told = json.dumps([format, content, architecture], sort_keys=True).encode()
     return f"{path.stem}-{hashlib.sha256(told).hexdigest()[:12]}"

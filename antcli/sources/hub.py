@@ -17,10 +17,11 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from antcli.artifacts import file_hash
 from antcli.errors import AntError
 from antcli.sources.catalog import catalog, did_you_mean
 from antcli.sources.storage import cannot_write
-from antcli.sources.transfer import Address, Downloaded, Progress, check_space, digest, silent
+from antcli.sources.transfer import Address, Downloaded, Progress, check_space, silent
 
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import RepoSibling
@@ -147,7 +148,7 @@ def _check_room(files: Sequence[RepoSibling]) -> None:
 def _check_hashes(hub_id: str, folder: Path, files: Sequence[RepoSibling]) -> None:
     for file in files:
         path, expected = folder / file.rfilename, file.lfs.sha256 if file.lfs else ""
-        if expected and digest(path) != expected:
+        if expected and file_hash(path) != expected:
             path.resolve().unlink()
             path.unlink(missing_ok=True)
             raise AntError(
@@ -179,6 +180,7 @@ def _reporting(name: str, on_progress: Progress) -> type[Any]:
 
 
 def check_online(what: str) -> None:
+    """Raise `AntError` where the user forbids the network that `what` has to come from."""
     if is_offline():
         raise _forbidden(what)
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 
 from antcli.artifacts import save_tensors
 from antcli.errors import AntError
-from antcli.sources.storage import cannot_write
+from antcli.sources.storage import whole_folder
 from antcli.weights import read_weights
 
 
@@ -21,17 +20,11 @@ def without_pickles(folder: Path, out: Path) -> None:
     configs = list(folder.glob("**/config.json"))
     if not configs:
         raise AntError(f"{folder} is no diffusers folder", "it needs a config.json")
-    temporary = out.with_name(f".{out.name}.{os.getpid()}.part")
-    try:
+    with whole_folder(out) as temporary:
         shutil.copytree(folder, temporary, ignore=shutil.ignore_patterns("*.bin", ".*"))
         for config in configs:
             for pickled in config.parent.glob("*.bin"):
                 _rewrite(pickled, temporary / pickled.relative_to(folder))
-        temporary.rename(out)
-    except (OSError, shutil.Error) as error:
-        raise cannot_write(out, OSError(str(error))) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _rewrite(pickled: Path, copy: Path) -> None:

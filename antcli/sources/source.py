@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +16,7 @@ from torch import Tensor
 from antcli.artifacts import file_hash
 from antcli.config import ConditionConfig
 from antcli.diffusion.prediction import Convention
+from antcli.diffusion.sampling import SchedulerName, sample
 from antcli.diffusion.schedule import Schedule
 from antcli.sources.codec import Autoencoder, Codec, Pixels, find_autoencoder
 from antcli.sources.condition import make_condition
@@ -89,6 +90,30 @@ class Source:
     def load(self) -> ModelMixin:
         """A fresh copy of its network in float32, frozen, in eval mode."""
         return load_frozen(NETWORKS[self.unet_config["_class_name"]], self.weights)
+
+    def sample(
+        self,
+        predict: Callable[[Tensor, Tensor], Tensor],
+        seeds: Sequence[int],
+        *,
+        scheduler: SchedulerName = "dpm++",
+        steps: int = 25,
+        device: torch.device | str = "cpu",
+    ) -> Iterator[Tensor]:
+        """x_0 in batches, as `sampling.sample` yields them; `predict` is eps_theta, adapted or not.
+
+        x_0 of pixels is kept in [-1, 1]; latents have no such bounds.
+        """
+        return sample(
+            predict,
+            self.schedule,
+            seeds,
+            self.shape,
+            scheduler=scheduler,
+            steps=steps,
+            device=device,
+            clip=not self.latent,
+        )
 
     def codec(self, device: torch.device | str = "cpu") -> Codec:
         """What lies between its images and x_0, ready on `device`; loaded anew at each call."""

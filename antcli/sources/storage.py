@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -44,9 +45,25 @@ def alone(path: Path) -> Iterator[None]:
         lock.release()
 
 
+@contextmanager
+def whole_folder(out: Path) -> Iterator[Path]:
+    """A temporary folder to make, which becomes `out` if the block ends well, else is removed.
+
+    Raises `AntError` where the disk is full or refuses.
+    """
+    temporary = out.with_name(f".{out.name}.{os.getpid()}.part")
+    try:
+        yield temporary
+        temporary.rename(out)
+    except OSError as error:
+        raise cannot_write(out, error) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
 def cannot_write(path: Path, error: OSError) -> AntError:
     """That the disk is full or refuses, and what to do about it."""
     return AntError(
         f"cannot write {path}: {error.strerror or error}",
-        "free some disk space, or name a folder on another disk with HF_HOME, then run it again",
+        "free some disk space, or choose another place (HF_HOME for downloads), then run it again",
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 import time
 import urllib.request
@@ -13,6 +12,7 @@ from pathlib import Path
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 
+from antcli.artifacts import file_hash
 from antcli.errors import AntError
 from antcli.sources.storage import cannot_write
 
@@ -222,16 +222,10 @@ def _check(address: Address, part: _Part, name: str) -> None:
     for kind, expected in (("sha256", address.sha256), ("md5", address.md5)):
         if not expected:
             continue
-        found = digest(part.path, kind)
+        found = file_hash(part.path, kind)
         if found != expected:
             part.remove()
             raise _another_file(name, address, f"{kind} {found}, not {expected}")
-
-
-def digest(file: Path, kind: str = "sha256") -> str:
-    """Of a file's bytes, in hexadecimal."""
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, kind).hexdigest()
 
 
 def _another_file(name: str, address: Address, difference: str) -> AntError:

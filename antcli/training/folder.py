@@ -9,7 +9,6 @@ import torch
 
 from antcli.artifacts import load_tensors, save_tensors
 from antcli.config import AdaptConfig
-from antcli.diffusion.sampling import sample
 from antcli.evaluation.stopping import Choice, Score, read_scores, write_scores
 from antcli.images.grid import grid, save_png, to_uint8
 from antcli.methods.table import METHODS
@@ -32,14 +31,11 @@ class RunFolder:
         """Draw the page of samples of this step."""
         source, settings = self.inputs.source, self.config.preview
         with self.training.averaged(), self.training.accelerator.autocast():
-            batches = sample(
+            batches = source.sample(
                 self.training.network,
-                source.schedule,
                 range(settings.images),
-                source.shape,
                 steps=settings.sampling_steps,
                 device=self.training.accelerator.device,
-                clip=not source.latent,
             )
             codec = source.codec(self.training.accelerator.device)
             page = grid(torch.cat([to_uint8(codec.decode(x_0).cpu()) for x_0 in batches]))

@@ -15,7 +15,6 @@ from torch import Tensor
 from antcli import __version__
 from antcli.artifacts import file_hash
 from antcli.config import AdaptConfig
-from antcli.diffusion.sampling import sample
 from antcli.images.folder import ImageFolder, check_folder, read_folder
 from antcli.images.grid import to_float, to_uint8
 from antcli.methods.classifier import Classifier
@@ -153,14 +152,11 @@ def _sample_source(
     seeds = range(config.classifier.source_samples)
     steps = config.classifier.sampling_steps
     with accelerator.autocast():
-        batches = sample(
+        batches = source.sample(
             unet,
-            source.schedule,
             [config.seed * len(seeds) + i for i in seeds],
-            source.shape,
             steps=steps,
             device=accelerator.device,
-            clip=not source.latent,
         )
         for x_0 in batches:
             yield x_0.cpu() if source.latent else to_uint8(x_0.cpu())

@@ -37,8 +37,11 @@ def find_pretrained(init: str, size: int, on_progress: Progress = silent) -> Pat
     return fetch_file(entry, on_progress)
 
 
-def check_pretrained(file: Path, size: int, channels: int = CHANNELS) -> None:
-    """Raise `AntError` unless `file` is a published classifier for x_t [channels, size, size]."""
+def check_pretrained(file: Path, size: int, channels: int = CHANNELS) -> Mapping[str, Tensor]:
+    """The weights in `file`, proved to be a published classifier's for x_t [channels, size, size].
+
+    Raises `AntError` where they are not.
+    """
     if channels != CHANNELS:
         raise AntError(
             f"{file} classifies maps of {CHANNELS} channels, the source makes {channels}", WITHOUT
@@ -53,6 +56,7 @@ def check_pretrained(file: Path, size: int, channels: int = CHANNELS) -> None:
         )
     if size not in fitting:
         raise _other_size(file, fitting[0], size)
+    return weights
 
 
 def pretrained_classifier(
@@ -63,12 +67,12 @@ def pretrained_classifier(
     What the ANT paper fine-tunes (section 5). The head follows from `seed`. Raises `AntError` as
     `check_pretrained`.
     """
-    check_pretrained(file, size)
+    weights = check_pretrained(file, size)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         classifier = ImageNetClassifier(PUBLISHED[size], timesteps)
-    weights = {k: v for k, v in read_checkpoint(file).items() if not k.startswith(HEAD)}
-    classifier.load_state_dict(weights, strict=False)  # all but the head and the confidence
+    body = {k: v for k, v in weights.items() if not k.startswith(HEAD)}
+    classifier.load_state_dict(body, strict=False)  # all but the head and the confidence
     return classifier
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
@@ -17,6 +15,7 @@ from torch import Tensor, nn
 from antcli.artifacts import save_tensors, write_json
 from antcli.errors import AntError
 from antcli.sources import networks
+from antcli.sources.storage import whole_folder
 from antcli.weights import misfit
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
@@ -51,20 +50,12 @@ def write_pipeline(out: Path, pipeline: Pipeline) -> None:
 
     Raises `AntError` where weights are not those of their config, or the disk is full.
     """
-    temporary = out.with_name(f".{out.name}.{os.getpid()}.part")
-    try:
+    with whole_folder(out) as temporary:
         for name, part in pipeline.parts.items():
             _write_part(temporary / name, part)
         classes = {name: [part.module, part.kind] for name, part in pipeline.parts.items()}
         head = {"_class_name": pipeline.kind, "_diffusers_version": diffusers.__version__}
         write_json(temporary / "model_index.json", head | classes)
-        temporary.rename(out)
-    except OSError as error:
-        raise AntError(
-            f"cannot write {out}: {error.strerror or error}", "choose another place"
-        ) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _write_part(folder: Path, part: Part) -> None:
