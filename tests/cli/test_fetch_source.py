@@ -49,6 +49,7 @@ def test_the_list_names_every_source_and_whether_it_is_there(ant: Callable) -> N
     assert [source["name"] for source in listed] == list(catalog())
     there = {source["name"]: source["on_disk"] for source in listed}
     assert there.pop("avatars") is True
+    assert there.pop("avatars-64") is True
     assert there["ffhq"] is False
     ffhq = next(source for source in listed if source["name"] == "ffhq")
     assert (ffhq["resolution"], ffhq["kind"], ffhq["size"]) == (256, "pixels", "374 MB")

@@ -8,7 +8,17 @@ from antcli.errors import AntError
 from antcli.sources.catalog import HERE, Entry, catalog, known
 
 NAMES = {
-    *("avatars", "ffhq", "ffhq-large", "celebahq", "church", "bedroom", "cat", "cifar10"),
+    *(
+        "avatars",
+        "avatars-64",
+        "ffhq",
+        "ffhq-large",
+        "celebahq",
+        "church",
+        "bedroom",
+        "cat",
+        "cifar10",
+    ),
     *("ffhq-ldm", "celebahq-ldm", "church-ldm", "imagenet-64", "imagenet-256"),
 }
 each = pytest.mark.parametrize("entry", catalog().values(), ids=lambda entry: entry.name)

@@ -50,10 +50,11 @@ def conversion(tiny_source: Path, monkeypatch: pytest.MonkeyPatch) -> Conversion
 # --- where a name leads --------------------------------------------------------------------
 
 
-def test_a_builtin_source_lies_in_the_package() -> None:
-    folder = locate("avatars")
+@pytest.mark.parametrize("name", ["avatars", "avatars-64"])
+def test_a_builtin_source_lies_in_the_package(name: str) -> None:
+    folder = locate(name)
     assert folder.is_relative_to(Path(catalog_module.__file__).parent)
-    assert on_disk(catalog()["avatars"])
+    assert on_disk(catalog()[name])
 
 
 def test_a_folder_is_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
