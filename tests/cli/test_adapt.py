@@ -318,6 +318,19 @@ def test_a_settings_file_counts_for_every_option_that_is_not_typed(
     assert "seed = 7" in typed.out
 
 
+@pytest.mark.parametrize(
+    ("source", "pooling", "steps"), [("avatars", 4, 100), ("avatars-64", 2, 200)]
+)
+def test_defaults_fit_the_source(
+    ant: Callable, tiny_target: Path, source: str, pooling: int, steps: int
+) -> None:
+    command = ["adapt", "--source", source, "--target", tiny_target, "--dry-run"]
+    plan = ant(*command).out
+    assert f"pooling = {pooling}\n" in plan
+    assert f"[training]\nsteps = {steps}\n" in plan
+    assert "[training]\nsteps = 7\n" in ant(*command, "--steps", 7).out
+
+
 def test_a_run_with_another_classifier_is_another_run(
     adapt: Callable, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
