@@ -1,9 +1,9 @@
 """Train the latent source `avatars-64` from nothing: an autoencoder, then a U-Net of its latents.
 
-    python examples/pretrain_avatars_64.py OUT [--codec-steps 3000] [--steps 3600] [--seed 0]
+    python examples/pretrain_avatars_64.py OUT [--codec-steps 12000] [--steps 3600] [--seed 0]
 
 OUT becomes a diffusers folder that `ant adapt --source OUT` takes. The same command again goes
-on where it was cut. One to two seconds a step on two cores.
+on where it was cut. An hour on two cores, and a quarter of one to draw the pictures.
 """
 
 from __future__ import annotations
