@@ -102,7 +102,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=1000)
     parser.add_argument("--exact", type=int, default=30)
     parser.add_argument("--calls", type=int, default=100)
-    parser.add_argument("--vgg", type=int, default=100)
+    parser.add_argument("--vgg", type=int, default=300)
     chosen = parser.parse_args()
     features = load_lpips("squeeze", chosen.trunk_weights)
     metric = reference_metric(features, chosen.trunk_weights)

@@ -79,8 +79,9 @@ def curves(runs: Sequence[dict[str, Any]]) -> str:
         own = [run["curve"] for run in runs if run["row"] == name]
         if not own:
             continue
-        means = [statistics.fmean(curve[str(s)]["distance"] for curve in own) for s in steps]
-        lines.append(f"| {name} | " + " | ".join(f"{mean:.1f}" for mean in means) + " |\n")
+        after = [[c[str(s)]["distance"] for c in own if str(s) in c] for s in steps]
+        means = [f"{statistics.fmean(found):.1f}" if found else "-" for found in after]
+        lines.append(f"| {name} | " + " | ".join(means) + " |\n")
     return "".join(lines)
 
 
@@ -92,7 +93,7 @@ def main() -> None:
     text += notes.read_text() + "\n"
     for target in dict.fromkeys(run["target"] for run in runs):
         of_target = [run for run in runs if run["target"] == target]
-        text += f"## avatars to {target}\n\nMedian (least to greatest) over seeds.\n\n" + HEADER
+        text += f"## {target}\n\nMedian (least to greatest) over seeds.\n\n" + HEADER
         for name in ALL_ROWS:
             own = [run for run in of_target if run["row"] == name]
             text += row_of(name, own) if own else ""
