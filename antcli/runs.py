@@ -17,8 +17,8 @@ from antcli.errors import AntError
 
 FACTS = {"config", "status", "step"}
 """What every run tells of itself, beside its identity."""
-HOW = {"low_memory", "micro_batch"}
-"""Settings of training that say how a step is computed, not what: a run may go on with others."""
+HOW = ("config.training.low_memory", "config.training.micro_batch")
+"""Settings that say how a step is computed, not what it does: a run may go on with others."""
 
 
 @dataclass(frozen=True)
@@ -184,9 +184,9 @@ class Run:
                 f"look at {self.preview}, or start over with --force, or choose another --out",
             )
         facts = self.facts()
-        now = {"config": _what(asdict(config)), **identity}
-        before = {key: facts.get(key) for key in identity} | {"config": _what(facts["config"])}
-        changed = differences(before, now)
+        now = {"config": asdict(config), **identity}
+        before = {key: facts.get(key) for key in now}
+        changed = [change for change in differences(before, now) if not change.startswith(HOW)]
         if changed:
             raise AntError(
                 f"{self.folder} holds an unfinished run with other settings ({'; '.join(changed)})",
@@ -207,12 +207,6 @@ class Run:
         """Record settings, identity of source and target, status and step."""
         facts = {"version": __version__, "config": asdict(config), **identity, **more}
         write_json(self.facts_file, facts)
-
-
-def _what(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings without those of `HOW`."""
-    training = {key: value for key, value in config.get("training", {}).items() if key not in HOW}
-    return {**config, "training": training}
 
 
 def take_checkpoint(run: Run, step: int, why: str) -> None:

@@ -260,7 +260,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--lpips-samples", type=int, default=200)
     parser.add_argument("--trunk-weights", type=Path)
     parser.add_argument("--costs", action="store_true")
-    parser.add_argument("--cost", choices=ROWS[2:], help=argparse.SUPPRESS)
+    trained = [row for row in ROWS if row not in UNTRAINED]
+    parser.add_argument("--cost", choices=trained, help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     chosen.rows = chosen.rows or (ROWS if chosen.source == SOURCE else LATENT_ROWS)
     return chosen

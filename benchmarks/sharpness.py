@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy
 import torch
 from ablation import HELD_OUT_SAMPLE, named
 from attributes import draw
@@ -38,11 +39,8 @@ of `avatars-64` gives them back.
 
 def cells(page: Path, size: int) -> Tensor:
     """The images [N, 3, size, size] in [0, 1] that a page was made of."""
-    pixels = torch.frombuffer(
-        bytearray(Image.open(page).convert("RGB").tobytes()), dtype=torch.uint8
-    )
-    width, height = Image.open(page).size
-    pixels = pixels.view(height, width, 3).permute(2, 0, 1)
+    pixels = torch.from_numpy(numpy.array(Image.open(page).convert("RGB"))).permute(2, 0, 1)
+    height, width = pixels.shape[1:]
     scale = -(-SMALLEST_CELL // size)
     step = size * scale + PADDING
     return torch.stack(

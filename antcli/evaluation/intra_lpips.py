@@ -110,18 +110,15 @@ def intra_lpips(
     clusters = _Clusters(Centres(centres, features), CAP)
     vectors = clusters.centres.vectors.new_empty(batch_size, clusters.centres.vectors.shape[1])
     for batch in _visits(len(images), batch_size, seed if rules.shuffled else None):
-        rows = vectors[: len(batch)]
-        for part in torch.arange(len(batch)).split(BATCH):
-            some = [batch[i] for i in part]
-            features(
-                colours(images, some, rules.lowest, features), out=rows[part[0] : part[-1] + 1]
-            )
-        products = clusters.add(rows)
+        own = vectors[: len(batch)]
+        for part, out in zip(_parts(batch, BATCH), own.split(BATCH), strict=True):
+            features(colours(images, part, rules.lowest, features), out=out)
+        products = clusters.add(own)
         if to_centres is not None:
-            to_centres[batch] = clusters.centres.distances(rows, products).to(to_centres)
+            to_centres[batch] = clusters.centres.distances(own, products).to(to_centres)
         advance(len(batch))
-    lines = zip(names, clusters.size, clusters.used, clusters.means(rules.small), strict=True)
-    found = tuple(Cluster(*line) for line in lines)
+    rows = zip(names, clusters.size, clusters.used, clusters.means(rules.small), strict=True)
+    found = tuple(Cluster(*row) for row in rows)
     means = [cluster.mean for cluster in found if cluster.mean is not None]
     return IntraLpips(
         value=statistics.fmean(means) if means else None,
@@ -141,13 +138,13 @@ def _visits(count: int, batch_size: int, seed: int | None) -> Iterator[list[int]
     order = list(range(count))
     if seed is not None:
         order = torch.randperm(count, generator=generator(seed, "intra-lpips")).tolist()
-    for start in range(0, count, batch_size):
-        yield order[start : start + batch_size]
+    return _parts(order, batch_size)
 
 
-def _parts(batch: list[int]) -> list[list[int]]:
-    """The trunk passes of a batch."""
-    return [batch[start : start + BATCH] for start in range(0, len(batch), BATCH)]
+def _parts(indices: list[int], size: int) -> Iterator[list[int]]:
+    """So many at a time, in their order."""
+    for start in range(0, len(indices), size):
+        yield indices[start : start + size]
 
 
 class _Clusters:

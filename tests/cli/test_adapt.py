@@ -98,12 +98,18 @@ def test_full_fine_tuning_leaves_a_folder_that_diffusers_opens(
     assert not (tmp_path / "run" / "classifier.safetensors").exists()
 
 
+def weights_of_a_whole_run(adapt: Callable, run: Path) -> dict[str, torch.Tensor]:
+    """What `run` comes to when nothing cuts it; the folder is free again."""
+    assert adapt().code == 0
+    whole = load_tensors(run / "weights.safetensors")
+    shutil.rmtree(run)
+    return whole
+
+
 def test_a_run_that_was_cut_goes_on_to_the_same_weights(
     adapt: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert adapt().code == 0
-    whole = load_tensors(tmp_path / "run" / "weights.safetensors")
-    shutil.rmtree(tmp_path / "run")
+    whole = weights_of_a_whole_run(adapt, tmp_path / "run")
 
     from antcli.training.folder import RunFolder
 
@@ -130,9 +136,7 @@ def test_a_run_that_was_cut_goes_on_to_the_same_weights(
 def test_a_run_goes_on_with_less_memory(
     adapt: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert adapt().code == 0
-    whole = load_tensors(tmp_path / "run" / "weights.safetensors")
-    shutil.rmtree(tmp_path / "run")
+    whole = weights_of_a_whole_run(adapt, tmp_path / "run")
     kept = Training.steps
 
     def full(training: Training) -> Iterator[StepRecord]:
