@@ -14,7 +14,7 @@ from pathlib import Path
 
 import diffusers
 import torch
-from attributes import CHOICES, LENGTHS, draw, judge
+from attributes import CHOICES, DOMAINS, LENGTHS, draw, judge
 from measures import features as judged
 from torch import Tensor
 from torch.nn import functional
@@ -22,7 +22,7 @@ from torchvision.transforms.functional import gaussian_blur
 
 from antcli.evaluation.features.source import NOISE_LEVEL, SEED, SourceSpace
 from antcli.evaluation.frechet import Gaussian, frechet_distance
-from antcli.images.avatars import DOMAINS, TARGETS
+from antcli.images.avatars import TARGETS
 from antcli.images.grid import to_float
 from antcli.images.people import Attributes
 from antcli.sources.source import find_source

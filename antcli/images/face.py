@@ -6,8 +6,9 @@ import math
 
 from PIL import Image, ImageDraw
 
+from antcli.images.accessories import face_paint, hat, sunglasses
 from antcli.images.pen import Pen, mix, shade
-from antcli.images.people import IRIS_COLOURS, LENS_COLOURS, Attributes
+from antcli.images.people import IRIS_COLOURS, Attributes
 
 
 def paint(person: Attributes, side: int) -> Image.Image:
@@ -16,11 +17,15 @@ def paint(person: Attributes, side: int) -> Image.Image:
     _hair_behind(pen, person)
     _body(pen, person)
     _head(pen, person)
+    if person.face_paint:
+        face_paint(pen, person)
     _hair_in_front(pen, person)
     _eyes(pen, person)
     _nose_and_mouth(pen, person)
     if person.lenses:
-        _sunglasses(pen, person)
+        sunglasses(pen, person)
+    if person.hat:
+        hat(pen, person)
     return image
 
 
@@ -81,7 +86,7 @@ def _hair_in_front(pen: Pen, person: Attributes) -> None:
             pen.ellipse(x + (step - 2) * w / 5, top + 0.05, 0.15, 0.15, colour)
     elif person.hair_style == "spiky":
         pen.sector(x, top + 0.18, w + 0.03, 0.36, 180, 360, colour)
-        for step in range(5):
+        for step in range(0 if person.hat else 5):
             left = x - w / 2 + step * w / 5
             tip = (left + w / 10 + (step - 2) * 0.02, top - 0.12)
             pen.polygon([(left, top + 0.10), tip, (left + w / 5, top + 0.10)], colour)
@@ -119,20 +124,3 @@ def _nose_and_mouth(pen: Pen, person: Attributes) -> None:
         pen.sector(x, mouth_y - 0.02, w, 0.13, 0, 180, (120, 26, 34))
     else:
         pen.line((x - w / 2.4, mouth_y), (x + w / 2.4, mouth_y), 0.028, lips)
-
-
-def _sunglasses(pen: Pen, person: Attributes) -> None:
-    x, y, gap = person.head_x, person.head_y + person.eye_height, person.eye_gap
-    colour = LENS_COLOURS[person.lens]
-    temple = person.head_width / 2
-    pen.line((x - temple, y - 0.03), (x + temple, y - 0.03), 0.03, colour)
-    for side in (-1, 1):
-        centre = x + side * gap / 2
-        if person.lenses == "round":
-            pen.ellipse(centre, y, 0.19, 0.19, colour)
-        elif person.lenses == "square":
-            pen.box(centre, y, 0.19, 0.15, 0.03, colour)
-        else:
-            pen.ellipse(centre, y + 0.01, 0.23, 0.16, colour)
-        glint = (centre - 0.035, y - 0.035)
-        pen.line(glint, (glint[0] + 0.045, glint[1]), 0.022, mix(colour, (255, 255, 255), 0.45))

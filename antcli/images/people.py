@@ -53,6 +53,19 @@ LENS_COLOURS: dict[str, Colour] = {
     "brown": (66, 38, 22),
     "navy": (24, 34, 74),
 }
+HATS = ("beanie", "top", "party")
+HAT_COLOURS: dict[str, Colour] = {
+    "crimson": (176, 24, 60),
+    "emerald": (16, 116, 92),
+    "royal": (58, 56, 168),
+    "orange": (244, 132, 24),
+}
+FACE_PAINTS = ("mask", "half", "stripes")
+PAINT_COLOURS: dict[str, Colour] = {
+    "turquoise": (24, 196, 196),
+    "violet": (130, 62, 190),
+    "scarlet": (224, 34, 40),
+}
 
 
 @dataclass(frozen=True)
@@ -84,6 +97,13 @@ class Attributes:
     hair_rgb: Colour
     clothes_rgb: Colour
     background_rgb: Colour
+    hat: str = ""
+    """Its shape; empty where there is none."""
+    hat_colour: str = ""
+    face_paint: str = ""
+    """Its pattern; empty where there is none."""
+    paint: str = ""
+    """Its colour."""
 
     def as_dict(self) -> dict[str, object]:
         """All attributes as plain values, ready for JSON."""
