@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from antcli.artifacts import load_tensors, save_tensors
-from antcli.images.avatars import avatar
-from antcli.images.people import (
+from antcli.drawn_faces.domains import avatar
+from antcli.drawn_faces.people import (
     BACKGROUNDS,
     CLOTHES,
     HAIR_COLOURS,

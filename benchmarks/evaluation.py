@@ -24,6 +24,7 @@ from ablation import versions
 from PIL import Image
 from torch import Tensor
 
+from antcli.drawn_faces.domains import avatar
 from antcli.evaluation.centres import Centres, colours
 from antcli.evaluation.features import extract
 from antcli.evaluation.features.source import SourceSpace
@@ -33,7 +34,6 @@ from antcli.evaluation.kernel import kernel_distance
 from antcli.evaluation.lpips import LpipsFeatures, load_lpips
 from antcli.evaluation.manifold import prdc
 from antcli.evaluation.memorization import memorization
-from antcli.images.avatars import avatar
 from antcli.sources.source import find_source
 
 RESULT = Path(__file__).parent / "results" / "evaluation.md"

@@ -12,10 +12,10 @@ from attributes import CHOICES, AttributeNetwork, draw, to_float
 from PIL import Image
 from torch import Tensor
 
+from antcli.drawn_faces.domains import DOMAINS
 from antcli.evaluation.frechet import Gaussian, frechet_distance
 from antcli.evaluation.intra_lpips import intra_lpips
 from antcli.evaluation.lpips import LpipsFeatures
-from antcli.images.avatars import DOMAINS
 from antcli.images.grid import to_uint8
 
 HELD_OUT_SEEDS = range(1_000_000, 1_005_000)

@@ -20,11 +20,11 @@ from torch import Tensor
 from torch.nn import functional
 from torchvision.transforms.functional import gaussian_blur
 
+from antcli.drawn_faces.domains import TARGETS
+from antcli.drawn_faces.people import Attributes
 from antcli.evaluation.features.source import NOISE_LEVEL, SEED, SourceSpace
 from antcli.evaluation.frechet import Gaussian, frechet_distance
-from antcli.images.avatars import TARGETS
 from antcli.images.grid import to_float
-from antcli.images.people import Attributes
 from antcli.sources.source import find_source
 
 OUT = Path(__file__).parent / "results" / "source_features.md"

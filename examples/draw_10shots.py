@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from antcli.images.avatars import TARGETS, avatar
+from antcli.drawn_faces.domains import TARGETS, avatar
 
 FIRST_SEED = 900_000
 SIZE = 128

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy
 import torch
 
-from antcli.images.avatars import avatar
+from antcli.drawn_faces.domains import avatar
 from antcli.training.pretraining import PRETRAINING, pretrain_logged
 
 DRAWINGS = 40_000

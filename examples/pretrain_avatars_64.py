@@ -16,7 +16,7 @@ import torch
 from diffusers import AutoencoderKL
 from torch import Tensor
 
-from antcli.images.avatars import avatar
+from antcli.drawn_faces.domains import avatar
 from antcli.images.grid import to_float
 from antcli.sources.codec import Latents
 from antcli.training.autoencoder import AUTOENCODER, train_autoencoder

@@ -12,7 +12,7 @@ from PIL import Image
 from torch.nn.functional import interpolate
 
 from antcli.cli.main import main
-from antcli.images.avatars import TARGETS, avatar
+from antcli.drawn_faces.domains import TARGETS, avatar
 from antcli.images.folder import read_folder
 from antcli.images.grid import to_float
 from antcli.sources.catalog import catalog

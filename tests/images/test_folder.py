@@ -10,8 +10,8 @@ import pytest
 import torch
 from PIL import Image, ImageSequence
 
+from antcli.drawn_faces.domains import avatar
 from antcli.errors import AntError
-from antcli.images.avatars import avatar
 from antcli.images.folder import ImageFiles, check_folder, read_batches, read_folder
 from antcli.images.reading import read_image
 

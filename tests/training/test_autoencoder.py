@@ -10,7 +10,7 @@ from diffusers import AutoencoderKL, LDMPipeline
 from torchvision.transforms.functional import pil_to_tensor
 
 from antcli.config import TrainingConfig
-from antcli.images.avatars import avatar
+from antcli.drawn_faces.domains import avatar
 from antcli.images.grid import to_float
 from antcli.sources.codec import Latents
 from antcli.sources.source import find_source

@@ -6,9 +6,9 @@ import math
 
 from PIL import Image, ImageDraw
 
-from antcli.images.accessories import face_paint, hat, sunglasses
-from antcli.images.pen import Pen, mix, shade
-from antcli.images.people import IRIS_COLOURS, Attributes
+from antcli.drawn_faces.accessories import face_paint, hat, sunglasses
+from antcli.drawn_faces.pen import Pen, mix, shade
+from antcli.drawn_faces.people import IRIS_COLOURS, Attributes
 
 
 def paint(person: Attributes, side: int) -> Image.Image:

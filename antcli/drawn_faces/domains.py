@@ -8,16 +8,16 @@ differently.
 
 from __future__ import annotations
 
-import math
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageOps
+from PIL import Image
 
-from antcli.images.face import paint
-from antcli.images.pen import Colour, byte, shade, vary
-from antcli.images.people import (
+from antcli.drawn_faces.face import paint
+from antcli.drawn_faces.finishes import oil_painting, pixel_art, sketch
+from antcli.drawn_faces.pen import vary
+from antcli.drawn_faces.people import (
     BACKGROUNDS,
     CLOTHES,
     FACE_PAINTS,
@@ -128,96 +128,15 @@ def _make_younger(person: Attributes, draw: random.Random) -> Attributes:
     )
 
 
-def _sketch(image: Image.Image, person: Attributes) -> Image.Image:
-    """Pencil on paper: the drawing's edges as grey strokes over a faint tone."""
-    unit = image.width / 128
-    grey = ImageOps.grayscale(image)
-    soft = grey.filter(ImageFilter.GaussianBlur(1.2 * unit))
-    edges = ImageChops.difference(soft, grey.filter(ImageFilter.GaussianBlur(3.2 * unit)))
-    strokes = edges.point(lambda v: max(0, 255 - 7 * v))
-    tone = grey.point(lambda v: 176 + v * 72 // 255)
-    paper = ImageChops.multiply(strokes, tone)
-    return ImageOps.colorize(paper, (44, 42, 48), (250, 248, 240))
-
-
-OILS: tuple[Colour, ...] = (
-    (28, 30, 74),
-    (36, 84, 120),
-    (58, 128, 112),
-    (122, 40, 52),
-    (190, 78, 40),
-    (222, 140, 44),
-    (240, 196, 92),
-    (246, 230, 178),
-)
-"""From dark to light: what a painting keeps of a drawing's tones."""
-
-
-def _oil_painting(image: Image.Image, person: Attributes) -> Image.Image:
-    """Broad strokes of a few oil colours: each dab a shade of the colour where it lies."""
-    side = image.width
-    unit = side / 128
-    painted = image.filter(ImageFilter.ModeFilter(2 * round(2.5 * unit) + 1))
-    ramp = [OILS[v * len(OILS) // 256] for v in range(256)]
-    grey = ImageOps.autocontrast(ImageOps.grayscale(painted))
-    oils = Image.merge("RGB", [grey.point([colour[c] for colour in ramp]) for c in range(3)])
-    canvas = Image.blend(painted, oils, 0.72)
-    strokes = random.Random(f"strokes/{person.head_x}/{person.head_y}")
-    draw = ImageDraw.Draw(canvas)
-    for _ in range(260):
-        x, y = strokes.uniform(0, side), strokes.uniform(0, side)
-        angle = 0.7 + strokes.gauss(0, 0.35)
-        dx, dy = 5 * unit * math.cos(angle), 5 * unit * math.sin(angle)
-        colour = canvas.getpixel((int(x), int(y)))
-        assert isinstance(colour, tuple)
-        lighter = strokes.randint(-26, 26)
-        red, green, blue = (byte(value + lighter) for value in colour[:3])
-        draw.line((x - dx, y - dy, x + dx, y + dy), fill=(red, green, blue), width=round(3 * unit))
-    return canvas
-
-
-CELLS = 32
-"""Blocks along a side of pixel art, whatever the image's size."""
-OUTLINE: Colour = (24, 20, 44)
-
-
-def _pixel_art(image: Image.Image, person: Attributes) -> Image.Image:
-    """Square blocks of a dozen colours, the figure outlined on a backdrop of two bands."""
-    cells = (CELLS, CELLS)
-    # Nothing but the background reaches the left edge.
-    background = image.crop((0, 0, 1, image.height)).resize(image.size)
-    apart = ImageChops.difference(image, background).convert("L").point(lambda v: 255 * (v > 0))
-    figure = apart.resize(cells, Image.Resampling.BOX).point(lambda v: 255 * (v > 127))
-    bands = [BACKGROUNDS[person.background], shade(BACKGROUNDS[person.background], 0.75)]
-    blocks = Image.new("RGB", cells, bands[0])
-    blocks.paste(bands[1], (0, round(0.6 * CELLS), *cells))
-    painted = image.resize(cells, Image.Resampling.BOX)
-    few = painted.quantize(palette=_few_colours(person), dither=Image.Dither.NONE)
-    blocks.paste(few.convert("RGB"), mask=figure)
-    outline = ImageChops.subtract(figure.filter(ImageFilter.MaxFilter(3)), figure)
-    blocks.paste(OUTLINE, mask=outline)
-    return blocks.resize(image.size, Image.Resampling.NEAREST)
-
-
-def _few_colours(person: Attributes) -> Image.Image:
-    """The palette of one figure: its colours as they are named, and a shadow of each."""
-    flat = (SKIN_TONES[person.skin], HAIR_COLOURS[person.hair], CLOTHES[person.clothes])
-    colours = [OUTLINE, (250, 250, 248), (176, 40, 52), IRIS_COLOURS[person.iris]]
-    colours += [tone for colour in flat for tone in (colour, shade(colour, 0.72))]
-    palette = Image.new("P", (1, 1))
-    palette.putpalette([value for colour in colours for value in colour])
-    return palette
-
-
 DOMAINS: dict[str, Domain] = {
     "avatars": Domain(),
     "sunglasses": Domain(change=_put_on_sunglasses),
     "babies": Domain(change=_make_younger),
-    "sketches": Domain(finish=_sketch),
-    "paintings": Domain(finish=_oil_painting),
+    "sketches": Domain(finish=sketch),
+    "paintings": Domain(finish=oil_painting),
     "hats": Domain(change=_put_on_a_hat),
     "face-paint": Domain(change=_paint_the_face),
-    "pixel-art": Domain(finish=_pixel_art),
+    "pixel-art": Domain(finish=pixel_art),
 }
 TARGETS = ("sunglasses", "babies", "sketches", "paintings")
 """Those that lie under examples."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
-from antcli.images.pen import Colour
+from antcli.drawn_faces.pen import Colour
 
 SKIN_TONES: dict[str, Colour] = {
     "porcelain": (250, 222, 200),

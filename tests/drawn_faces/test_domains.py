@@ -8,9 +8,10 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from antcli.images.avatars import CELLS, DOMAINS, OILS, OUTLINE, attributes, avatar, render
-from antcli.images.pen import Colour
-from antcli.images.people import (
+from antcli.drawn_faces.domains import DOMAINS, attributes, avatar, render
+from antcli.drawn_faces.finishes import CELLS, OILS, OUTLINE
+from antcli.drawn_faces.pen import Colour
+from antcli.drawn_faces.people import (
     BACKGROUNDS,
     CLOTHES,
     FACE_PAINTS,

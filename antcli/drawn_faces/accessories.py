@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from antcli.images.pen import Pen, mix, shade
-from antcli.images.people import HAT_COLOURS, LENS_COLOURS, PAINT_COLOURS, Attributes
+from antcli.drawn_faces.pen import Pen, mix, shade
+from antcli.drawn_faces.people import HAT_COLOURS, LENS_COLOURS, PAINT_COLOURS, Attributes
 
 
 def sunglasses(pen: Pen, person: Attributes) -> None:
