@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import re
+from datetime import timedelta
 from typing import Literal
 
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from accelerate.utils import patch_environment
+from accelerate.utils import InitProcessGroupKwargs, patch_environment
 
 from antcli.config import Precision
 from antcli.errors import AntError
+
+WAIT = timedelta(hours=3)
+"""How long processes wait for one another, instead of gloo's half hour and NCCL's ten minutes.
+
+The first may train a classifier meanwhile. A process that dies is no reason for less: the launcher
+notices at once and ends the others. Only a network that fails in silence is waited for.
+"""
 
 
 def resolve_device(device: str) -> str:
@@ -19,41 +28,53 @@ def resolve_device(device: str) -> str:
         if torch.cuda.is_available():
             return "cuda"
         return "mps" if torch.backends.mps.is_available() else "cpu"
-    kind = device.partition(":")[0]
-    there = {
-        "cpu": True,
-        "cuda": torch.cuda.is_available(),
-        "mps": torch.backends.mps.is_available(),
-    }
-    if kind not in there:
+    if not re.fullmatch(r"cpu|mps|cuda(:[0-9]+)?", device):
         raise AntError(
             f"unknown device {device!r}", "use auto, cpu, cuda, cuda:N or mps", exit_code=2
         )
-    if not there[kind]:
-        raise AntError(f"there is no {kind} device here", "use --device auto", exit_code=1)
+    kind, _, number = device.partition(":")
+    if (kind == "cuda" and not torch.cuda.is_available()) or (
+        kind == "mps" and not torch.backends.mps.is_available()
+    ):
+        raise AntError(f"there is no {kind} device here", "use --device auto")
+    if number and int(number) >= torch.cuda.device_count():
+        last = torch.cuda.device_count() - 1
+        there = f"cuda:0 to cuda:{last} are" if last else "cuda:0 alone is"
+        raise AntError(f"there is no {device} here, {there}", "use one of these or --device auto")
     return device
 
 
 def resolve_precision(precision: Precision, device: str) -> Literal["no", "fp16", "bf16"]:
-    """`auto` to the fastest precision that trains stably on `device`."""
+    """`auto` to the fastest precision that trains stably on `device`, one that was resolved."""
     if precision != "auto":
         return precision
     if device.startswith("cuda"):
-        return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+        # Cards before Ampere compute bf16 through float32: slower than float32 itself.
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+        return "bf16" if native else "fp16"
     return "bf16" if device == "cpu" and _cpu_has_bf16() else "no"
 
 
 def make_accelerator(device: str, precision: Precision) -> Accelerator:
-    """The accelerator that training runs on; several processes come from `accelerate launch`."""
+    """The accelerator that training runs on; several processes come from `accelerate launch`.
+
+    Raises `AntError` for a device that is not there.
+    """
     device = resolve_device(device)
     if device.startswith("cuda:"):
         torch.cuda.set_device(device)
-    # One process may run several commands, each with its own precision.
-    AcceleratorState._reset_state(reset_partial_state=False)
     on_cpu, kind = device == "cpu", resolve_precision(precision, device)
+    # One process may run several commands, each with its own precision and device.
+    AcceleratorState._reset_state(reset_partial_state=not _one_of_several())
     # It asks for its state before it says where that is to be; later commands shall not inherit it.
     with patch_environment(**({"ACCELERATE_USE_CPU": "true"} if on_cpu else {})):
-        return Accelerator(cpu=on_cpu, mixed_precision=kind)
+        waiting = InitProcessGroupKwargs(timeout=WAIT)
+        return Accelerator(cpu=on_cpu, mixed_precision=kind, kwargs_handlers=[waiting])
+
+
+def _one_of_several() -> bool:
+    """Whether processes are connected already: they stay so until the end."""
+    return torch.distributed.is_available() and torch.distributed.is_initialized()
 
 
 def _cpu_has_bf16() -> bool:

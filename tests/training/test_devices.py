@@ -1,4 +1,7 @@
 import os
+import subprocess
+import sys
+from types import SimpleNamespace
 from typing import Literal
 
 import pytest
@@ -6,20 +9,22 @@ import torch
 from accelerate import Accelerator
 
 from antcli.errors import AntError
-from antcli.training.devices import make_accelerator, resolve_device, resolve_precision
+from antcli.training.devices import WAIT, make_accelerator, resolve_device, resolve_precision
 
 
-def has(monkeypatch: pytest.MonkeyPatch, *, cuda: bool = False, mps: bool = False) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+def has(monkeypatch: pytest.MonkeyPatch, *, cuda: int = 0, mps: bool = False) -> None:
+    """A machine with so many CUDA devices, or with that of a Mac."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: cuda)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
 
 
 @pytest.mark.parametrize(
     ("cuda", "mps", "found"),
-    [(True, True, "cuda"), (False, True, "mps"), (False, False, "cpu")],
+    [(1, True, "cuda"), (0, True, "mps"), (0, False, "cpu")],
 )
 def test_auto_takes_the_fastest_device(
-    cuda: bool, mps: bool, found: str, monkeypatch: pytest.MonkeyPatch
+    cuda: int, mps: bool, found: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     has(monkeypatch, cuda=cuda, mps=mps)
     assert resolve_device("auto") == found
@@ -27,8 +32,19 @@ def test_auto_takes_the_fastest_device(
 
 
 def test_a_device_that_is_there_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    has(monkeypatch, cuda=True)
+    has(monkeypatch, cuda=2)
     assert resolve_device("cuda:1") == "cuda:1"
+
+
+@pytest.mark.parametrize(("count", "there"), [(1, "cuda:0 alone is"), (2, "cuda:0 to cuda:1 are")])
+def test_a_number_past_the_last_device(
+    count: int, there: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    has(monkeypatch, cuda=count)
+    for device in (f"cuda:{count}", "cuda:99"):
+        with pytest.raises(AntError, match=f"no {device} here, {there}") as raised:
+            resolve_device(device)
+        assert raised.value.exit_code == 1
 
 
 @pytest.mark.parametrize("device", ["cuda", "cuda:3", "mps"])
@@ -40,8 +56,11 @@ def test_a_device_that_is_not_there(device: str, monkeypatch: pytest.MonkeyPatch
     assert raised.value.exit_code == 1
 
 
-@pytest.mark.parametrize("device", ["gpu", "", "tpu:0", "CPU"])
-def test_an_unknown_device(device: str) -> None:
+@pytest.mark.parametrize(
+    "device", ["gpu", "", "tpu:0", "CPU", "cuda:x", "cuda:", "cuda:-1", "cpu:1"]
+)
+def test_an_unknown_device(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    has(monkeypatch, cuda=2)
     with pytest.raises(AntError, match="unknown device") as raised:
         resolve_device(device)
     assert raised.value.exit_code == 2
@@ -55,9 +74,48 @@ def test_precision_is_as_asked_or_what_the_device_does_best(
     for native in (True, False):
         monkeypatch.setattr("antcli.training.devices._cpu_has_bf16", lambda native=native: native)
         assert resolve_precision("auto", "cpu") == ("bf16" if native else "no")
-        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda native=native: native)
-        assert resolve_precision("auto", "cuda:0") == ("bf16" if native else "fp16")
     assert resolve_precision("auto", "mps") == "no"
+
+
+@pytest.mark.parametrize(
+    ("generation", "best"),
+    [(7, "fp16"), (8, "bf16"), (9, "bf16")],
+    ids=["T4", "A100", "H100"],
+)
+def test_emulated_bf16_does_not_count(
+    generation: int, best: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Torch emulates bf16 where the card has none, and calls it supported unless asked better."""
+    has(monkeypatch, cuda=1)
+    card = SimpleNamespace(major=generation, minor=0)
+    monkeypatch.setattr(torch.version, "hip", None)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _device: card)
+    monkeypatch.setattr(torch.cuda, "_check_bf16_tensor_supported", lambda _device: True)
+    assert torch.cuda.is_bf16_supported()
+    assert resolve_precision("auto", "cuda:0") == best
+
+
+def test_processes_wait_long_enough_for_one_that_trains_a_classifier() -> None:
+    code = (
+        "import torch\n"
+        "from antcli.training.devices import make_accelerator\n"
+        "for _ in range(2): accelerator = make_accelerator('cpu', 'no')\n"
+        "assert accelerator.distributed_type == 'MULTI_CPU'\n"
+        "group = torch.distributed.group.WORLD._get_backend(torch.device('cpu'))\n"
+        "print(group.options._timeout.total_seconds())\n"
+    )
+    alone = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1"}
+    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | alone | place,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout) == WAIT.total_seconds() >= 3600
 
 
 @pytest.mark.parametrize("precisions", [("no", "bf16"), ("bf16", "no")])
