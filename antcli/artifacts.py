@@ -72,7 +72,7 @@ def replacing_parts(folder: Path) -> Iterator[Path]:
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
     """Write a safetensors file; values of `metadata` that are not strings become JSON."""
-    flat = {key: v if isinstance(v, str) else json.dumps(v) for key, v in metadata.items()}
+    flat = {key: v if isinstance(v, str) else to_json(v) for key, v in metadata.items()}
     whole = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
     with replacing(path) as temporary:
         try:
@@ -94,9 +94,20 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def write_json(path: Path, value: object) -> None:
-    """Write `value` as indented JSON."""
+    """Write `value` as indented JSON. Raises `ValueError` as `to_json` does."""
     with replacing(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+        temporary.write_text(to_json(value, indent=2) + "\n", encoding="utf-8")
+
+
+def to_json(value: object, indent: int | None = None) -> str:
+    """JSON that every program reads.
+
+    Raises `ValueError` for infinity and NaN, which JSON has not: what has no value is None.
+    """
+    try:
+        return json.dumps(value, indent=indent, allow_nan=False)
+    except ValueError as error:
+        raise ValueError(f"give None for what has no finite value: {error} in {value}") from error
 
 
 @contextmanager

@@ -11,4 +11,4 @@ class AntError(Exception):
         self.message = message
         self.hint = hint
         self.exit_code = exit_code
-        """1: the work failed. 2: the command was typed wrongly."""
+        """1: the work failed. 2: the command was typed wrongly. 128 + n: signal n ended it."""

@@ -195,6 +195,17 @@ def test_what_is_no_json_leaves_the_old_file(tmp_path: Path) -> None:
     assert names(tmp_path) == ["a.json"]
 
 
+@pytest.mark.parametrize("value", [float("inf"), -float("inf"), float("nan")])
+def test_what_json_has_no_number_for_is_refused(tmp_path: Path, value: float) -> None:
+    write_json(tmp_path / "a.json", {"loss": 1.0})
+    with pytest.raises(ValueError, match="give None for what has no finite value"):
+        write_json(tmp_path / "a.json", {"loss": [0.5, value]})
+    with pytest.raises(ValueError, match="give None"):
+        save_tensors(tmp_path / "a.safetensors", TENSORS, {"loss": value})
+    assert json.loads((tmp_path / "a.json").read_text()) == {"loss": 1.0}
+    assert names(tmp_path) == ["a.json"]
+
+
 # --- folders of several files --------------------------------------------------------------
 
 

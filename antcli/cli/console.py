@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import time
@@ -16,37 +15,57 @@ if TYPE_CHECKING:
 
 SECONDS_BETWEEN_LINES = 10.0
 
-# Of several processes only the first speaks.
-SPEAKS = os.environ.get("RANK", "0") == "0"
+RANK = os.environ.get("RANK", "0")
+SPEAKS = RANK == "0"
+"""Of several processes only the first speaks; any of them complains."""
+
+NOBODY_READS = 141
+"""The exit code of what a closed pipe ends: 128 and the number of SIGPIPE."""
 
 
 @cache
 def _stderr() -> Console:
     from rich.console import Console
 
-    return Console(stderr=True, highlight=False, soft_wrap=True, quiet=not SPEAKS)
+    class Remarks(Console):
+        """Goes on in silence when nobody reads any more: no reason to lose the work."""
+
+        def on_broken_pipe(self) -> None:
+            self.quiet = True
+
+    return Remarks(stderr=True, highlight=False, soft_wrap=True)
 
 
 def say(message: str) -> None:
     """A line for the person at the screen."""
-    _stderr().print(message, markup=False)
+    if SPEAKS:
+        _stderr().print(message, markup=False)
 
 
 def result(text: str) -> None:
-    """A line of the command's result."""
-    if SPEAKS:
+    """A line of the command's result. Where nobody reads it, the program ends as by SIGPIPE."""
+    if not SPEAKS:
+        return
+    try:
         sys.stdout.write(text + "\n")
         sys.stdout.flush()
+    except BrokenPipeError:
+        # What is still in the buffer goes nowhere, instead of failing again at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(NOBODY_READS)
 
 
 def json_result(value: object) -> None:
     """The command's result as one JSON object."""
-    result(json.dumps(value, indent=2))
+    from antcli.artifacts import to_json
+
+    result(to_json(value, indent=2))
 
 
 def complain(message: str, hint: str) -> None:
-    """An error, and what to do next."""
-    _stderr().print(f"[bold red]error:[/] {_plain(message)}")
+    """An error and what to do next, by whichever process has it."""
+    who = "" if SPEAKS else f" on rank {RANK}"
+    _stderr().print(f"[bold red]error{who}:[/] {_plain(message)}")
     if hint:
         _stderr().print(f"[bold]hint:[/] {_plain(hint)}")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import signal
 import sys
 from typing import Annotated
 
@@ -10,12 +11,15 @@ import typer
 
 from antcli import __version__
 from antcli.cli.adapt import adapt_command
-from antcli.cli.console import complain
+from antcli.cli.console import SPEAKS, complain
 from antcli.cli.evaluate import evaluate_app
 from antcli.cli.fetch_source import fetch_source_command
 from antcli.cli.sample import sample_command
 from antcli.cli.train_classifier import train_classifier_command
 from antcli.errors import AntError
+
+SIGNALLED = 128
+"""Exit codes from here on say which signal ended the program."""
 
 app = typer.Typer(
     name="ant",
@@ -47,13 +51,28 @@ def _root(
     """Few-shot domain adaptation of diffusion models."""
 
 
+class _TerminatedError(BaseException):
+    """Raised where the program is when SIGTERM comes, so that nothing is left half-written."""
+
+
 def main(arguments: list[str] | None = None) -> None:
-    """Run `ant`: exits 0 when done, 1 failed, 2 used wrongly, 130 interrupted (by Typer)."""
+    """Run `ant`.
+
+    Exits 0 when done, 1 failed, 2 used wrongly, 130 interrupted (by Typer), 141 when nobody
+    reads the result any more, 143 terminated.
+    """
+    before = signal.signal(signal.SIGTERM, _terminate)
     try:
         app(args=arguments)
     except AntError as error:
-        complain(error.message, error.hint)
+        # All are told to stop, so one says it.
+        if SPEAKS or error.exit_code < SIGNALLED:
+            complain(error.message, error.hint)
         sys.exit(error.exit_code)
+    except _TerminatedError:
+        if SPEAKS:
+            complain("terminated", "type the same command again")
+        sys.exit(SIGNALLED + signal.SIGTERM)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EDQUOT):
             raise
@@ -62,3 +81,9 @@ def main(arguments: list[str] | None = None) -> None:
             "free some disk space or choose another place with --out, then run it again",
         )
         sys.exit(1)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _terminate(_number: int, _frame: object) -> None:
+    raise _TerminatedError
