@@ -7,13 +7,22 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from PIL import Image, PngImagePlugin
+from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
 from torch import Tensor
 
 from antcli.artifacts import replacing
 
 SMALLEST_CELL = 96
 """In pixels: images below this are enlarged on a page, or nobody could judge them."""
+
+LARGEST_CELL = 256
+"""In pixels: no image is enlarged beyond this to fill a page."""
+
+PAGE_WIDTH = 960
+"""In pixels: a page of small images is enlarged until it is as wide as this."""
+
+GAP = 14
+"""In pixels: between the pairs of rows of a comparison, and beside its captions."""
 
 WIDEST_PAGE = 2.5
 """Columns for each row, at most, where rows of another length would leave cells empty."""
@@ -35,14 +44,13 @@ def grid(
     """Lay images out in rows on a white page, in reading order.
 
     `images` is uint8 [N, 3, H, W]. Each is enlarged by the whole number `scale` with hard pixel
-    edges, by default until it is 96 pixels wide and high. `padding` is the white line around the
-    cells, in pixels of the page. Raises `ValueError` for any other tensor, an empty one included.
+    edges, by default until the page is about a thousand pixels wide; large images stay as they
+    are. `padding` is the white line around the cells, in pixels of the page. Raises `ValueError`
+    for any other tensor, an empty one included.
     """
-    if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3 or not len(images):
-        raise ValueError(f"not uint8 [N, 3, H, W]: {images.dtype} {list(images.shape)}")
-    count, _, height, width = images.shape
+    count, height, width = _checked(images)
     columns = min(columns or _columns(count), count)
-    scale = scale or math.ceil(SMALLEST_CELL / min(height, width))
+    scale = scale or _scale(columns, height, width)
     step_x, step_y = width * scale + padding, height * scale + padding
     rows = math.ceil(count / columns)
     page = Image.new("RGB", (columns * step_x + padding, rows * step_y + padding), "white")
@@ -54,6 +62,36 @@ def grid(
     return page
 
 
+def comparison_page(source: Tensor, adapted: Tensor, columns: int = 8) -> Image.Image:
+    """Images of a source and of what was adapted from it, each pair from the same noise.
+
+    Both are uint8 [N, 3, H, W], the same noise at the same place. A row of the source's stands
+    above the row of the adapted model's, with a caption at the left of each; sizes are those of
+    `grid`. Raises `ValueError` for any other tensors, and for two of different shapes.
+    """
+    count, height, width = _checked(source)
+    if source.shape != adapted.shape:
+        raise ValueError(f"not pairs: {list(source.shape)} and {list(adapted.shape)}")
+    columns = min(columns, count)
+    scale = _scale(columns, height, width)
+    rows = [
+        (caption, grid(images[start : start + columns], columns, scale))
+        for start in range(0, count, columns)
+        for caption, images in (("source", source), ("adapted", adapted))
+    ]
+    font = ImageFont.load_default(size=max(16, height * scale // 8))
+    left = round(font.getlength("adapted")) + 2 * GAP
+    row_height = rows[0][1].height
+    page_height = len(rows) * row_height + (len(rows) // 2 - 1) * GAP
+    page = Image.new("RGB", (left + rows[0][1].width, page_height), "white")
+    pen = ImageDraw.Draw(page)
+    for i, (caption, row) in enumerate(rows):
+        top = i * row_height + i // 2 * GAP
+        page.paste(row, (left, top))
+        pen.text((left - GAP, top + row_height / 2), caption, "black", font, anchor="rm")
+    return page
+
+
 def save_png(path: Path, image: Image.Image, text: Mapping[str, str]) -> None:
     """Write a PNG with `text` in its text chunks. Raises `AntError` if it cannot be written."""
     chunks = PngImagePlugin.PngInfo()
@@ -61,6 +99,21 @@ def save_png(path: Path, image: Image.Image, text: Mapping[str, str]) -> None:
         chunks.add_text(key, value)
     with replacing(path) as temporary:
         image.save(temporary, format="PNG", pnginfo=chunks)
+
+
+def _checked(images: Tensor) -> tuple[int, int, int]:
+    """How many, how high and how wide."""
+    if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3 or not len(images):
+        raise ValueError(f"not uint8 [N, 3, H, W]: {images.dtype} {list(images.shape)}")
+    count, _, height, width = images.shape
+    return count, height, width
+
+
+def _scale(columns: int, height: int, width: int) -> int:
+    """The whole number that images are enlarged by."""
+    legible = math.ceil(SMALLEST_CELL / min(height, width))
+    wide = min(math.ceil(PAGE_WIDTH / (columns * width)), LARGEST_CELL // max(height, width))
+    return max(legible, wide)
 
 
 def _columns(count: int) -> int:
