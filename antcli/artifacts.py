@@ -37,10 +37,7 @@ def replacing(path: Path) -> Iterator[Path]:
         yield temporary
         temporary.replace(path)
     except OSError as error:
-        raise AntError(
-            f"cannot write {path}: {error.strerror or error}",
-            "free some disk space or choose another place with --out, then run it again",
-        ) from error
+        raise _cannot_write(path, error) from error
     finally:
         with suppress(OSError):
             temporary.unlink()
@@ -62,10 +59,7 @@ def replacing_parts(folder: Path) -> Iterator[Path]:
                 shutil.rmtree(folder / part.name, ignore_errors=True)
             part.replace(folder / part.name)
     except OSError as error:
-        raise AntError(
-            f"cannot write {folder}: {error.strerror or error}",
-            "free some disk space or choose another place with --out, then run it again",
-        ) from error
+        raise _cannot_write(folder, error) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -122,3 +116,10 @@ def _opened(path: Path) -> Iterator[Any]:
             f"{path} is not a whole safetensors file ({error})",
             "it was cut short or is of another kind: write or download it again",
         ) from error
+
+
+def _cannot_write(path: Path, error: OSError) -> AntError:
+    return AntError(
+        f"cannot write {path}: {error.strerror or error}",
+        "free some disk space or choose another place, then run it again",
+    )

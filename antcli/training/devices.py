@@ -36,11 +36,11 @@ def resolve_device(device: str) -> str:
     if (kind == "cuda" and not torch.cuda.is_available()) or (
         kind == "mps" and not torch.backends.mps.is_available()
     ):
-        raise AntError(f"there is no {kind} device here", "use --device auto")
+        raise AntError(f"there is no {kind} device here", "use auto, which takes what there is")
     if number and int(number) >= torch.cuda.device_count():
         last = torch.cuda.device_count() - 1
         there = f"cuda:0 to cuda:{last} are" if last else "cuda:0 alone is"
-        raise AntError(f"there is no {device} here, {there}", "use one of these or --device auto")
+        raise AntError(f"there is no {device} here, {there}", "use one of these or auto")
     return device
 
 
