@@ -1,0 +1,49 @@
+"""Arrows between the package's rooms go one way, as ARCHITECTURE.md draws them."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import antcli
+
+PACKAGE = Path(antcli.__file__).parent
+KNOWS = {
+    "errors": set(),
+    "randomness": set(),
+    "artifacts": {"errors"},
+    "images": {"artifacts", "errors"},
+    "diffusion": {"errors", "randomness"},
+    "drawn_faces": set(),
+}
+"""What the lowest rooms may import."""
+KNOWN_BY = {"cli": {"__main__"}, "drawn_faces": set()}
+"""Who may import the rooms that the engine does without."""
+
+
+def room(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def arrows() -> Iterator[tuple[str, str]]:
+    """From each room to every other that it imports, wherever in a file it does so."""
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            for name in names:
+                if name.startswith("antcli.") and room(path) != name.split(".")[1]:
+                    yield room(path), name.split(".")[1]
+
+
+@pytest.mark.parametrize(("lowest", "known"), KNOWS.items())
+def test_the_lowest_rooms_know_nobody_above(lowest: str, known: set[str]) -> None:
+    found = {to for start, to in arrows() if start == lowest}
+    assert (PACKAGE / lowest).is_dir() or (PACKAGE / f"{lowest}.py").is_file()
+    assert found <= known
+
+
+@pytest.mark.parametrize(("above", "by"), KNOWN_BY.items())
+def test_the_engine_does_without_the_screen_and_the_drawings(above: str, by: set[str]) -> None:
+    assert {start for start, to in arrows() if to == above} == by
