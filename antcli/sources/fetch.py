@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from antcli.artifacts import file_hash
 from antcli.errors import AntError
 from antcli.sources import hub
 from antcli.sources.catalog import HERE, Entry, Format, catalog, known, unknown
 from antcli.sources.download import fetch_file, file_on_disk, unpack
+from antcli.sources.options import merged
 from antcli.sources.storage import alone, downloads_folder, sources_folder
 from antcli.sources.transfer import Downloaded, silent
 
@@ -27,7 +29,14 @@ class Converting:
     name: str
 
 
-Progress = Callable[[Downloaded | Converting], None]
+@dataclass(frozen=True)
+class Assumed:
+    """What no weight of a converted file tells, as it was stated or is of a published network."""
+
+    options: Mapping[str, Any]
+
+
+Progress = Callable[[Downloaded | Converting | Assumed], None]
 
 
 def locate(source: str, on_progress: Progress = silent) -> Path:
@@ -90,7 +99,7 @@ def fetch_source(entry: Entry, on_progress: Progress = silent) -> Path:
         if not folder.is_dir():  # another process may have made it meanwhile
             checkpoint = fetch_file(entry, on_progress)
             on_progress(Converting(entry.name))
-            _convert(checkpoint, entry.format, folder, entry)
+            _convert(checkpoint, entry.format, folder, entry.architecture, entry.member)
             if checkpoint.is_relative_to(downloads_folder()):
                 checkpoint.unlink()  # the folder is all that is needed from now on
     return folder
@@ -101,14 +110,16 @@ def convert_file(
     format: Format | None,
     *,
     like: str | None = None,
+    options: Mapping[str, Any] | None = None,
     out: Path | None = None,
     on_progress: Progress = silent,
 ) -> Path:
     """Make a file of original code, or a folder with pickled weights, a diffusers folder.
 
-    `like` names the entry whose architecture it has, and then its format too. Without `out` the
-    folder lies in the cache under a name made of the content, and is made once. Raises `AntError`
-    where the path is not there, `out` is, or the file is not of that format and architecture.
+    `like` names the entry whose architecture it has, and then its format too; `options` add to
+    it, in the names of the original code. Without `out` the folder lies in the cache under a name
+    made of the content, and is made once. Raises `AntError` where the path is not there, `out`
+    is, or the file is not of that format and architecture.
     """
     entry = known(like) if like else None
     format = format or (entry.code if entry is not None else "diffusers")
@@ -118,18 +129,23 @@ def convert_file(
     if not there:
         what = "folder" if format == "diffusers" else "file"
         raise AntError(f"there is no {what} {checkpoint}", "check the path and --format")
+    architecture = merged(entry.architecture if entry is not None else {}, options or {})
+    member = entry.member if entry is not None else ""
+
+    def make(folder: Path) -> None:
+        on_progress(Converting(str(checkpoint)))
+        on_progress(Assumed(_convert(checkpoint, format, folder, architecture, member)))
+
     if out is not None:
         if out.exists():
             raise AntError(f"{out} exists already", "give another --out, or remove it")
         out.parent.mkdir(parents=True, exist_ok=True)
-        on_progress(Converting(str(checkpoint)))
-        _convert(checkpoint, format, out, entry)
+        make(out)
         return out
-    folder = sources_folder() / _content_name(checkpoint, format, entry)
+    folder = sources_folder() / _content_name(checkpoint, format, architecture)
     with alone(folder):
         if not folder.is_dir():
-            on_progress(Converting(str(checkpoint)))
-            _convert(checkpoint, format, folder, entry)
+            make(folder)
     return folder
 
 
@@ -138,30 +154,30 @@ def _may_be_hub_id(source: str) -> bool:
     return source.count("/") == 1 and not path_like
 
 
-def _convert(checkpoint: Path, format: Format, folder: Path, entry: Entry | None) -> None:
+def _convert(
+    checkpoint: Path, format: Format, folder: Path, architecture: Mapping[str, Any], member: str
+) -> Mapping[str, Any]:
+    """Returns the options that no weight tells, as they were stated or taken."""
     if format == "diffusers":
         from antcli.sources.pickles import without_pickles
 
         without_pickles(checkpoint, folder)
-        return
+        return {}
     from antcli.sources.convert import convert
 
-    architecture = entry.architecture if entry is not None else None
     if checkpoint.suffix != ".zip":
-        convert(checkpoint, format, folder, architecture)
-        return
+        return convert(checkpoint, format, folder, architecture)
     unpacked = folder.with_name(f".{folder.name}.ckpt")
     try:
-        unpack(checkpoint, entry.member if entry and entry.member else MEMBER, unpacked)
-        convert(unpacked, format, folder, architecture)
+        unpack(checkpoint, member or MEMBER, unpacked)
+        return convert(unpacked, format, folder, architecture)
     finally:
         unpacked.unlink(missing_ok=True)
 
 
-def _content_name(path: Path, format: Format, entry: Entry | None) -> str:
+def _content_name(path: Path, format: Format, architecture: Mapping[str, Any]) -> str:
     """A name that differs wherever the result would."""
     files = [path] if path.is_file() else sorted(f for f in path.rglob("*") if f.is_file())
     content = [file_hash(file) for file in files]
-    architecture = dict(entry.architecture) if entry is not None else None
     told = json.dumps([format, content, architecture], sort_keys=True).encode()
     return f"{path.stem}-{hashlib.sha256(told).hexdigest()[:12]}"

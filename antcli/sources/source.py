@@ -22,7 +22,8 @@ from antcli.sources.codec import Autoencoder, Codec, Pixels, find_autoencoder
 from antcli.sources.condition import make_condition
 from antcli.sources.fetch import locate
 from antcli.sources.files import find_weights, load_frozen, read_config
-from antcli.sources.kinds import NETWORKS, check_network, make_scheduler
+from antcli.sources.kinds import check_network, make_scheduler
+from antcli.sources.networks import NETWORKS
 
 
 @dataclass(frozen=True)

@@ -20,9 +20,10 @@ def converted(tiny_source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Conversions write a small source, whatever they are given."""
 
     def convert(
-        _checkpoint: Path, _format: str, out: Path, _architecture: Mapping[str, Any] | None
-    ) -> None:
+        _checkpoint: Path, _format: str, out: Path, architecture: Mapping[str, Any] | None
+    ) -> Mapping[str, Any]:
         shutil.copytree(tiny_source, out)
+        return architecture or {}
 
     convert_module = SimpleNamespace(convert=convert)
     monkeypatch.setitem(sys.modules, "antcli.sources.convert", convert_module)
@@ -137,6 +138,18 @@ def test_a_local_file_is_converted(
     assert Path(facts["folder"]).name.startswith("mine-")
 
 
+def test_what_weights_do_not_tell_is_typed_and_told(
+    ant: Callable, checkpoint: Path, converted: None, tmp_path: Path
+) -> None:
+    typed = ("--option", "num_heads=4", "--option", "noise_schedule=cosine")
+    done = ant("fetch-source", checkpoint, "--format", "adm", *typed, "--out", tmp_path / "out")
+    assert done.code == 0, done.err
+    assert "weights do not tell it: num_heads 4, noise_schedule cosine" in done.err
+    wrong = ant("fetch-source", checkpoint, "--format", "adm", "--option", "num_heads")
+    assert wrong.code == 2
+    assert "'num_heads' states no option" in wrong.err
+
+
 def test_a_file_without_its_format_is_asked_for_it(ant: Callable, checkpoint: Path) -> None:
     done = ant("fetch-source", checkpoint)
     assert done.code == 1
@@ -145,7 +158,13 @@ def test_a_file_without_its_format_is_asked_for_it(ant: Callable, checkpoint: Pa
 
 
 @pytest.mark.parametrize(
-    "typed", [("--format", "adm"), ("avatars", "--out", "x"), ("avatars", "--format", "zip")]
+    "typed",
+    [
+        ("--format", "adm"),
+        ("avatars", "--out", "x"),
+        ("avatars", "--format", "zip"),
+        ("x", "--option", "a=1"),
+    ],
 )
 def test_options_that_do_not_go_together_are_wrong_usage(
     ant: Callable, typed: tuple[str, ...]

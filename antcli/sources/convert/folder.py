@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,8 @@ class Part:
     @property
     def module(self) -> str:
         """Where its class is."""
-        return networks.__name__ if self.kind in networks.NETWORKS else "diffusers"
+        own = self.kind == networks.UNet2DModelOfEqualHeads.__name__
+        return networks.__name__ if own else "diffusers"
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,8 @@ class Pipeline:
 
     kind: str
     parts: Mapping[str, Part]
+    assumed: Mapping[str, Any] = field(default_factory=dict)
+    """Options that no weight tells, as they were stated or taken from a published network."""
 
 
 def write_pipeline(out: Path, pipeline: Pipeline) -> None:
