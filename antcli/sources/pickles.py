@@ -8,7 +8,7 @@ from pathlib import Path
 from antcli.artifacts import save_tensors
 from antcli.errors import AntError
 from antcli.sources.storage import whole_folder
-from antcli.weights import read_weights
+from antcli.weights import read_checkpoint
 
 
 def without_pickles(folder: Path, out: Path) -> None:
@@ -31,4 +31,4 @@ def _rewrite(pickled: Path, copy: Path) -> None:
     safe = copy.with_suffix(".safetensors")
     if safe.exists():
         return
-    save_tensors(safe, read_weights(pickled), {})
+    save_tensors(safe, read_checkpoint(pickled), {})

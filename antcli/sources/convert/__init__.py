@@ -13,7 +13,7 @@ from torch import Tensor
 
 from antcli.errors import AntError
 from antcli.sources.convert import adm, ldm, pesser
-from antcli.sources.convert.checkpoint import read_checkpoint
+from antcli.weights import read_checkpoint
 from antcli.sources.convert.folder import Pipeline, write_pipeline
 
 Format = Literal["adm", "pesser", "ldm"]

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from antcli.errors import AntError
 from antcli.sources.convert import adm, convert, pesser
-from antcli.sources.convert.checkpoint import read_checkpoint
+from antcli.weights import read_checkpoint
 from antcli.sources.options import parse_options
 
 Weights = dict[str, Tensor]
