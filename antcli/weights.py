@@ -18,14 +18,14 @@ from antcli.errors import AntError
 NESTINGS = ("ema", "state_dict", "model")
 """Names that training code keeps a state dict under; averaged weights before those of a step."""
 RUNS_CODE = frozenset(
-    "builtins __builtin__ os posix nt sys subprocess shutil importlib runpy pty socket ctypes code "
-    "marshal pickle webbrowser multiprocessing".split()
+    {"builtins", "__builtin__", "os", "posix", "nt", "sys", "subprocess", "shutil", "importlib"}
+    | {"runpy", "pty", "socket", "ctypes", "code", "marshal", "pickle", "multiprocessing"}
 )
 """Modules that no training leaves in its checkpoints, and attacks do. Nothing of any module that a
 file asks for is executed; a file that asks for these is refused all the same."""
 PLAIN_TYPES = frozenset(
-    f"builtins.{name}"
-    for name in "int float str bool bytes list dict tuple frozenset object".split()
+    f"builtins.{kind.__name__}"
+    for kind in (int, float, str, bool, bytes, list, dict, tuple, object)
 )
 """The only names of `builtins` that are passed over."""
 MOST_LEFTOVERS = 100

@@ -94,7 +94,8 @@ def test_what_a_training_leaves_is_passed_over(
     zipped: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As LDM's own scheduler leaves its last factor, a number of numpy, in the optimiser's state;
-    and nothing of it is imported or executed."""
+    and nothing of it is imported or executed.
+    """
     module = ModuleType("somebodys_training")
     fired: list[str] = []
 
@@ -138,7 +139,7 @@ def test_what_a_training_leaves_is_passed_over(
 
 def test_what_cannot_be_passed_over_is_named(tmp_path: Path) -> None:
     torch.save({**TENSORS, "counts": defaultdict(int, a=1)}, tmp_path / "a.pt")
-    with pytest.raises(AntError, match="asks for (builtins.int|collections.defaultdict)"):
+    with pytest.raises(AntError, match=r"asks for (builtins\.int|collections\.defaultdict)"):
         read_weights(tmp_path / "a.pt")
 
 

@@ -10,7 +10,7 @@ import typer
 
 from antcli import __version__
 from antcli.cli.adapt import adapt_command
-from antcli.cli.console import complain
+from antcli.cli.console import complain, engine_warnings_said
 from antcli.cli.evaluate import evaluate_app
 from antcli.cli.fetch_source import fetch_source_command
 from antcli.cli.sample import sample_command
@@ -50,7 +50,8 @@ def _root(
 def main(arguments: list[str] | None = None) -> None:
     """Run `ant`: exits 0 when done, 1 failed, 2 used wrongly, 130 interrupted (by Typer)."""
     try:
-        app(args=arguments)
+        with engine_warnings_said():
+            app(args=arguments)
     except AntError as error:
         complain(error.message, error.hint)
         sys.exit(error.exit_code)

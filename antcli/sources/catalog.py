@@ -38,6 +38,7 @@ class Entry:
     file: str = ""
     address: str = ""
     member: str = ""
+    scaling_factor: float | None = None
     written_in: Format | None = None
     schedule: Mapping[str, Any] = field(default_factory=dict)
     architecture: Mapping[str, Any] = field(default_factory=dict)

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from source_kinds import write_kind
 
 from antcli.sources import download
 from antcli.sources.catalog import catalog
@@ -54,7 +55,7 @@ def test_the_list_names_every_source_and_whether_it_is_there(ant: Callable) -> N
     assert there["ffhq"] is False
     ffhq = next(source for source in listed if source["name"] == "ffhq")
     assert (ffhq["resolution"], ffhq["kind"], ffhq["size"]) == (256, "pixels", "374 MB")
-    assert ffhq["licence"] == "BSD-3-Clause"
+    assert ffhq["licence"] == "BSD-3-Clause, says its re-uploader"
     table = ant("fetch-source").out
     for source in listed:
         assert source["name"] in table
@@ -68,7 +69,10 @@ def test_a_known_source_is_got_and_converted_and_its_terms_told(
     assert Path(done.out.strip()).name == "ffhq"
     assert "downloading ffhq 375/375 MB" in done.err
     assert "converting ffhq" in done.err
-    assert "licence: BSD-3-Clause; not allowed: commercial use of FFHQ's photographs" in done.err
+    assert (
+        "licence: BSD-3-Clause, says its re-uploader; not allowed: commercial use of FFHQ's photographs"
+        in done.err
+    )
     assert "ant adapt --source ffhq" in done.err
     again = ant("fetch-source", "ffhq")
     assert again.out == done.out
@@ -76,7 +80,7 @@ def test_a_known_source_is_got_and_converted_and_its_terms_told(
     assert downloads == ["ffhq"]
     facts = json.loads(ant("fetch-source", "ffhq", "--json").out)
     assert facts["folder"] == done.out.strip()
-    assert facts["licence"] == "BSD-3-Clause"
+    assert facts["licence"].startswith("BSD-3-Clause")
     assert len(facts["sha256"]) == 64
 
 
@@ -170,3 +174,16 @@ def test_options_that_do_not_go_together_are_wrong_usage(
     ant: Callable, typed: tuple[str, ...]
 ) -> None:
     assert ant("fetch-source", *typed).code == 2
+
+
+def test_what_the_engine_warns_of_is_a_line(ant: Callable, tmp_path: Path) -> None:
+    folder = write_kind("ldm", tmp_path / "ldm")
+    config = folder / "vqvae" / "config.json"
+    told = json.loads(config.read_text())
+    del told["scaling_factor"]
+    config.write_text(json.dumps(told))
+    done = ant("fetch-source", folder)
+    assert done.code == 0, done.err
+    said = [line for line in done.err.splitlines() if line.startswith("warning: ")]
+    assert len(said) == 1
+    assert "states no scaling_factor: 1.0 is taken" in said[0]

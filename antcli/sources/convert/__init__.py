@@ -13,8 +13,8 @@ from torch import Tensor
 
 from antcli.errors import AntError
 from antcli.sources.convert import adm, ldm, pesser
-from antcli.weights import read_checkpoint
 from antcli.sources.convert.folder import Pipeline, write_pipeline
+from antcli.weights import read_checkpoint
 
 Format = Literal["adm", "pesser", "ldm"]
 

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from antcli.errors import AntError
 from antcli.sources.convert import adm, convert, pesser
-from antcli.weights import read_checkpoint
 from antcli.sources.options import parse_options
+from antcli.weights import read_checkpoint
 
 Weights = dict[str, Tensor]
 
