@@ -92,7 +92,7 @@ def _unpickled(file: Path) -> Any:
     while True:
         try:
             with torch.serialization.safe_globals(leftovers):
-                return torch.load(file, map_location="cpu", weights_only=True, mmap=zipped)
+                content = torch.load(file, map_location="cpu", weights_only=True, mmap=zipped)
         except Exception as error:  # whatever a broken pickle makes the unpickler stumble over
             asked = re.search(r"GLOBAL ([\w.]+)", str(error))
             name = asked[1] if asked else leftovers[-1][1] if zipped and leftovers else ""
@@ -103,11 +103,19 @@ def _unpickled(file: Path) -> Any:
                     "it was cut short or is of another kind: remove it and get it again",
                 ) from error
             if not (zipped or _is_of_torch(file)) or not _harmless(name, leftovers):
-                raise AntError(
-                    f"{file} asks for {name}, which is more than weights: it could run any code",
-                    "get the weights alone, or have their author save them as safetensors",
-                ) from error
+                raise _more_than_weights(file, name) from error
             leftovers.append((_Leftover, name))
+        else:
+            if isinstance(content, _Leftover):  # a whole network, of whatever class
+                raise _more_than_weights(file, leftovers[0][1])
+            return content
+
+
+def _more_than_weights(file: Path, name: str) -> AntError:
+    return AntError(
+        f"{file} asks for {name}, which is more than weights: it could run any code",
+        "get the weights alone, or have their author save them as safetensors",
+    )
 
 
 def _harmless(name: str, before: Sequence[object]) -> bool:

@@ -78,8 +78,7 @@ def have_source(source: str, target: Path) -> None:
 
 def _fetch(source: str, as_json: bool) -> None:
     from antcli.sources.catalog import catalog
-    from antcli.sources.download import fetch_file
-    from antcli.sources.fetch import locate
+    from antcli.sources.fetch import fetch_file, locate
 
     _check_no_file(source)
     entry = catalog().get(source)
@@ -108,7 +107,7 @@ def _convert(
     out: Path | None,
     as_json: bool,
 ) -> None:
-    from antcli.sources.fetch import convert_file
+    from antcli.sources.conversion import convert_file
     from antcli.sources.options import parse_options
 
     options = parse_options(typed)

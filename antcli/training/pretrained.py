@@ -11,7 +11,7 @@ from torch import Tensor
 from antcli.errors import AntError
 from antcli.methods.imagenet_classifier import CHANNELS, HEAD, PUBLISHED, ImageNetClassifier
 from antcli.sources.catalog import Entry, catalog
-from antcli.sources.download import fetch_file
+from antcli.sources.fetch import fetch_file
 from antcli.sources.transfer import Progress, silent
 from antcli.weights import misfit, read_checkpoint
 

@@ -13,8 +13,8 @@ from diffusers import DDPMPipeline, DDPMScheduler
 from antcli.errors import AntError
 from antcli.sources import catalog as catalog_module
 from antcli.sources.catalog import Entry, catalog
-from antcli.sources.download import fetch_file
-from antcli.sources.fetch import Assumed, Converting, convert_file, is_here, locate, on_disk
+from antcli.sources.conversion import Assumed, Converting, convert_file
+from antcli.sources.fetch import fetch_file, is_here, locate, on_disk
 from antcli.sources.source import find_source
 from antcli.sources.storage import downloads_folder, sources_folder
 from antcli.sources.transfer import Downloaded

@@ -12,10 +12,9 @@ import diffusers
 import torch
 from torch import Tensor, nn
 
-from antcli.artifacts import save_tensors, write_json
+from antcli.artifacts import replacing, save_tensors, write_json
 from antcli.errors import AntError
 from antcli.sources import networks
-from antcli.sources.storage import whole_folder
 from antcli.weights import misfit
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
@@ -53,7 +52,7 @@ def write_pipeline(out: Path, pipeline: Pipeline) -> None:
 
     Raises `AntError` where weights are not those of their config, or the disk is full.
     """
-    with whole_folder(out) as temporary:
+    with replacing(out) as temporary:
         for name, part in pipeline.parts.items():
             _write_part(temporary / name, part)
         classes = {name: [part.module, part.kind] for name, part in pipeline.parts.items()}
