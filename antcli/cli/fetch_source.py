@@ -107,8 +107,8 @@ def _convert(
     out: Path | None,
     as_json: bool,
 ) -> None:
-    from antcli.sources.conversion import convert_file
     from antcli.sources.options import parse_options
+    from antcli.sources.to_diffusers import convert_file
 
     options = parse_options(typed)
     with fetching() as show:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from antcli.cli.console import Bar, say
 
 if TYPE_CHECKING:
-    from antcli.sources.conversion import Assumed, Converting
+    from antcli.sources.to_diffusers import Assumed, Converting
     from antcli.sources.transfer import Downloaded
     from antcli.training.adaptation import Record
     from antcli.training.classifier import ClassifierReport
@@ -50,8 +50,8 @@ def follow(records: Iterable[Record], steps: int) -> ClassifierReport | None:
 @contextmanager
 def fetching() -> Iterator[Callable[[Downloaded | Converting | Assumed], None]]:
     """Gives what shows how a source is downloaded and converted."""
-    from antcli.sources.conversion import Assumed, Converting
     from antcli.sources.storage import megabytes
+    from antcli.sources.to_diffusers import Assumed, Converting
 
     with Bar() as bar:
         last = ("", 0)

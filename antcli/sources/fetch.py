@@ -8,9 +8,9 @@ from urllib.parse import urlsplit
 
 from antcli.errors import AntError
 from antcli.sources import hub
-from antcli.sources.catalog import HERE, Entry, catalog, unknown
-from antcli.sources.conversion import Assumed, Converting, convert_to
+from antcli.sources.catalog import HERE, Entry, catalog, no_such_source
 from antcli.sources.storage import downloads_folder, one_process_at_a_time, sources_folder
+from antcli.sources.to_diffusers import Assumed, Converting, write_converted
 from antcli.sources.transfer import Address, Downloaded, silent, transfer
 
 Progress = Callable[[Downloaded | Converting | Assumed], None]
@@ -28,7 +28,7 @@ def locate(source: str, on_progress: Progress = silent) -> Path:
     if Path(source).is_dir():
         return Path(source)
     if not _may_be_hub_id(source):
-        raise unknown(source)
+        raise no_such_source(source)
     return hub.fetch_folder(source, on_progress=on_progress)
 
 
@@ -61,7 +61,7 @@ def folder_on_disk(entry: Entry) -> Path | None:
 
 def file_on_disk(entry: Entry) -> Path | None:
     """The file of an entry where it is there, whole."""
-    own = _own_file(entry)
+    own = _downloaded_file(entry)
     if own.is_file():
         return own
     return hub.cached_file(entry.hub, entry.file, entry.revision) if entry.hub else None
@@ -84,7 +84,7 @@ def fetch_source(entry: Entry, on_progress: Progress = silent) -> Path:
         if not folder.is_dir():  # another process may have made it meanwhile
             checkpoint = fetch_file(entry, on_progress)
             on_progress(Converting(entry.name))
-            convert_to(folder, checkpoint, entry.format, entry.architecture, entry.member)
+            write_converted(folder, checkpoint, entry.format, entry.architecture, entry.member)
             if checkpoint.is_relative_to(downloads_folder()):
                 checkpoint.unlink()  # the folder is all that is needed from now on
     return folder
@@ -99,7 +99,7 @@ def fetch_file(entry: Entry, on_progress: Callable[[Downloaded], None] = silent)
     found = file_on_disk(entry)
     if found is not None:
         return found
-    file = _own_file(entry)
+    file = _downloaded_file(entry)
     if entry.hub:
         at = (entry.hub, entry.file, file, entry.revision)
         hub.fetch_file(*at, sha256=entry.sha256, on_progress=on_progress)
@@ -114,6 +114,6 @@ def _may_be_hub_id(source: str) -> bool:
     return source.count("/") == 1 and not path_like
 
 
-def _own_file(entry: Entry) -> Path:
+def _downloaded_file(entry: Entry) -> Path:
     base = entry.file or urlsplit(entry.address).path
     return downloads_folder() / f"{entry.name}-{PurePosixPath(base).name}"

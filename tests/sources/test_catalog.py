@@ -5,7 +5,7 @@ import pytest
 
 import antcli
 from antcli.errors import AntError
-from antcli.sources.catalog import HERE, Entry, catalog, known
+from antcli.sources.catalog import HERE, Entry, catalog, entry_called
 
 NAMES = {
     *(
@@ -95,7 +95,7 @@ def test_every_address_of_a_source_is_in_the_catalogue_alone() -> None:
 
 
 def test_an_unknown_name_is_answered_with_the_nearest() -> None:
-    assert known("church").hub == "google/ddpm-ema-church-256"
+    assert entry_called("church").hub == "google/ddpm-ema-church-256"
     with pytest.raises(AntError, match="there is no source 'fhq'") as raised:
-        known("fhq")
+        entry_called("fhq")
     assert "did you mean ffhq" in raised.value.hint

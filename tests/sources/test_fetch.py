@@ -13,10 +13,10 @@ from diffusers import DDPMPipeline, DDPMScheduler
 from antcli.errors import AntError
 from antcli.sources import catalog as catalog_module
 from antcli.sources.catalog import Entry, catalog
-from antcli.sources.conversion import Assumed, Converting, convert_file
 from antcli.sources.fetch import fetch_file, is_here, locate, on_disk
 from antcli.sources.source import find_source
 from antcli.sources.storage import downloads_folder, sources_folder
+from antcli.sources.to_diffusers import Assumed, Converting, convert_file
 from antcli.sources.transfer import Downloaded
 
 BODY = bytes(range(256)) * 40  # of the files that `entries` leads to

@@ -10,9 +10,9 @@ import pytest
 
 from antcli.errors import AntError
 from antcli.sources.catalog import Entry
-from antcli.sources.conversion import unpack
 from antcli.sources.fetch import fetch_file, file_on_disk
 from antcli.sources.storage import downloads_folder
+from antcli.sources.to_diffusers import unpack
 from antcli.sources.transfer import Downloaded
 
 BODY = bytes(range(256)) * 40  # of the files that `entries` leads to

@@ -14,7 +14,7 @@ from typing import Any
 
 from antcli.artifacts import file_hash, replacing, save_tensors
 from antcli.errors import AntError
-from antcli.sources.catalog import Format, known
+from antcli.sources.catalog import Format, entry_called
 from antcli.sources.options import merged
 from antcli.sources.storage import check_space, one_process_at_a_time, sources_folder
 from antcli.sources.transfer import CHUNK, silent
@@ -54,7 +54,7 @@ def convert_file(
     made of the content, and is made once. Raises `AntError` where the path is not there, `out`
     is, or the file is not of that format and architecture.
     """
-    entry = known(like) if like else None
+    entry = entry_called(like) if like else None
     format = format or (entry.code if entry is not None else "diffusers")
     if entry is not None and format != entry.code:
         raise AntError(f"{like} is of format {entry.code}, not {format}", "leave --format out")
@@ -70,11 +70,11 @@ def convert_file(
         if not folder.is_dir():
             on_progress(Converting(str(checkpoint)))
             member = entry.member if entry is not None else ""
-            on_progress(Assumed(convert_to(folder, checkpoint, format, architecture, member)))
+            on_progress(Assumed(write_converted(folder, checkpoint, format, architecture, member)))
     return folder
 
 
-def convert_to(
+def write_converted(
     folder: Path, checkpoint: Path, format: Format, architecture: Mapping[str, Any], member: str
 ) -> Mapping[str, Any]:
     """Write `folder`, whole or not at all; of a zip, the file in it that is called `member`.
