@@ -18,8 +18,18 @@ from antcli.errors import AntError
 NESTINGS = ("ema", "state_dict", "model")
 """Names that training code keeps a state dict under; averaged weights before those of a step."""
 RUNS_CODE = frozenset(
-    {"builtins", "__builtin__", "os", "posix", "nt", "sys", "subprocess", "shutil", "importlib"}
-    | {"runpy", "pty", "socket", "ctypes", "code", "marshal", "pickle", "multiprocessing"}
+    {"builtins", "__builtin__", "os", "posix", "nt", "sys", "subprocess", "commands", "shutil"}
+    | {
+        "importlib",
+        "runpy",
+        "pty",
+        "socket",
+        "ctypes",
+        "code",
+        "marshal",
+        "pickle",
+        "multiprocessing",
+    }
 )
 """Modules that no training leaves in its checkpoints, and attacks do. Nothing of any module that a
 file asks for is executed; a file that asks for these is refused all the same."""
@@ -40,7 +50,7 @@ def read_checkpoint(file: Path) -> dict[str, Tensor]:
     if not file.is_file():
         raise AntError(f"there is no file {file}", "check the path")
     state = _innermost(read_weights(file))
-    tensors = {name: value for name, value in state.items() if isinstance(value, Tensor)}
+    tensors = {k: v for k, v in state.items() if isinstance(k, str) and isinstance(v, Tensor)}
     if not tensors:
         raise AntError(f"{file} has no weights in it", "give the file that has the state dict")
     while all(name.startswith("module.") for name in tensors):  # added by DataParallel

@@ -1,5 +1,8 @@
 import argparse
+import os
 import pickle
+import shutil
+import subprocess
 import sys
 from collections import OrderedDict, defaultdict
 from pathlib import Path
@@ -166,6 +169,33 @@ def test_of_a_list_of_states_the_averages_are_taken(tmp_path: Path) -> None:
     torch.testing.assert_close(read_checkpoint(tmp_path / "averaged.pth"), TENSORS)
     stepped = {name: tensor + 1 for name, tensor in TENSORS.items()}
     torch.testing.assert_close(read_checkpoint(tmp_path / "stepped.pth"), stepped)
+
+
+@pytest.mark.parametrize("content", [{1: torch.zeros(2)}, {("a",): torch.zeros(2)}, [[]], {}])
+def test_what_has_no_named_tensors(content: object, tmp_path: Path) -> None:
+    torch.save(content, tmp_path / "a.pt")
+    with pytest.raises(AntError, match="has no weights in it"):
+        read_checkpoint(tmp_path / "a.pt")
+
+
+@pytest.mark.parametrize("protocol", [2, 4])
+@pytest.mark.parametrize("code", [os.system, subprocess.call, exec, shutil.rmtree])
+def test_calls_of_every_kind_are_refused(code: object, protocol: int, tmp_path: Path) -> None:
+    class Call:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return code, (f"touch {tmp_path / 'fired'}",)
+
+    for number, zipped in enumerate((True, False)):
+        file = tmp_path / f"{number}.pt"
+        torch.save(
+            {**TENSORS, "x": Call()},
+            file,
+            _use_new_zipfile_serialization=zipped,
+            pickle_protocol=protocol,
+        )
+        with pytest.raises(AntError, match=r"more than weights|not a whole PyTorch"):
+            read_weights(file)
+    assert not (tmp_path / "fired").exists()
 
 
 def test_a_state_that_holds_itself(tmp_path: Path) -> None:
