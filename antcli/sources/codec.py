@@ -84,12 +84,12 @@ class Latents:
         return self._in_parts(self._image, z, images_at_once(pixels))
 
     def _check_spread(self, x_0: Tensor) -> None:
-        if self._checked:
+        if self._checked:  # and roughly told, so that Python shows the same line once
             return
         self._checked, spread = True, x_0.std().item()
         if not LEAST_SPREAD < spread < MOST_SPREAD:
             warnings.warn(
-                f"the latents of these images have a standard deviation of {spread:.2g}, where a "
+                f"the latents of these images have a standard deviation of {spread:.1g}, where a "
                 f"source of latents has about 1: the scaling_factor {self.scale:g} in the config "
                 "of its autoencoder may be wrong, and then its images are too",
                 AntWarning,

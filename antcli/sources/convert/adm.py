@@ -13,7 +13,7 @@ from typing import Any, Literal
 from torch import Tensor
 
 from antcli.errors import AntError
-from antcli.sources.convert.architecture import check_all_known, option, resolve
+from antcli.sources.convert.architecture import check_known, option, resolve
 from antcli.sources.convert.folder import Part, Pipeline
 from antcli.sources.convert.layout import ATTENTION, Layout, layout_of, parts, rename, shape
 
@@ -264,25 +264,25 @@ def _options(
         "class_cond": "label_emb.weight" in state,
     }
     as_published = outputs == 6 and _scale_shift(state, CODE) and _resnet_samplers(state, layout)
-    heads, chosen = ("num_head_channels", "num_heads"), dict(stated)
-    if chosen.get("num_head_channels") == -1 and "num_heads" in chosen:  # guided-diffusion's way
-        del chosen["num_head_channels"]
-    known = dict(PUBLISHED.get(layout, {})) if as_published else {}
-    if any(name in chosen for name in heads):
-        known = {name: value for name, value in known.items() if name not in heads}
-    known |= chosen
-    by_count = "num_heads" in known and "num_head_channels" not in known
-    needed = {name: v for name, v in NEEDED.items() if not (by_count and name == heads[0])}
-    check_all_known(known, needed)
-    size = option("image_size", known, NEEDED)
-    from_weights["attention_resolutions"] = layout.resolutions(size)
-    examples = {**DEFAULTS, **needed, "num_heads": 1}
-    options = resolve(known, from_weights, examples)
-    return from_weights, options if by_count else _without(options, "num_heads")
+    known = _known(PUBLISHED.get(layout, {}) if as_published else {}, stated)
+    by_count = "num_heads" in known
+    needed = {k: v for k, v in NEEDED.items() if not (by_count and k == "num_head_channels")}
+    needed |= {"num_heads": 4} if by_count else {}
+    examples = {**DEFAULTS, **needed}
+    check_known(known, needed, {*examples, *from_weights, "attention_resolutions"})
+    from_weights["attention_resolutions"] = layout.resolutions(option("image_size", known, NEEDED))
+    return from_weights, resolve(known, from_weights, examples)
 
 
-def _without(options: Mapping[str, Any], name: str) -> dict[str, Any]:
-    return {key: value for key, value in options.items() if key != name}
+def _known(published: Mapping[str, Any], stated: Mapping[str, Any]) -> dict[str, Any]:
+    """What is stated, and else what a published network has; one option of the two for heads."""
+    known = {**published, **stated}
+    # As in guided-diffusion: -1 says that num_heads counts, and otherwise it does not.
+    if "num_heads" in stated and stated.get("num_head_channels", -1) == -1:
+        known.pop("num_head_channels", None)
+    elif "num_head_channels" in stated:
+        known.pop("num_heads", None)
+    return known
 
 
 def _scheduler(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from antcli.errors import AntError
@@ -29,8 +29,7 @@ def resolve(
 
 def option(name: str, stated: Mapping[str, Any], examples: Mapping[str, Any]) -> Any:
     """What is stated for an option, in the type of its example; else the example."""
-    if name not in examples:
-        raise AntError(f"there is no option {name!r}", f"known are {', '.join(sorted(examples))}")
+    _check_name(name, examples)
     value = stated.get(name, examples[name])
     try:
         return _cast(value, type(examples[name]))
@@ -40,11 +39,16 @@ def option(name: str, stated: Mapping[str, Any], examples: Mapping[str, Any]) ->
         ) from error
 
 
-def check_all_known(known: Mapping[str, Any], needed: Mapping[str, Any]) -> None:
+def check_known(
+    known: Mapping[str, Any], needed: Mapping[str, Any], names: Collection[str]
+) -> None:
     """Raise `AntError` unless `known` has all that is `needed` and that no weight tells.
 
-    `needed` has an example of each. A wrong value loads without an error and draws wrong images.
+    `needed` has an example of each, `names` all that there are. A wrong value loads without an
+    error and draws wrong images.
     """
+    for name in known:
+        _check_name(name, names)
     missing = [name for name in needed if name not in known]
     if missing:
         typed = " ".join(f"--option {name}={shown(needed[name])}" for name in missing)
@@ -53,6 +57,11 @@ def check_all_known(known: Mapping[str, Any], needed: Mapping[str, Any]) -> None
             f"{', '.join(missing)}",
             f"state what it was trained with, e.g. {typed}; or --like NAME of a known source",
         )
+
+
+def _check_name(name: str, names: Collection[str]) -> None:
+    if name not in names:
+        raise AntError(f"there is no option {name!r}", f"known are {', '.join(sorted(names))}")
 
 
 def _cast(value: Any, kind: type) -> Any:

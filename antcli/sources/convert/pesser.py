@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from antcli.errors import AntError
-from antcli.sources.convert.architecture import check_all_known, option, resolve
+from antcli.sources.convert.architecture import check_known, option, resolve
 from antcli.sources.convert.folder import Part, Pipeline
 from antcli.sources.convert.layout import ATTENTION, Layout, layout_of, parts, rename, shape
 
@@ -88,15 +88,16 @@ def _options(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """The options of pytorch_diffusion that the weights tell, and all that bear on the result."""
     known = {**PUBLISHED.get(layout, {}), **stated}
-    check_all_known(known, NEEDED)
     base = shape(state, "conv_in.weight", CODE)[0]
     from_weights = {
         "ch": base,
         "ch_mult": tuple(width // base for width in layout.widths),
         "num_res_blocks": layout.blocks,
-        "attn_resolutions": layout.resolutions(option("resolution", known, NEEDED)),
     }
-    return from_weights, resolve(known, from_weights, {**NEEDED, **DEFAULTS})
+    examples = {**NEEDED, **DEFAULTS}
+    check_known(known, NEEDED, {*examples, *from_weights, "attn_resolutions"})
+    from_weights["attn_resolutions"] = layout.resolutions(option("resolution", known, NEEDED))
+    return from_weights, resolve(known, from_weights, examples)
 
 
 def modules(layout: Layout) -> dict[str, str]:

@@ -249,6 +249,14 @@ def test_a_network_that_is_not_known_is_not_guessed_at(
         assert f"do not tell {option}" in refused(first.weights, rest, format).message
 
 
+def test_a_name_typed_wrongly_is_told_before_what_is_missing(
+    one_block: Any, refused: Callable[..., AntError]
+) -> None:
+    error = refused(one_block.weights, {"num_heeds": 4})
+    assert error.message == "there is no option 'num_heeds'"
+    assert "num_heads" in error.hint or "num_head_channels" in error.hint
+
+
 def test_what_was_taken_is_told(original: Callable[[str], Any], tmp_path: Path) -> None:
     first = original("adm_equal_heads")
     torch.save(first.weights, tmp_path / "a.pt")
