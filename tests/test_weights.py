@@ -178,6 +178,7 @@ def test_what_has_no_named_tensors(content: object, tmp_path: Path) -> None:
         read_checkpoint(tmp_path / "a.pt")
 
 
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 @pytest.mark.parametrize("protocol", [2, 4])
 @pytest.mark.parametrize("code", [os.system, subprocess.call, exec, shutil.rmtree])
 def test_calls_of_every_kind_are_refused(code: object, protocol: int, tmp_path: Path) -> None:
