@@ -24,7 +24,8 @@ BODY = bytes(range(256)) * 40  # of the files that `entries` leads to
 def test_a_file_is_got_once(online: Any, entries: dict[str, Entry], name: str) -> None:
     told: list[Downloaded] = []
     file = fetch_file(entries[name], told.append)
-    assert file.read_bytes() == online.files["/faces.zip"] if name == "by-zip" else BODY
+    expected = online.files["/faces.zip"] if name == "by-zip" else BODY
+    assert file.read_bytes() == expected
     assert told[-1].done == told[-1].total
     assert [path.name for path in downloads_folder().iterdir() if path.name[0] != "."] == [
         file.name
