@@ -28,17 +28,30 @@ def file_hash(path: Path, kind: str = "sha256") -> str:
         return hashlib.file_digest(file, kind).hexdigest()
 
 
+def cannot_write(path: Path, error: OSError) -> AntError:
+    """That the disk is full or refuses, and what to do about it."""
+    return AntError(
+        f"cannot write {path}: {error.strerror or error}",
+        "free some disk space, or choose another place (--out, or HF_HOME for downloads), then "
+        "run it again",
+    )
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path`, renamed to it if the block ends well, else removed."""
+    """A temporary path beside `path`, renamed to it if the block ends well, else removed.
+
+    Of a file, or of a folder that is not there yet.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         temporary.replace(path)
     except OSError as error:
-        raise _cannot_write(path, error) from error
+        raise cannot_write(path, error) from error
     finally:
+        shutil.rmtree(temporary, ignore_errors=True)
         with suppress(OSError):
             temporary.unlink()
 
@@ -59,7 +72,7 @@ def replacing_parts(folder: Path) -> Iterator[Path]:
                 shutil.rmtree(folder / part.name, ignore_errors=True)
             part.replace(folder / part.name)
     except OSError as error:
-        raise _cannot_write(folder, error) from error
+        raise cannot_write(folder, error) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -116,10 +129,3 @@ def _opened(path: Path) -> Iterator[Any]:
             f"{path} is not a whole safetensors file ({error})",
             "it was cut short or is of another kind: write or download it again",
         ) from error
-
-
-def _cannot_write(path: Path, error: OSError) -> AntError:
-    return AntError(
-        f"cannot write {path}: {error.strerror or error}",
-        "free some disk space or choose another place, then run it again",
-    )

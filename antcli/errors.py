@@ -1,4 +1,4 @@
-"""The only errors a user sees without a traceback."""
+"""The only errors that a user sees without a traceback, and the warnings of the engine."""
 
 from __future__ import annotations
 
@@ -12,3 +12,7 @@ class AntError(Exception):
         self.hint = hint
         self.exit_code = exit_code
         """1: the work failed. 2: the command was typed wrongly. 128 + n: signal n ended it."""
+
+
+class AntWarning(UserWarning):
+    """Something that a user should know and that stops nothing: one line on the screen."""

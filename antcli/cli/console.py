@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import sys
 import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -68,6 +71,24 @@ def complain(message: str, hint: str) -> None:
     _stderr().print(f"[bold red]error{who}:[/] {_plain(message)}")
     if hint:
         _stderr().print(f"[bold]hint:[/] {_plain(hint)}")
+
+
+@contextmanager
+def engine_warnings_said() -> Iterator[None]:
+    """Show each warning of the engine as one line."""
+    from antcli.errors import AntWarning
+
+    with warnings.catch_warnings():
+        show = warnings.showwarning
+
+        def said(message: Warning | str, category: type[Warning], *more: Any) -> None:
+            if issubclass(category, AntWarning):
+                say(f"warning: {message}")
+            else:
+                show(message, category, *more)
+
+        warnings.showwarning = said  # type: ignore[assignment]
+        yield
 
 
 def _plain(text: str) -> str:

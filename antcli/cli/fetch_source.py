@@ -29,6 +29,14 @@ def fetch_source_command(
         str | None,
         typer.Option(metavar="NAME", help="The known source whose architecture that file has."),
     ] = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUE",
+            help="What it was trained with and its weights do not tell, in the names of its code, "
+            "e.g. num_heads=4. Again for each.",
+        ),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(help="Where its diffusers folder goes. [default: the cache]"),
@@ -44,12 +52,14 @@ def fetch_source_command(
     converts = format is not None or like is not None
     if out is not None and not converts:
         raise typer.BadParameter("--out is for a file that is converted: say its --format too")
+    if option and not converts:
+        raise typer.BadParameter("--option is for a file that is converted: say its --format too")
     if source is None and converts:
         raise typer.BadParameter("give the path of the file to convert")
     if source is None:
         _list_sources(as_json)
     elif converts:
-        _convert(Path(source), format, like, out, as_json)
+        _convert(Path(source), format, like, option or [], out, as_json)
     else:
         _fetch(source, as_json)
 
@@ -68,8 +78,7 @@ def have_source(source: str, target: Path) -> None:
 
 def _fetch(source: str, as_json: bool) -> None:
     from antcli.sources.catalog import catalog
-    from antcli.sources.download import fetch_file
-    from antcli.sources.fetch import locate
+    from antcli.sources.fetch import fetch_file, locate
 
     _check_no_file(source)
     entry = catalog().get(source)
@@ -94,13 +103,16 @@ def _convert(
     path: Path,
     format: Literal["adm", "pesser", "ldm", "diffusers"] | None,
     like: str | None,
+    typed: list[str],
     out: Path | None,
     as_json: bool,
 ) -> None:
-    from antcli.sources.fetch import convert_file
+    from antcli.sources.options import parse_options
+    from antcli.sources.to_diffusers import convert_file
 
+    options = parse_options(typed)
     with fetching() as show:
-        folder = convert_file(path, format, like=like, out=out, on_progress=show)
+        folder = convert_file(path, format, like=like, options=options, out=out, on_progress=show)
     _show_source(str(folder), None, as_json)
 
 

@@ -11,7 +11,7 @@ import typer
 
 from antcli import __version__
 from antcli.cli.adapt import adapt_command
-from antcli.cli.console import SPEAKS, complain
+from antcli.cli.console import SPEAKS, complain, engine_warnings_said
 from antcli.cli.evaluate import evaluate_app
 from antcli.cli.fetch_source import fetch_source_command
 from antcli.cli.sample import sample_command
@@ -63,7 +63,8 @@ def main(arguments: list[str] | None = None) -> None:
     """
     before = signal.signal(signal.SIGTERM, _terminate)
     try:
-        app(args=arguments)
+        with engine_warnings_said():
+            app(args=arguments)
     except AntError as error:
         # All are told to stop, so one says it.
         if SPEAKS or error.exit_code < SIGNALLED:

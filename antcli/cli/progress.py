@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from antcli.cli.console import Bar, say
 
 if TYPE_CHECKING:
-    from antcli.sources.fetch import Converting
+    from antcli.sources.to_diffusers import Assumed, Converting
     from antcli.sources.transfer import Downloaded
     from antcli.training.adaptation import Record
     from antcli.training.classifier import ClassifierReport
@@ -48,17 +48,23 @@ def follow(records: Iterable[Record], steps: int) -> ClassifierReport | None:
 
 
 @contextmanager
-def fetching() -> Iterator[Callable[[Downloaded | Converting], None]]:
+def fetching() -> Iterator[Callable[[Downloaded | Converting | Assumed], None]]:
     """Gives what shows how a source is downloaded and converted."""
-    from antcli.sources.transfer import Downloaded, megabytes
+    from antcli.sources.storage import megabytes
+    from antcli.sources.to_diffusers import Assumed, Converting
 
     with Bar() as bar:
         last = ("", 0)
 
-        def show(record: Downloaded | Converting) -> None:
+        def show(record: Downloaded | Converting | Assumed) -> None:
             nonlocal last
-            if not isinstance(record, Downloaded):
+            if isinstance(record, Converting):
                 say(f"converting {record.name}")
+                return
+            if isinstance(record, Assumed):
+                if record.options:
+                    taken = ", ".join(f"{name} {v}" for name, v in record.options.items())
+                    say(f"taken, since weights do not tell it: {taken}")
                 return
             here = (record.name, megabytes(record.done))
             if here != last:

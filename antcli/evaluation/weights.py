@@ -6,14 +6,13 @@ import re
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.client import HTTPException
 from pathlib import Path
 
 import torch
+from tqdm import tqdm
 
 from antcli.errors import AntError
-
-_SILENCE_S = 15  # of a network, in seconds, before a download is given up
+from antcli.sources.transfer import SILENCE_S, Address, Downloaded, transfer
 
 
 def hub_checkpoints() -> Path:
@@ -27,19 +26,24 @@ def download(url: str, file: Path, what: str, hint: str, *, progress: bool) -> N
     `what` says in the error what the file is, `hint` what else a user can do than to put it there.
     """
     digest = re.search(r"-([0-9a-f]{8,})$", file.stem)
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with patience():
-            torch.hub.download_url_to_file(url, str(file), digest and digest[1], progress)
-    except (OSError, HTTPException, RuntimeError) as error:
-        raise AntError(
-            f"cannot get {file.name}, {what}: {getattr(error, 'reason', error)}",
-            f"download {url} where that works and put it into {file.parent}, or {hint}",
-        ) from error
+    address = Address(url, sha256=digest[1] if digest else "")
+    with tqdm(desc=file.name, unit="B", unit_scale=True, disable=not progress) as bar:
+
+        def show(record: Downloaded) -> None:
+            bar.total = record.total or None
+            bar.update(record.done - bar.n)
+
+        try:
+            transfer(address, file, file.name, show)
+        except AntError as error:
+            raise AntError(
+                f"cannot get {file.name}, {what}: {error.message}",
+                f"download {url} where that works and put it into {file.parent}, or {hint}",
+            ) from error
 
 
 @contextmanager
-def patience(seconds: float = _SILENCE_S) -> Iterator[None]:
+def patience(seconds: float = SILENCE_S) -> Iterator[None]:
     """Give up on a connection that says nothing for so long: torch.hub would wait for ever."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(seconds)

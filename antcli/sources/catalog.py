@@ -13,6 +13,8 @@ from typing import Any, Literal
 from antcli.errors import AntError
 
 HERE = Path(__file__).parent
+SHARED = ("resolution", "kind", "format", "written_in", "parameters", "schedule", "architecture")
+"""What an entry has of the one that it is `like`. Terms are stated by each."""
 Format = Literal["diffusers", "adm", "pesser", "ldm"]
 
 
@@ -38,6 +40,7 @@ class Entry:
     file: str = ""
     address: str = ""
     member: str = ""
+    scaling_factor: float | None = None
     written_in: Format | None = None
     schedule: Mapping[str, Any] = field(default_factory=dict)
     architecture: Mapping[str, Any] = field(default_factory=dict)
@@ -55,18 +58,21 @@ class Entry:
 @cache
 def catalog() -> dict[str, Entry]:
     """All named sources and classifiers."""
-    entries = tomllib.loads((HERE / "catalog.toml").read_text(encoding="utf-8"))
-    return {name: Entry(name=name, **values) for name, values in entries.items()}
+    told = tomllib.loads((HERE / "catalog.toml").read_text(encoding="utf-8"))
+    for values in told.values():
+        other = told.get(values.pop("like", ""), {})
+        values |= {key: other[key] for key in SHARED if key in other and key not in values}
+    return {name: Entry(name=name, **values) for name, values in told.items()}
 
 
-def known(name: str) -> Entry:
+def entry_called(name: str) -> Entry:
     """The entry of a name. Raises `AntError` with the nearest names where there is none."""
     if name not in catalog():
-        raise unknown(name)
+        raise no_such_source(name)
     return catalog()[name]
 
 
-def unknown(source: str) -> AntError:
+def no_such_source(source: str) -> AntError:
     """That nothing is known under this name, and which names are near it."""
     return AntError(
         f"there is no source {source!r}",

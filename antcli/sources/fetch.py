@@ -2,32 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from urllib.parse import urlsplit
 
-from antcli.artifacts import file_hash
 from antcli.errors import AntError
 from antcli.sources import hub
-from antcli.sources.catalog import HERE, Entry, Format, catalog, known, unknown
-from antcli.sources.download import fetch_file, file_on_disk, unpack
-from antcli.sources.storage import alone, downloads_folder, sources_folder
-from antcli.sources.transfer import Downloaded, silent
+from antcli.sources.catalog import HERE, Entry, catalog, no_such_source
+from antcli.sources.storage import downloads_folder, one_process_at_a_time, sources_folder
+from antcli.sources.to_diffusers import Assumed, Converting, write_converted
+from antcli.sources.transfer import Address, Downloaded, silent, transfer
 
-MEMBER = "model.ckpt"
-"""Of the zips that latent-diffusion publishes."""
-
-
-@dataclass(frozen=True)
-class Converting:
-    """A file of original code is being made a diffusers folder."""
-
-    name: str
-
-
-Progress = Callable[[Downloaded | Converting], None]
+Progress = Callable[[Downloaded | Converting | Assumed], None]
 
 
 def locate(source: str, on_progress: Progress = silent) -> Path:
@@ -42,7 +28,7 @@ def locate(source: str, on_progress: Progress = silent) -> Path:
     if Path(source).is_dir():
         return Path(source)
     if not _may_be_hub_id(source):
-        raise unknown(source)
+        raise no_such_source(source)
     return hub.fetch_folder(source, on_progress=on_progress)
 
 
@@ -73,6 +59,14 @@ def folder_on_disk(entry: Entry) -> Path | None:
     return converted if converted.is_dir() else None
 
 
+def file_on_disk(entry: Entry) -> Path | None:
+    """The file of an entry where it is there, whole."""
+    own = _downloaded_file(entry)
+    if own.is_file():
+        return own
+    return hub.cached_file(entry.hub, entry.file, entry.revision) if entry.hub else None
+
+
 def fetch_source(entry: Entry, on_progress: Progress = silent) -> Path:
     """The diffusers folder of an entry, downloaded and converted where it is not there yet."""
     if entry.kind == "classifier":
@@ -86,51 +80,33 @@ def fetch_source(entry: Entry, on_progress: Progress = silent) -> Path:
     if entry.format == "diffusers":
         return hub.fetch_folder(entry.hub, entry.revision, on_progress)
     folder = sources_folder() / entry.name
-    with alone(folder):
+    with one_process_at_a_time(folder):
         if not folder.is_dir():  # another process may have made it meanwhile
             checkpoint = fetch_file(entry, on_progress)
             on_progress(Converting(entry.name))
-            _convert(checkpoint, entry.format, folder, entry)
+            write_converted(folder, checkpoint, entry.format, entry.architecture, entry.member)
             if checkpoint.is_relative_to(downloads_folder()):
                 checkpoint.unlink()  # the folder is all that is needed from now on
     return folder
 
 
-def convert_file(
-    checkpoint: Path,
-    format: Format | None,
-    *,
-    like: str | None = None,
-    out: Path | None = None,
-    on_progress: Progress = silent,
-) -> Path:
-    """Make a file of original code, or a folder with pickled weights, a diffusers folder.
+def fetch_file(entry: Entry, on_progress: Callable[[Downloaded], None] = silent) -> Path:
+    """The one file that an entry names, whole and checked.
 
-    `like` names the entry whose architecture it has, and then its format too. Without `out` the
-    folder lies in the cache under a name made of the content, and is made once. Raises `AntError`
-    where the path is not there, `out` is, or the file is not of that format and architecture.
+    Raises `AntError` where the network is forbidden or fails, the file is not there or not what
+    the catalogue says, or the disk is full.
     """
-    entry = known(like) if like else None
-    format = format or (entry.code if entry is not None else "diffusers")
-    if entry is not None and format != entry.code:
-        raise AntError(f"{like} is of format {entry.code}, not {format}", "leave --format out")
-    there = checkpoint.is_dir() if format == "diffusers" else checkpoint.is_file()
-    if not there:
-        what = "folder" if format == "diffusers" else "file"
-        raise AntError(f"there is no {what} {checkpoint}", "check the path and --format")
-    if out is not None:
-        if out.exists():
-            raise AntError(f"{out} exists already", "give another --out, or remove it")
-        out.parent.mkdir(parents=True, exist_ok=True)
-        on_progress(Converting(str(checkpoint)))
-        _convert(checkpoint, format, out, entry)
-        return out
-    folder = sources_folder() / _content_name(checkpoint, format, entry)
-    with alone(folder):
-        if not folder.is_dir():
-            on_progress(Converting(str(checkpoint)))
-            _convert(checkpoint, format, folder, entry)
-    return folder
+    found = file_on_disk(entry)
+    if found is not None:
+        return found
+    file = _downloaded_file(entry)
+    if entry.hub:
+        at = (entry.hub, entry.file, file, entry.revision)
+        hub.fetch_file(*at, sha256=entry.sha256, on_progress=on_progress)
+    else:
+        address = Address(entry.address, entry.bytes, entry.sha256, entry.md5)
+        transfer(address, file, entry.name, on_progress)
+    return file
 
 
 def _may_be_hub_id(source: str) -> bool:
@@ -138,30 +114,6 @@ def _may_be_hub_id(source: str) -> bool:
     return source.count("/") == 1 and not path_like
 
 
-def _convert(checkpoint: Path, format: Format, folder: Path, entry: Entry | None) -> None:
-    if format == "diffusers":
-        from antcli.sources.pickles import without_pickles
-
-        without_pickles(checkpoint, folder)
-        return
-    from antcli.sources.convert import convert
-
-    architecture = entry.architecture if entry is not None else None
-    if checkpoint.suffix != ".zip":
-        convert(checkpoint, format, folder, architecture)
-        return
-    unpacked = folder.with_name(f".{folder.name}.ckpt")
-    try:
-        unpack(checkpoint, entry.member if entry and entry.member else MEMBER, unpacked)
-        convert(unpacked, format, folder, architecture)
-    finally:
-        unpacked.unlink(missing_ok=True)
-
-
-def _content_name(path: Path, format: Format, entry: Entry | None) -> str:
-    """A name that differs wherever the result would."""
-    files = [path] if path.is_file() else sorted(f for f in path.rglob("*") if f.is_file())
-    content = [file_hash(file) for file in files]
-    architecture = dict(entry.architecture) if entry is not None else None
-    told = json.dumps([format, content, architecture], sort_keys=True).encode()
-    return f"{path.stem}-{hashlib.sha256(told).hexdigest()[:12]}"
+def _downloaded_file(entry: Entry) -> Path:
+    base = entry.file or urlsplit(entry.address).path
+    return downloads_folder() / f"{entry.name}-{PurePosixPath(base).name}"

@@ -41,10 +41,11 @@ def find_weights(folder: Path, name: str) -> Path:
     return weights
 
 
-def load_frozen(kind: Any, weights: Path) -> Any:
+def load_frozen(kind: Any, weights: Path, **known: Any) -> Any:
     """The model of class `kind` beside its config.json: in float32, frozen, in eval mode.
 
-    Raises `AntError` where the weights are damaged or of another model.
+    What is `known` counts for more than that config. Raises `AntError` where the weights are
+    damaged or of another model.
     """
     hint = "fetch or write the source again"
     try:
@@ -55,6 +56,7 @@ def load_frozen(kind: Any, weights: Path) -> Any:
             local_files_only=True,
             low_cpu_mem_usage=False,
             output_loading_info=True,
+            **known,
         )
     except (OSError, RuntimeError, ValueError) as error:
         raise AntError(

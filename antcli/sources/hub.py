@@ -1,8 +1,7 @@
 """The model hub, asked by its own client: HF_ENDPOINT, HF_HOME, HF_TOKEN, HF_HUB_OFFLINE hold.
 
-Folders in diffusers format go into the client's cache, where every program finds them. A single
-file is raw material for a conversion: the client tells its place and hash, and `transfer` gets
-it, since the client itself begins a file anew after an interruption.
+Folders in diffusers format go into the client's cache, where every program finds them; a single
+file is raw material for a conversion, and goes where it is wanted.
 """
 
 from __future__ import annotations
@@ -11,17 +10,17 @@ import errno
 import io
 import json
 import os
-from collections.abc import Iterator, Sequence
+import shutil
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
-from antcli.artifacts import file_hash
+from antcli.artifacts import cannot_write, file_hash
 from antcli.errors import AntError
 from antcli.sources.catalog import catalog, did_you_mean
-from antcli.sources.storage import cannot_write
-from antcli.sources.transfer import Address, Downloaded, Progress, check_space, silent
+from antcli.sources.storage import check_online, check_space, one_process_at_a_time
+from antcli.sources.transfer import Downloaded, Progress, silent
 
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import RepoSibling
@@ -31,12 +30,6 @@ TEXT_ENCODER = ("model.safetensors", "pytorch_model.bin")
 VOCABULARY = ("merges.txt", "vocab.txt")
 NETWORKS = ("unet", "vae", "vqvae", "text_encoder", "bert")
 UNUSED = ("safety_checker", "feature_extractor")
-SHA256_DIGITS = 64
-
-
-def is_offline() -> bool:
-    """Whether the user forbids the network, of which the client decides."""
-    return bool(_client().constants.HF_HUB_OFFLINE)
 
 
 def cached_folder(hub_id: str, revision: str = "main") -> Path | None:
@@ -63,34 +56,71 @@ def fetch_folder(hub_id: str, revision: str = "main", on_progress: Progress = si
     found = cached_folder(hub_id, revision)
     if found is not None:
         return found
-    check_online(hub_id)
-    hub = _client()
     with _explained(hub_id, revision):
-        there = hub.HfApi().model_info(hub_id, revision=revision, files_metadata=True).siblings
-        wanted = _needed(there or [])
-        _check_room(wanted)
-        folder = hub.snapshot_download(
-            hub_id,
-            revision=revision,
-            allow_patterns=[file.rfilename for file in wanted],
-            tqdm_class=_reporting(hub_id, on_progress),
-        )
-    _check_hashes(hub_id, Path(folder), wanted)
-    return Path(folder)
+        wanted = _needed(_listed(hub_id, revision))
+        return _get(hub_id, revision, wanted, on_progress)
 
 
-def file_address(hub_id: str, file: str, revision: str = "main") -> Address:
-    """Where one file of a model is, with its hash. Raises `AntError` like `fetch_folder`."""
-    check_online(f"{file} of {hub_id}")
-    hub = _client()
-    with _explained(hub_id, revision, file):
-        url = hub.hf_hub_url(hub_id, file, revision=revision)
-        there = hub.get_hf_file_metadata(url)
-        headers = hub.utils.build_hf_headers()
-    if urlsplit(there.location).netloc != urlsplit(url).netloc:
-        headers.pop("authorization", None)  # a token is for the hub alone
-    sha256 = there.etag if len(there.etag or "") == SHA256_DIGITS else ""
-    return Address(there.location, size=there.size, sha256=sha256 or "", headers=headers)
+def fetch_file(
+    hub_id: str,
+    name: str,
+    file: Path,
+    revision: str = "main",
+    *,
+    sha256: str = "",
+    on_progress: Progress = silent,
+) -> None:
+    """One file of a model, called `name` there, as `file`: checked, whole or not at all.
+
+    Of several processes one gets it. Raises `AntError` like `fetch_folder`.
+    """
+    folder = file.with_name(f".{file.name}.hub")
+    with one_process_at_a_time(file), _explained(hub_id, revision):
+        if file.is_file():
+            return
+        there = {sibling.rfilename: sibling for sibling in _listed(hub_id, revision)}
+        if name not in there:
+            raise AntError(
+                f"{hub_id} has no file {name} (404)",
+                f"{did_you_mean(name, there)}{_endpoint()}/{hub_id} lists what it has",
+            )
+        stored = there[name].lfs
+        if sha256 and (stored is None or stored.sha256 != sha256):
+            raise _another_file(hub_id, name, sha256)
+        try:
+            _get(hub_id, revision, [there[name]], on_progress, folder)
+            (folder / name).replace(file)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _listed(hub_id: str, revision: str) -> list[RepoSibling]:
+    """The files of a model, with sizes and hashes."""
+    check_online(hub_id)
+    told = _client().HfApi().model_info(hub_id, revision=revision, files_metadata=True)
+    return list(told.siblings or [])
+
+
+def _get(
+    hub_id: str,
+    revision: str,
+    wanted: list[RepoSibling],
+    on_progress: Progress,
+    folder: Path | None = None,
+) -> Path:
+    """Download files into `folder`, without one into the client's cache, and check them."""
+    place = folder or Path(_client().constants.HF_HUB_CACHE)
+    place.mkdir(parents=True, exist_ok=True)
+    check_space(place, sum(file.size or 0 for file in wanted))
+    got = _client().snapshot_download(
+        hub_id,
+        revision=revision,
+        allow_patterns=[file.rfilename for file in wanted],
+        local_dir=folder,
+        tqdm_class=_reporting(hub_id, on_progress),
+    )
+    _check_hashes(hub_id, Path(got), wanted)
+    return Path(got)
 
 
 def _client() -> Any:
@@ -100,6 +130,10 @@ def _client() -> Any:
 
     huggingface_hub.utils.logging.set_verbosity_error()  # what it would say, the errors here say
     return huggingface_hub
+
+
+def _endpoint() -> str:
+    return str(_client().constants.ENDPOINT)
 
 
 def _cached(hub_id: str, file: str, revision: str) -> Path | None:
@@ -124,7 +158,7 @@ def _has_weights(room: Path) -> bool:
     return weights and (room / "config.json").exists()
 
 
-def _needed(there: Sequence[RepoSibling]) -> list[RepoSibling]:
+def _needed(there: list[RepoSibling]) -> list[RepoSibling]:
     """Of the files of a model those that a source needs, each weight in one format only."""
     names = {file.rfilename for file in there}
     return [file for file in there if _is_needed(PurePosixPath(file.rfilename), names)]
@@ -139,23 +173,21 @@ def _is_needed(path: PurePosixPath, names: set[str]) -> bool:
     return path.suffix == ".json" or path.name in (MODEL[0], TEXT_ENCODER[0], *VOCABULARY)
 
 
-def _check_room(files: Sequence[RepoSibling]) -> None:
-    cache = Path(_client().constants.HF_HUB_CACHE)
-    cache.mkdir(parents=True, exist_ok=True)
-    check_space(cache, sum(file.size or 0 for file in files))
-
-
-def _check_hashes(hub_id: str, folder: Path, files: Sequence[RepoSibling]) -> None:
+def _check_hashes(hub_id: str, folder: Path, files: list[RepoSibling]) -> None:
     for file in files:
         path, expected = folder / file.rfilename, file.lfs.sha256 if file.lfs else ""
         if expected and file_hash(path) != expected:
             path.resolve().unlink()
             path.unlink(missing_ok=True)
-            raise AntError(
-                f"what came for {file.rfilename} of {hub_id} is not the file that the hub names "
-                f"(sha256 differs from {expected}); it was not kept",
-                "run it again; if it stays so, something on the way changes it",
-            )
+            raise _another_file(hub_id, file.rfilename, expected)
+
+
+def _another_file(hub_id: str, name: str, sha256: str) -> AntError:
+    return AntError(
+        f"what comes for {name} of {hub_id} is not the file that is known (its sha256 differs "
+        f"from {sha256}); it was not kept",
+        "run it again; if it stays so, it was changed, on the way or at its place",
+    )
 
 
 def _reporting(name: str, on_progress: Progress) -> type[Any]:
@@ -179,28 +211,15 @@ def _reporting(name: str, on_progress: Progress) -> type[Any]:
     return Reporting
 
 
-def check_online(what: str) -> None:
-    """Raise `AntError` where the user forbids the network that `what` has to come from."""
-    if is_offline():
-        raise _forbidden(what)
-
-
-def _forbidden(what: str) -> AntError:
-    return AntError(
-        f"{what} is not on this machine, and HF_HUB_OFFLINE forbids the network",
-        "unset HF_HUB_OFFLINE and run it again; `ant fetch-source` tells what is on disk",
-    )
-
-
 @contextmanager
-def _explained(hub_id: str, revision: str, file: str = "") -> Iterator[None]:
+def _explained(hub_id: str, revision: str) -> Iterator[None]:
     """Whatever the client raises, as one clear line."""
     try:
         yield
     except AntError:
         raise
     except Exception as error:
-        raise _explain(_origin(error), hub_id, revision, file) from error
+        raise _explain(_origin(error), hub_id, revision) from error
 
 
 def _origin(error: BaseException) -> BaseException:
@@ -212,10 +231,10 @@ def _origin(error: BaseException) -> BaseException:
     return error
 
 
-def _explain(error: BaseException, hub_id: str, revision: str, file: str) -> AntError:
+def _explain(error: BaseException, hub_id: str, revision: str) -> AntError:
     from huggingface_hub import errors
 
-    endpoint = _client().constants.ENDPOINT
+    endpoint = _endpoint()
     match error:
         case errors.GatedRepoError():
             return AntError(
@@ -229,14 +248,6 @@ def _explain(error: BaseException, hub_id: str, revision: str, file: str) -> Ant
             )
         case errors.RepositoryNotFoundError() | errors.HFValidationError():
             return _missing(hub_id)
-        case errors.EntryNotFoundError() if file:
-            return AntError(
-                f"{hub_id} has no file {file} (404)",
-                f"{did_you_mean(file, _files(hub_id, revision))}{endpoint}/{hub_id} lists what "
-                "it has",
-            )
-        case errors.OfflineModeIsEnabled():
-            return _forbidden(hub_id)
         case errors.HfHubHTTPError():
             return _refused(error, hub_id, endpoint)
         case OSError(errno=errno.ENOSPC | errno.EDQUOT | errno.EACCES | errno.EROFS):
@@ -279,9 +290,3 @@ def _models_like(hub_id: str) -> set[str]:
         owned = _client().HfApi().list_models(author=hub_id.split("/")[0], limit=500)
         ids |= {model.id for model in owned}
     return ids
-
-
-def _files(hub_id: str, revision: str) -> list[str]:
-    with suppress(Exception):  # without them the error is as clear
-        return list(_client().HfApi().list_repo_files(hub_id, revision=revision))
-    return []

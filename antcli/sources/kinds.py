@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from typing import Any, get_args
 
-from diffusers import DDPMScheduler, UNet2DConditionModel, UNet2DModel
+from diffusers import DDPMScheduler
 
 from antcli.diffusion.prediction import Prediction
 from antcli.errors import AntError
 from antcli.sources.codec import Autoencoder
-from antcli.sources.networks import UNet2DModelOfEqualHeads
+from antcli.sources.networks import NETWORKS
 
-NETWORKS = {
-    kind.__name__: kind for kind in (UNet2DModel, UNet2DConditionModel, UNet2DModelOfEqualHeads)
-}
-"""By the name that a config.json gives them."""
 MORE_CONDITIONS = ("class_embed_type", "addition_embed_type", "encoder_hid_dim_type")
 """Settings of networks that want something beside a class or an encoded text."""
 HINT = "`ant fetch-source` lists sources that can be adapted"

@@ -1,4 +1,4 @@
-"""The network that diffusers has no class for."""
+"""The networks that can be adapted, and the one that diffusers has no class for."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import wraps
 from typing import Any
 
-from diffusers import ModelMixin, UNet2DModel
+from diffusers import ModelMixin, UNet2DConditionModel, UNet2DModel
 from diffusers.models.attention_processor import Attention
 
 
@@ -31,7 +31,9 @@ class UNet2DModelOfEqualHeads(UNet2DModel):
                     module.scale = width**-0.5
 
 
+NETWORKS: dict[str, type[ModelMixin]] = {
+    kind.__name__: kind for kind in (UNet2DModel, UNet2DConditionModel, UNet2DModelOfEqualHeads)
+}
+"""By the name that a config.json gives them."""
 # diffusers' pipelines load a class of this module, once it is imported, if it is a subclass of
 # what they know by name and find in here: `ModelMixin`.
-NETWORKS: dict[str, type[ModelMixin]] = {kind.__name__: kind for kind in (UNet2DModelOfEqualHeads,)}
-"""By the name that a config.json gives them."""

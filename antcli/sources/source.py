@@ -18,11 +18,13 @@ from antcli.config import ConditionConfig
 from antcli.diffusion.prediction import Convention
 from antcli.diffusion.sampling import SchedulerName, sample
 from antcli.diffusion.schedule import Schedule
+from antcli.sources.catalog import catalog
 from antcli.sources.codec import Autoencoder, Codec, Pixels, find_autoencoder
 from antcli.sources.condition import make_condition
 from antcli.sources.fetch import locate
 from antcli.sources.files import find_weights, load_frozen, read_config
-from antcli.sources.kinds import NETWORKS, check_network, make_scheduler
+from antcli.sources.kinds import check_network, make_scheduler
+from antcli.sources.networks import NETWORKS
 
 
 @dataclass(frozen=True)
@@ -131,7 +133,8 @@ def find_source(name: str) -> Source:
     unet = read_config(unet_folder / "config.json", name)
     scheduler_folder = folder / "scheduler" if (folder / "scheduler").is_dir() else folder
     scheduler = read_config(scheduler_folder / "scheduler_config.json", name)
-    autoencoder = find_autoencoder(folder, name)
+    entry = catalog().get(name)
+    autoencoder = find_autoencoder(folder, name, entry.scaling_factor if entry else None)
     check_network(name, unet, autoencoder)
     weights = find_weights(unet_folder, name)
     return Source(name, folder, unet, make_scheduler(name, scheduler), weights, autoencoder)

@@ -1,4 +1,4 @@
-"""Where sources lie on this machine, and that one process at a time works on each."""
+"""Where sources lie on this machine, whether it may ask the network, and who may write there."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from antcli.artifacts import cannot_write
 from antcli.errors import AntError
 
 
@@ -29,8 +30,11 @@ def downloads_folder() -> Path:
 
 
 @contextmanager
-def alone(path: Path) -> Iterator[None]:
-    """Wait until no other process makes `path`: those of one `accelerate launch` all want it."""
+def one_process_at_a_time(path: Path) -> Iterator[None]:
+    """Wait until no other process makes `path`: those of one `accelerate launch` all want it.
+
+    Raises `AntError` where its folder cannot be written.
+    """
     from filelock import FileLock
 
     try:
@@ -45,25 +49,29 @@ def alone(path: Path) -> Iterator[None]:
         lock.release()
 
 
-@contextmanager
-def whole_folder(out: Path) -> Iterator[Path]:
-    """A temporary folder to make, which becomes `out` if the block ends well, else is removed.
+def check_online(what: str) -> None:
+    """Raise `AntError` where the user forbids the network that `what` has to come from."""
+    from huggingface_hub import constants
 
-    Raises `AntError` where the disk is full or refuses.
-    """
-    temporary = out.with_name(f".{out.name}.{os.getpid()}.part")
-    try:
-        yield temporary
-        temporary.rename(out)
-    except OSError as error:
-        raise cannot_write(out, error) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    if constants.HF_HUB_OFFLINE:
+        raise AntError(
+            f"{what} is not on this machine, and HF_HUB_OFFLINE forbids the network",
+            "unset HF_HUB_OFFLINE and run it again; `ant fetch-source` tells what is on disk",
+        )
 
 
-def cannot_write(path: Path, error: OSError) -> AntError:
-    """That the disk is full or refuses, and what to do about it."""
-    return AntError(
-        f"cannot write {path}: {error.strerror or error}",
-        "free some disk space, or choose another place (HF_HOME for downloads), then run it again",
-    )
+def check_space(folder: Path, wanted: int) -> None:
+    """Raise `AntError` before so many bytes are begun that `folder` has no room for."""
+    free = shutil.disk_usage(folder).free
+    if wanted > free:
+        raise AntError(
+            f"the disk of {folder} has {megabytes(free)} MB free and {megabytes(wanted)} MB are "
+            "to come",
+            "free some disk space, or name a folder on another disk with HF_HOME, then run it "
+            "again",
+        )
+
+
+def megabytes(count: int) -> int:
+    """Rounded up, so that something is never nothing."""
+    return -(-count // 10**6)

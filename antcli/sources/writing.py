@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from diffusers import DDPMPipeline, DDPMScheduler, LDMPipeline, ModelMixin
 
-from antcli.artifacts import replacing_parts
+from antcli.artifacts import replacing_parts, write_json
 
 if TYPE_CHECKING:
     from antcli.sources.source import Source
@@ -41,6 +41,9 @@ def write_like(source: Source, folder: Path, unet: ModelMixin) -> None:
                 shutil.copytree(part, temporary / part.name)
             elif part.suffix == ".json":
                 shutil.copyfile(part, temporary / part.name)
+        if source.autoencoder is not None:  # whose config may not state all that is known of it
+            config = temporary / source.autoencoder.weights.parent.name / "config.json"
+            write_json(config, source.autoencoder.config)
         _half(unet).save_pretrained(temporary / "unet")
 
 

@@ -11,10 +11,9 @@ from torch import Tensor
 from antcli.errors import AntError
 from antcli.methods.imagenet_classifier import CHANNELS, HEAD, PUBLISHED, ImageNetClassifier
 from antcli.sources.catalog import Entry, catalog
-from antcli.sources.convert.checkpoint import read_checkpoint
-from antcli.sources.download import fetch_file
+from antcli.sources.fetch import fetch_file
 from antcli.sources.transfer import Progress, silent
-from antcli.weights import misfit
+from antcli.weights import misfit, read_checkpoint
 
 WITHOUT = "without --init, a small classifier is trained from nothing"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import socket
 import sys
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers import AutoencoderKL, DDPMScheduler, UNet2DModel
+from huggingface_hub import constants
 from PIL import Image
 from safetensors.torch import save_file
 from source_kinds import write_kind
@@ -23,6 +25,7 @@ from antcli.errors import AntError
 from antcli.evaluation.features import extract, open_space
 from antcli.evaluation.features.source import SourceSpace
 from antcli.randomness import normal
+from antcli.sources import transfer
 from antcli.sources.source import Source, find_source
 from antcli.training.pretraining import write_source
 
@@ -218,8 +221,8 @@ def test_without_the_extra_the_error_says_what_to_install(
     assert "--features source" in caught.value.hint
 
 
-def no_network(*_args: Any, **_kwargs: Any) -> None:
-    assert socket.getdefaulttimeout() is not None, "would wait for ever"
+def no_network(*_args: Any, **more: Any) -> None:
+    assert more.get("timeout") or socket.getdefaulttimeout(), "would wait for ever"
     raise URLError(OSError(-2, "Name or service not known"))
 
 
@@ -228,7 +231,9 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Torch's folder for downloads, empty, and no network to fill it from."""
     pytest.importorskip("torch_fidelity")
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    monkeypatch.setattr(torch.hub, "download_url_to_file", no_network)
+    monkeypatch.setattr(urllib.request, "urlopen", no_network)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(transfer, "PAUSE_S", 0.0)
     folder = tmp_path / "hub" / "checkpoints"
     folder.mkdir(parents=True)
     return folder
@@ -250,7 +255,7 @@ def test_without_a_network_the_error_says_what_to_put_where(
     assert "\n" not in caught.value.message
     for part in (f"/{file}", str(hub), way_out):
         assert part in caught.value.hint
-    assert list(hub.iterdir()) == []
+    assert all(path.suffix == ".lock" for path in hub.iterdir())
 
 
 # --- Inception -----------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import socket
+import urllib.request
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -14,13 +14,16 @@ import lpips
 import numpy as np
 import pytest
 import torch
+from huggingface_hub import constants
 from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torchvision import models
 
 from antcli.errors import AntError
+from antcli.evaluation import weights
 from antcli.evaluation.lpips import LpipsFeatures, Net, check_trunk, load_lpips
+from antcli.sources import transfer
 
 # Where the files are present: a SqueezeNet trunk and the example images of the lpips package.
 TRUNK_DIR = Path(
@@ -141,7 +144,8 @@ def test_the_file_in_torchs_hub_folder_is_used_as_the_package_uses_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    monkeypatch.setattr(torch.hub, "download_url_to_file", no_network)
+    monkeypatch.setattr(urllib.request, "urlopen", no_network)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     whole = models.squeezenet1_1(weights=None)
     file = tmp_path / "hub" / "checkpoints" / "squeezenet1_1-b8a52dc0.pth"
     file.parent.mkdir(parents=True)
@@ -188,8 +192,8 @@ def test_loading_prints_nothing_and_names_the_file(
     assert len(digest) == 64
 
 
-def no_network(url: str, dst: str, hash_prefix: str, progress: bool) -> None:
-    assert socket.getdefaulttimeout() is not None, "would wait for ever"
+def no_network(_request: object, timeout: float) -> None:
+    assert timeout is not None, "would wait for ever"
     raise URLError(OSError(-2, "Name or service not known"))
 
 
@@ -197,8 +201,9 @@ def test_without_a_network_the_error_says_what_to_put_where(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    monkeypatch.setattr(torch.hub, "download_url_to_file", no_network)
-    before = socket.getdefaulttimeout()
+    monkeypatch.setattr(urllib.request, "urlopen", no_network)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(transfer, "PAUSE_S", 0.0)
     for command in (check_trunk, load_lpips):
         with pytest.raises(AntError, match="Name or service not known") as caught:
             command("vgg")
@@ -206,7 +211,6 @@ def test_without_a_network_the_error_says_what_to_put_where(
         assert str(tmp_path / "hub" / "checkpoints") in caught.value.hint
         assert "/vgg16-397923af.pth" in caught.value.hint
         assert "--trunk-weights FILE" in caught.value.hint
-    assert socket.getdefaulttimeout() == before
 
 
 def test_a_missing_trunk_is_downloaded_once(
@@ -214,15 +218,16 @@ def test_a_missing_trunk_is_downloaded_once(
 ) -> None:
     calls = []
 
-    def download(url: str, dst: str, hash_prefix: str, progress: bool) -> None:
-        calls.append((Path(url).name, hash_prefix, progress))
-        torch.save(state("squeeze"), dst)
+    def come(address: transfer.Address, file: Path, *_: object) -> None:
+        calls.append((Path(address.url).name, address.sha256))
+        file.parent.mkdir(parents=True)
+        torch.save(state("squeeze"), file)
 
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    monkeypatch.setattr(torch.hub, "download_url_to_file", download)
+    monkeypatch.setattr(weights, "transfer", come)
     check_trunk("squeeze", progress=True)
     load_lpips("squeeze")
-    assert calls == [("squeezenet1_1-b8a52dc0.pth", "b8a52dc0", True)]
+    assert calls == [("squeezenet1_1-b8a52dc0.pth", "b8a52dc0")]
 
 
 @pytest.mark.parametrize("wanted", ["vgg", "alex"])

@@ -102,16 +102,19 @@ class Handler(BaseHTTPRequestHandler):
             ids = [name for name in self.hub.models if name.startswith(f"{author}/")]
             self._send(200, json.dumps([{"id": name} for name in ids]).encode())
         elif match := MODEL.fullmatch(url.path):
-            self._model(match["repo"], match["what"] or "")
+            self._model(match["repo"], match["what"] or "", match["revision"] or "main")
         elif match := RESOLVE.fullmatch(unquote(url.path)):
             self._resolve(match["repo"], match["revision"], match["file"])
         else:
             self._send(404, b"nothing here")
 
-    def _model(self, repo: str, what: str) -> None:
+    def _model(self, repo: str, what: str, revision: str) -> None:
         if repo not in self.hub.models:
             # The hub does not tell strangers whether a model is private or missing.
             self._send(401, b"Invalid username or password.")
+            return
+        if revision not in ("main", COMMIT):
+            self._send(404, b"", {"X-Error-Code": "RevisionNotFound"})
             return
         model = self.hub.models[repo]
         if what == "tree":

@@ -5,13 +5,14 @@ import pytest
 
 import antcli
 from antcli.errors import AntError
-from antcli.sources.catalog import HERE, Entry, catalog, known
+from antcli.sources.catalog import HERE, Entry, catalog, entry_called
 
 NAMES = {
     *(
         "avatars",
         "avatars-64",
         "ffhq",
+        "ffhq-p2",
         "ffhq-large",
         "celebahq",
         "church",
@@ -44,7 +45,7 @@ def test_every_entry_is_whole(entry: Entry) -> None:
 def test_a_place_is_one_that_can_be_asked(entry: Entry) -> None:
     assert entry.hub.count("/") == (1 if entry.hub else 0)
     assert entry.address.startswith("https://") or not entry.address
-    assert entry.revision == "main" or re.fullmatch("[0-9a-f]{40}", entry.revision)
+    assert not entry.hub or re.fullmatch("[0-9a-f]{40}", entry.revision)
     assert re.fullmatch("([0-9a-f]{64})?", entry.sha256)
     assert re.fullmatch("([0-9a-f]{32})?", entry.md5)
     assert bool(entry.member) == entry.address.endswith(".zip")
@@ -94,7 +95,7 @@ def test_every_address_of_a_source_is_in_the_catalogue_alone() -> None:
 
 
 def test_an_unknown_name_is_answered_with_the_nearest() -> None:
-    assert known("church").hub == "google/ddpm-ema-church-256"
+    assert entry_called("church").hub == "google/ddpm-ema-church-256"
     with pytest.raises(AntError, match="there is no source 'fhq'") as raised:
-        known("fhq")
+        entry_called("fhq")
     assert "did you mean ffhq" in raised.value.hint

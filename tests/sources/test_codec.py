@@ -11,7 +11,7 @@ from diffusers import DDIMScheduler, LDMPipeline
 from source_kinds import kl, tiny, unet, vq
 
 from antcli.diffusion import sampling
-from antcli.errors import AntError
+from antcli.errors import AntError, AntWarning
 from antcli.sources.codec import Latents, find_autoencoder
 
 AUTOENCODERS: dict[str, Callable[[], Any]] = {
@@ -85,6 +85,62 @@ def test_a_config_tells_the_shape_of_latents(name: str, folder: str, tmp_path: P
         16 // found.factor,
     )
     assert not any(p.requires_grad for p in codec._autoencoder.parameters())
+
+
+def without_scale(folder: Path) -> Path:
+    """As old versions of diffusers wrote a VQModel, CompVis/ldm-celebahq-256's among them."""
+    config = folder / "config.json"
+    told = json.loads(config.read_text())
+    del told["scaling_factor"]
+    config.write_text(json.dumps(told))
+    return folder
+
+
+def test_a_vq_model_that_states_no_scale_has_that_of_compvis(tmp_path: Path) -> None:
+    autoencoder = vq()
+    autoencoder.save_pretrained(tmp_path / "vqvae")
+    without_scale(tmp_path / "vqvae")
+    with pytest.warns(AntWarning, match=r"source mine states no scaling_factor: 1\.0 is taken"):
+        found = find_autoencoder(tmp_path, "mine")
+    assert found is not None
+    z = autoencoder.encode(IMAGES).latents
+    torch.testing.assert_close(found.load().encode(IMAGES), z)
+    torch.testing.assert_close(found.load().decode(z), autoencoder.decode(z).sample)
+
+
+def test_a_scale_that_is_known_counts_and_needs_no_words(
+    tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    autoencoder = vq()
+    autoencoder.save_pretrained(tmp_path / "vqvae")
+    without_scale(tmp_path / "vqvae")
+    found = find_autoencoder(tmp_path, "mine", 2.0)
+    assert found is not None
+    assert found.load().scale == 2.0
+    assert not [warning for warning in recwarn if warning.category is AntWarning]
+
+
+def test_other_autoencoders_keep_the_scale_that_diffusers_gives_them(tmp_path: Path) -> None:
+    kl().save_pretrained(tmp_path / "vae")
+    without_scale(tmp_path / "vae")
+    found = find_autoencoder(tmp_path, "mine")
+    assert found is not None
+    assert found.load().scale == 0.18215
+
+
+@pytest.mark.parametrize(("spread", "warned"), [(0.18, 1), (0.5, 0), (1, 0), (2, 0), (5.5, 1)])
+def test_latents_far_from_unit_scale_are_told_once(
+    spread: float, warned: int, recwarn: pytest.WarningsRecorder
+) -> None:
+    autoencoder = vq()
+    z = autoencoder.encode(IMAGES).latents
+    autoencoder.register_to_config(scaling_factor=spread / z.std().item())
+    codec = Latents(autoencoder)
+    for _ in range(2):
+        codec.encode(IMAGES)
+    told = [str(w.message) for w in recwarn if w.category is AntWarning]
+    assert len(told) == warned
+    assert all(f"deviation of {spread:.1g}" in message for message in told)
 
 
 def test_an_unknown_autoencoder(tmp_path: Path) -> None:

@@ -13,10 +13,10 @@ from diffusers import DDPMPipeline, DDPMScheduler
 from antcli.errors import AntError
 from antcli.sources import catalog as catalog_module
 from antcli.sources.catalog import Entry, catalog
-from antcli.sources.download import fetch_file
-from antcli.sources.fetch import Converting, convert_file, is_here, locate, on_disk
+from antcli.sources.fetch import fetch_file, is_here, locate, on_disk
 from antcli.sources.source import find_source
 from antcli.sources.storage import downloads_folder, sources_folder
+from antcli.sources.to_diffusers import Assumed, Converting, convert_file
 from antcli.sources.transfer import Downloaded
 
 BODY = bytes(range(256)) * 40  # of the files that `entries` leads to
@@ -30,14 +30,16 @@ class Conversion:
         self.result = result
         self.asked: list[tuple[bytes, str, Mapping[str, Any] | None]] = []
         self.fails = False
+        self.assumed = {"image_size": 16}
 
     def __call__(
         self, checkpoint: Path, format: str, out: Path, architecture: Mapping[str, Any] | None
-    ) -> None:
+    ) -> Mapping[str, Any]:
         self.asked.append((checkpoint.read_bytes(), format, architecture))
         if self.fails:
             raise AntError("no such weights", "hint")
         shutil.copytree(self.result, out)
+        return self.assumed
 
 
 @pytest.fixture
@@ -226,7 +228,7 @@ def test_a_local_file_is_converted_once_for_its_content(
     assert folder.parent == sources_folder()
     assert folder.name.startswith("mine-")
     assert convert_file(checkpoint, "adm") == folder
-    assert conversion.asked == [(BODY, "adm", None)]
+    assert conversion.asked == [(BODY, "adm", {})]
     checkpoint.write_bytes(BODY[::-1])
     assert convert_file(checkpoint, "adm") != folder
 
@@ -245,10 +247,23 @@ def test_like_gives_format_and_architecture(
     assert "by-zip" in raised.value.hint
 
 
+def test_options_are_of_the_conversion_and_of_its_name(
+    checkpoint: Path, conversion: Conversion, entries: dict[str, Entry]
+) -> None:
+    told: list[object] = []
+    options = {"num_heads": 4}
+    folder = convert_file(
+        checkpoint, None, like="by-address", options=options, on_progress=told.append
+    )
+    assert conversion.asked == [(BODY, "adm", ARCHITECTURE | options)]
+    assert told == [Converting(str(checkpoint)), Assumed(conversion.assumed)]
+    assert folder != convert_file(checkpoint, None, like="by-address")
+
+
 def test_a_local_zip(conversion: Conversion, tmp_path: Path, entries: dict[str, Entry]) -> None:
     out = tmp_path / "out"
     assert convert_file(tmp_path / "faces.zip", "ldm", out=out) == out
-    assert conversion.asked == [(BODY, "ldm", None)]
+    assert conversion.asked == [(BODY, "ldm", {})]
     assert {path.name for path in tmp_path.iterdir()} >= {"out", "faces.zip"}
     assert not list(tmp_path.glob(".out.ckpt*"))
 

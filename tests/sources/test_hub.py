@@ -11,7 +11,7 @@ from huggingface_hub import file_download
 
 from antcli.errors import AntError
 from antcli.sources import hub
-from antcli.sources.transfer import Downloaded, transfer
+from antcli.sources.transfer import Downloaded
 
 ID = "someone/tiny"
 WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
@@ -132,7 +132,7 @@ def test_a_cached_model_that_lacks_a_network_is_not_whole(there: Any, lost: str)
 
 def test_a_wrong_hash_leaves_no_file(there: Any, tmp_path: Path) -> None:
     there.corrupt = True
-    with pytest.raises(AntError, match=f"{WEIGHTS} of {ID} is not the file that the hub names"):
+    with pytest.raises(AntError, match=f"{WEIGHTS} of {ID} is not the file that is known"):
         hub.fetch_folder(ID)
     assert WEIGHTS not in in_cache(tmp_path)
     assert hub.cached_folder(ID) is None
@@ -190,23 +190,27 @@ def test_a_missing_model_is_answered_with_the_nearest(there: Any) -> None:
     assert "did you mean google/ddpm-ema-church-256" in error.hint
 
 
-def test_a_missing_file_is_answered_with_the_nearest(there: Any) -> None:
+def test_a_missing_file_is_answered_with_the_nearest(there: Any, tmp_path: Path) -> None:
     there.models[ID]["diffusion_ffhq_10m.pt"] = LARGE
-    error = refused(lambda: hub.file_address(ID, "diffusion_ffhq.pt"))
+    error = refused(lambda: hub.fetch_file(ID, "diffusion_ffhq.pt", tmp_path / "a"))
     assert error.message == f"{ID} has no file diffusion_ffhq.pt (404)"
     assert "did you mean diffusion_ffhq_10m.pt" in error.hint
 
 
-def test_a_missing_revision(there: Any) -> None:
-    error = refused(lambda: hub.file_address(ID, WEIGHTS, "other"))
+def test_a_missing_revision(there: Any, tmp_path: Path) -> None:
+    error = refused(lambda: hub.fetch_file(ID, WEIGHTS, tmp_path / "a", "other"))
     assert error.message == f"{ID} has no revision other"
 
 
 @pytest.mark.parametrize("what", ["folder", "file"])
-def test_a_gated_model_says_what_to_do(there: Any, what: str) -> None:
+def test_a_gated_model_says_what_to_do(there: Any, what: str, tmp_path: Path) -> None:
     there.gated.add(ID)
     error = refused(
-        lambda: hub.fetch_folder(ID) if what == "folder" else hub.file_address(ID, WEIGHTS)
+        lambda: (
+            hub.fetch_folder(ID)
+            if what == "folder"
+            else hub.fetch_file(ID, WEIGHTS, tmp_path / "a")
+        )
     )
     assert error.message == f"{ID} is gated: its owner asks you to accept its licence first"
     assert f"{there.endpoint}/{ID}" in error.hint
@@ -229,9 +233,9 @@ def test_a_hub_in_trouble(there: Any, status: int, monkeypatch: pytest.MonkeyPat
     assert "later" in error.hint
 
 
-def test_a_token_that_may_not(there: Any) -> None:
+def test_a_token_that_may_not(there: Any, tmp_path: Path) -> None:
     there.status = 403
-    error = refused(lambda: hub.file_address(ID, WEIGHTS))
+    error = refused(lambda: hub.fetch_file(ID, WEIGHTS, tmp_path / "a"))
     assert "refuses" in error.message
     assert "settings/tokens" in error.hint
 
@@ -245,8 +249,8 @@ def test_no_network(there: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "HF_ENDPOINT" in error.hint
 
 
-def test_offline_without_the_model(offline: Any) -> None:
-    for get in (lambda: hub.fetch_folder(ID), lambda: hub.file_address(ID, WEIGHTS)):
+def test_offline_without_the_model(offline: Any, tmp_path: Path) -> None:
+    for get in (lambda: hub.fetch_folder(ID), lambda: hub.fetch_file(ID, WEIGHTS, tmp_path / "a")):
         error = refused(get)
         assert "HF_HUB_OFFLINE forbids the network" in error.message
         assert "unset HF_HUB_OFFLINE" in error.hint
@@ -264,23 +268,67 @@ def test_offline_with_the_model(there: Any, monkeypatch: pytest.MonkeyPatch) -> 
 # --- one file ------------------------------------------------------------------------------
 
 
-def test_a_file_has_its_place_its_size_and_its_hash(there: Any, tmp_path: Path) -> None:
+@pytest.fixture
+def large(there: Any) -> str:
+    """The name of a file of the model."""
     there.models[ID]["large.pt"] = LARGE
-    address = hub.file_address(ID, "large.pt")
-    assert address.url.startswith(there.elsewhere)
-    assert address.size == len(LARGE)
-    assert address.sha256 == hashlib.sha256(LARGE).hexdigest()
-    transfer(address, tmp_path / "large.pt", "large")
-    assert (tmp_path / "large.pt").read_bytes() == LARGE
+    return "large.pt"
 
 
-def test_a_token_goes_to_the_hub_alone(there: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_goes_where_it_is_wanted_and_nowhere_else(
+    there: Any, large: str, tmp_path: Path
+) -> None:
+    told: list[Downloaded] = []
+    file = tmp_path / "got" / "mine.pt"
+    hub.fetch_file(ID, large, file, on_progress=told.append)
+    assert file.read_bytes() == LARGE
+    assert told[-1].done == len(LARGE)
+    assert [path.name for path in file.parent.iterdir() if path.suffix != ".lock"] == ["mine.pt"]
+    assert in_cache(tmp_path) == set()
+    there.asked.clear()
+    hub.fetch_file(ID, large, file)
+    assert there.asked == []
+
+
+def test_a_file_whose_connection_is_cut_goes_on_from_there(
+    there: Any, large: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(file_download.time, "sleep", lambda _: None)
+    monkeypatch.setattr(file_download.constants, "DOWNLOAD_CHUNK_SIZE", 1000)
+    there.cuts = [3000]
+    hub.fetch_file(ID, large, tmp_path / "a.pt")
+    assert (tmp_path / "a.pt").read_bytes() == LARGE
+    assert there.ranges() == ["all", "bytes=3000-"]
+
+
+def test_another_file_than_the_one_known_is_seen_before_a_byte_comes(
+    there: Any, large: str, tmp_path: Path
+) -> None:
+    with pytest.raises(AntError, match=f"{large} of {ID} is not the file that is known"):
+        hub.fetch_file(ID, large, tmp_path / "a.pt", sha256="0" * 64)
+    assert there.ranges() == []
+    hub.fetch_file(ID, large, tmp_path / "a.pt", sha256=hashlib.sha256(LARGE).hexdigest())
+    assert (tmp_path / "a.pt").exists()
+
+
+def test_too_small_a_disk_for_a_file(
+    there: Any, large: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage(tmp_path)._replace(free=10)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    with pytest.raises(AntError, match="MB free"):
+        hub.fetch_file(ID, large, tmp_path / "a.pt")
+    assert there.ranges() == []
+
+
+def test_a_token_goes_to_the_hub_alone(
+    there: Any, large: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_test")
-    there.models[ID]["large.pt"] = LARGE
-    assert "authorization" not in hub.file_address(ID, "large.pt").headers
-    small = hub.file_address(ID, "unet/config.json")
-    assert small.url.startswith(there.endpoint)
-    assert small.headers["authorization"] == "Bearer hf_test"
+    hub.fetch_file(ID, large, tmp_path / "a.pt")
+    shown = {asked.path.startswith("/cdn/"): asked.headers for asked in there.asked}
+    assert shown[False]["authorization"] == "Bearer hf_test"
+    assert "authorization" not in shown[True]
 
 
 def test_a_file_in_the_clients_cache_is_found(there: Any) -> None:

@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
+from diffusers import DDPMPipeline, DDPMScheduler, LDMPipeline, UNet2DModel
 from safetensors.torch import load_file, save_file
 from source_kinds import write_kind
 
-from antcli.errors import AntError
+from antcli.errors import AntError, AntWarning
+from antcli.sources import source as source_module
 from antcli.sources.source import find_source
+from antcli.sources.writing import write_like
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 NAMES_OF_OLD = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
@@ -189,6 +191,26 @@ def test_a_latent_source(kind: str, tmp_path: Path) -> None:
     tensors = load_file(weights)
     save_file({name: w + 1 for name, w in tensors.items()}, weights, metadata={"format": "pt"})
     assert find_source(str(tmp_path / kind)).sha256 != before
+
+
+def test_the_catalogue_states_the_scale_of_celebahq_ldm(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its repository does not, and diffusers' default is another."""
+    folder = write_kind("ldm", tmp_path / "ldm")
+    change(folder / "vqvae" / "config.json", scaling_factor=0.18215)
+    monkeypatch.setattr(source_module, "locate", lambda _: folder)
+    assert find_source("celebahq-ldm").codec().scale == 1.0
+    assert find_source(str(folder)).codec().scale == 0.18215
+
+
+def test_a_written_copy_states_the_scale(tmp_path: Path) -> None:
+    folder = write_kind("ldm", tmp_path / "ldm")
+    change(folder / "vqvae" / "config.json", scaling_factor=None)
+    with pytest.warns(AntWarning):
+        source = find_source(str(folder))
+    write_like(source, tmp_path / "copy", source.load())
+    assert LDMPipeline.from_pretrained(tmp_path / "copy").vqvae.config.scaling_factor == 1.0
 
 
 @pytest.mark.parametrize("scheduler", ["DDIMScheduler", "PNDMScheduler", "DDPMScheduler"])

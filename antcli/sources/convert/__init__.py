@@ -13,8 +13,8 @@ from torch import Tensor
 
 from antcli.errors import AntError
 from antcli.sources.convert import adm, ldm, pesser
-from antcli.sources.convert.checkpoint import read_checkpoint
 from antcli.sources.convert.folder import Pipeline, write_pipeline
+from antcli.weights import read_checkpoint
 
 Format = Literal["adm", "pesser", "ldm"]
 
@@ -27,12 +27,14 @@ _CONVERSIONS: dict[str, Callable[[Mapping[str, Tensor], Mapping[str, Any]], Pipe
 
 def convert(
     checkpoint: Path, format: Format, out: Path, architecture: Mapping[str, Any] | None = None
-) -> None:
+) -> Mapping[str, Any]:
     """Write a checkpoint of the original code as the diffusers folder `out`, whole or not at all.
 
-    `architecture` has options of the original code, those in the `DEFAULTS` of the format's module
-    and those that the shapes of the weights tell, which are checked. Raises `AntError` where
-    `out` exists, the file cannot be read, or the weights do not fit.
+    `architecture` has options of the original code: those in `NEEDED` and `DEFAULTS` of the
+    format's module and those that the shapes of the weights tell, which are checked. Returns the
+    options that no weight tells, as they were stated or taken. Raises `AntError` where `out`
+    exists, the file cannot be read, the weights do not fit, or an option that bears on the result
+    is not known.
     """
     if out.exists():
         raise AntError(f"{out} exists already", "give another place, or remove it")
@@ -47,3 +49,4 @@ def convert(
             "check that it is the file you mean, and its format",
         ) from error
     write_pipeline(out, pipeline)
+    return pipeline.assumed

@@ -7,31 +7,65 @@ those of github.com/openai/guided-diffusion, `unet.py` and `script_util.py`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from torch import Tensor
 
 from antcli.errors import AntError
-from antcli.sources.convert.architecture import option, settle
+from antcli.sources.convert.architecture import check_known, option, resolve
 from antcli.sources.convert.folder import Part, Pipeline
-from antcli.sources.convert.layout import ATTENTION, Layout, parts, rename, shape
+from antcli.sources.convert.layout import ATTENTION, Layout, layout_of, parts, rename, shape
 
 CODE = "guided-diffusion"
-DEFAULTS: Mapping[str, Any] = {
+NEEDED: Mapping[str, Any] = {
     "image_size": 256,
     "num_head_channels": 64,
-    "num_heads": 4,  # counts where it is stated and num_head_channels is not, or is -1
     "use_new_attention_order": False,
-    "dropout": 0.0,
     "noise_schedule": "linear",
-    "diffusion_steps": 1000,
 }
-"""What the shapes of the weights do not tell, as the LSUN and FFHQ models have it."""
+"""What no shape of a weight tells and a wrong guess at which would load; with examples.
+`num_heads` does where the heads are not of equal width."""
+DEFAULTS: Mapping[str, Any] = {"dropout": 0.0, "diffusion_steps": 1000}
+"""What all published models have, or what changes no number of a trained network."""
+PUBLISHED: Mapping[Layout, Mapping[str, Any]] = {
+    # FFHQ and the others of P2, ILVR and DPS.
+    layout_of((128, 128, 256, 256, 512, 512), attending={4}, blocks=1): NEEDED,
+    # LSUN, ImageNet at 256x256; FFHQ of ddpm-segmentation.
+    layout_of((256, 256, 512, 512, 1024, 1024), attending={3, 4, 5}, blocks=2): NEEDED,
+    # ImageNet at 64x64 and 128x128.
+    layout_of((192, 384, 576, 768), attending={1, 2, 3}, blocks=3): {
+        "image_size": 64,
+        "num_head_channels": 64,
+        "use_new_attention_order": True,
+        "noise_schedule": "cosine",
+        "dropout": 0.1,
+    },
+    layout_of((256, 256, 512, 768, 1024), attending={2, 3, 4}, blocks=2): {
+        "image_size": 128,
+        "num_heads": 4,
+        "use_new_attention_order": False,
+        "noise_schedule": "linear",
+    },
+}
+"""What the published networks were trained with; all have scale-shift and ResNet blocks that
+resize, and learn the variance. From guided-diffusion's and P2's README."""
 
 Order = Literal["legacy", "new"]
 """Of the rows of `qkv`: by head and then q, k, v; or by q, k, v and then head."""
-Heads = Callable[[int], int]
-"""How many heads so many channels have."""
+
+
+@dataclass(frozen=True)
+class Heads:
+    """How the channels of attention part into heads."""
+
+    network: str
+    """The class that has such heads."""
+    dimension: int | list[int] | None
+    """Channels of a head: everywhere, by level, or None where every block has one head."""
+    count: Callable[[int], int]
+    """How many heads so many channels have."""
+
 
 _RESNET = {
     "in_layers.0": "norm1",
@@ -50,20 +84,22 @@ def pipeline(state: Mapping[str, Tensor], architecture: Mapping[str, Any]) -> Pi
     Raises `AntError` where weights and architecture do not fit, or no `UNet2DModel` is equal.
     """
     layout = read_layout(state, CODE)
-    options = _settled(state, layout, architecture)
+    from_weights, options = _options(state, layout, architecture)
     order: Order = "new" if options["use_new_attention_order"] else "legacy"
-    head = head_width(layout, options["num_head_channels"], options["num_heads"])
+    heads = find_heads(layout, options.get("num_head_channels"), options.get("num_heads", 1))
     unet = Part(
-        "UNet2DModel",
+        heads.network,
         {
             "sample_size": options["image_size"],
             "dropout": options["dropout"],
-            **unet_config(state, layout, head),
+            "attention_head_dim": heads.dimension,
+            **unet_config(state, layout),
         },
-        unet_weights(state, layout, heads_of(head), order, CODE),
+        unet_weights(state, layout, heads, order, CODE),
     )
     scheduler = Part("DDPMScheduler", _scheduler(options))
-    return Pipeline("DDPMPipeline", {"unet": unet, "scheduler": scheduler})
+    assumed = {name: value for name, value in options.items() if name not in from_weights}
+    return Pipeline("DDPMPipeline", {"unet": unet, "scheduler": scheduler}, assumed)
 
 
 def read_layout(state: Mapping[str, Tensor], code: str) -> Layout:
@@ -85,43 +121,36 @@ def read_layout(state: Mapping[str, Tensor], code: str) -> Layout:
     return Layout(widths, tuple(f"{first}.1.qkv.weight" in state for first in firsts), blocks)
 
 
-def head_width(layout: Layout, num_head_channels: int | None, num_heads: int) -> int | None:
-    """Channels of a head, `num_heads` counting where `num_head_channels` is None; None where
-    every block has one head.
+def find_heads(layout: Layout, num_head_channels: int | None, num_heads: int) -> Heads:
+    """The heads of a network, `num_heads` counting where `num_head_channels` is None.
 
-    Raises `AntError` where that is not one number: a `UNet2DModel` has one for all its blocks.
+    Raises `AntError` where attention does not part into them.
     """
     widths = sorted(layout.attending_widths)
-    if num_head_channels is None:
-        if num_heads == 1:
-            return None
-        if len(widths) > 1:
-            raise AntError(
-                f"no UNet2DModel has {num_heads} heads at each of {widths} channels",
-                "networks of equally wide heads can be converted: those with num_head_channels",
-            )
-        num_head_channels = widths[0] // num_heads if widths[0] % num_heads == 0 else 0
-    if num_head_channels == 0 or any(width % num_head_channels for width in widths):
+    if num_head_channels is None and num_heads == 1:
+        return Heads("UNet2DModel", None, lambda _: 1)
+    parts = [width % (num_head_channels or num_heads) == 0 for width in widths]
+    if not all(parts):
+        stated = f"heads of {num_head_channels} channels" if num_head_channels else num_heads
         raise AntError(
-            f"attention on {widths} channels does not part into such heads",
+            f"attention on {widths} channels does not part into {stated}"
+            + ("" if num_head_channels else " heads"),
             "state num_head_channels or num_heads as it was trained with",
         )
-    return num_head_channels
+    if num_head_channels is None and len(widths) > 1:
+        by_level = [width // num_heads for width in layout.widths]
+        return Heads("UNet2DModelOfEqualHeads", by_level, lambda _: num_heads)
+    width = num_head_channels or widths[0] // num_heads
+    return Heads("UNet2DModel", width, lambda channels: channels // width)
 
 
-def heads_of(head: int | None) -> Heads:
-    """Heads of equal width."""
-    return lambda channels: channels // head if head else 1
-
-
-def unet_config(state: Mapping[str, Tensor], layout: Layout, head: int | None) -> dict[str, Any]:
-    """The `UNet2DModel` config of an ADM U-Net, but for the image's size and dropout."""
+def unet_config(state: Mapping[str, Tensor], layout: Layout) -> dict[str, Any]:
+    """The `UNet2DModel` config of an ADM U-Net, but for the image's size, heads and dropout."""
     classes = state.get("label_emb.weight")
     return {
         "in_channels": state["input_blocks.0.0.weight"].shape[1],
         "out_channels": state["out.2.weight"].shape[0],
         **layout.config(resnet_samplers=_resnet_samplers(state, layout)),
-        "attention_head_dim": head,
         "resnet_time_scale_shift": "scale_shift" if _scale_shift(state, CODE) else "default",
         "norm_num_groups": 32,
         # Without it, diffusers gives the middle attention no norm under scale-shift.
@@ -146,7 +175,7 @@ def unet_weights(
         if not found:
             apart[name] = tensor
             continue
-        rows = split_qkv(tensor, heads(len(tensor) // 3), order)
+        rows = split_qkv(tensor, heads.count(len(tensor) // 3), order)
         apart |= {f"{block}.{part}.{parameter}": rows[part] for part in rows}
     return rename(apart, _modules(layout), code)
 
@@ -214,10 +243,10 @@ def _scale_shift(state: Mapping[str, Tensor], code: str) -> bool:
     return embedded == 2 * shape(state, "middle_block.0.out_layers.3.weight", code)[0]
 
 
-def _settled(
-    state: Mapping[str, Tensor], layout: Layout, architecture: Mapping[str, Any]
-) -> dict[str, Any]:
-    """All options of guided-diffusion that bear on the result."""
+def _options(
+    state: Mapping[str, Tensor], layout: Layout, stated: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The options of guided-diffusion that the weights tell, and all that bear on the result."""
     inputs = shape(state, "input_blocks.0.0.weight", CODE)[1]
     outputs = shape(state, "out.2.weight", CODE)[0]
     if inputs != 3 or outputs not in (3, 6):
@@ -225,20 +254,35 @@ def _settled(
             f"this network makes {outputs} channels out of {inputs}, not RGB images from noise",
             "models for super-resolution and for latents need another format",
         )
-    told = {
+    from_weights = {
         "num_channels": layout.widths[0],
         "channel_mult": tuple(width // layout.widths[0] for width in layout.widths),
         "num_res_blocks": layout.blocks,
-        "attention_resolutions": layout.resolutions(option("image_size", architecture, DEFAULTS)),
         "use_scale_shift_norm": _scale_shift(state, CODE),
         "resblock_updown": _resnet_samplers(state, layout),
         "learn_sigma": outputs == 6,
         "class_cond": "label_emb.weight" in state,
     }
-    if "num_heads" not in architecture or architecture.get("num_head_channels", -1) != -1:
-        return settle(architecture, told, DEFAULTS)
-    stated = {name: value for name, value in architecture.items() if name != "num_head_channels"}
-    return settle(stated, told, DEFAULTS) | {"num_head_channels": None}
+    as_published = outputs == 6 and _scale_shift(state, CODE) and _resnet_samplers(state, layout)
+    known = _known(PUBLISHED.get(layout, {}) if as_published else {}, stated)
+    by_count = "num_heads" in known
+    needed = {k: v for k, v in NEEDED.items() if not (by_count and k == "num_head_channels")}
+    needed |= {"num_heads": 4} if by_count else {}
+    examples = {**DEFAULTS, **needed}
+    check_known(known, needed, {*examples, *from_weights, "attention_resolutions"})
+    from_weights["attention_resolutions"] = layout.resolutions(option("image_size", known, NEEDED))
+    return from_weights, resolve(known, from_weights, examples)
+
+
+def _known(published: Mapping[str, Any], stated: Mapping[str, Any]) -> dict[str, Any]:
+    """What is stated, and else what a published network has; one option of the two for heads."""
+    known = {**published, **stated}
+    # As in guided-diffusion: -1 says that num_heads counts, and otherwise it does not.
+    if "num_heads" in stated and stated.get("num_head_channels", -1) == -1:
+        known.pop("num_head_channels", None)
+    elif "num_head_channels" in stated:
+        known.pop("num_heads", None)
+    return known
 
 
 def _scheduler(options: Mapping[str, Any]) -> dict[str, Any]:

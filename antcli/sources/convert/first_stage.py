@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from antcli.sources.convert import pesser
-from antcli.sources.convert.architecture import settle
+from antcli.sources.convert.architecture import resolve
 from antcli.sources.convert.folder import Part
 from antcli.sources.convert.layout import Layout, rename, shape
 
@@ -49,23 +49,24 @@ def first_stage(
     """
     quantised = _CODEBOOK in weights
     resolution = image_size << (len(layout.widths) - 1)
-    told = _told(weights, layout, quantised, code) | {"resolution": resolution}
-    settle({**stated.get("ddconfig", {}), **_flat(stated)}, told, {"dropout": 0.0})
+    from_weights = _from_weights(weights, layout, quantised, code) | {"resolution": resolution}
+    resolve({**stated.get("ddconfig", {}), **_flat(stated)}, from_weights, {"dropout": 0.0})
     levels = len(layout.widths)
     config = {
-        "in_channels": told["in_channels"],
-        "out_channels": told["out_ch"],
+        "in_channels": from_weights["in_channels"],
+        "out_channels": from_weights["out_ch"],
         "down_block_types": ["DownEncoderBlock2D"] * levels,
         "up_block_types": ["UpDecoderBlock2D"] * levels,
         "block_out_channels": list(layout.widths),
         "layers_per_block": layout.blocks,
-        "latent_channels": told["z_channels"],
+        "latent_channels": from_weights["z_channels"],
         "norm_num_groups": 32,
         "sample_size": resolution,
         "scaling_factor": scale_factor,
     }
     if quantised:
-        config |= {"num_vq_embeddings": told["n_embed"], "vq_embed_dim": told["embed_dim"]}
+        config["num_vq_embeddings"] = from_weights["n_embed"]
+        config["vq_embed_dim"] = from_weights["embed_dim"]
     kind = "VQModel" if quantised else "AutoencoderKL"
     return Part(kind, config, rename(weights, _modules(layout), code))
 
@@ -74,13 +75,13 @@ def _flat(stated: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in stated.items() if name != "ddconfig"}
 
 
-def _told(
+def _from_weights(
     weights: Mapping[str, Tensor], layout: Layout, quantised: bool, code: str
 ) -> dict[str, Any]:
     """All that its weights tell, in the option names of the original."""
     base = layout.widths[0]
     target = "VQModelInterface" if quantised else "AutoencoderKL"
-    told = {
+    found = {
         "target": f"ldm.models.autoencoder.{target}",
         "embed_dim": shape(weights, "post_quant_conv.weight", code)[1],
         "double_z": not quantised,
@@ -92,7 +93,7 @@ def _told(
         "num_res_blocks": layout.blocks,
         "attn_resolutions": frozenset[int](),
     }
-    return told | ({"n_embed": len(weights[_CODEBOOK])} if quantised else {})
+    return found | ({"n_embed": len(weights[_CODEBOOK])} if quantised else {})
 
 
 def _modules(layout: Layout) -> dict[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,9 @@ import diffusers
 import torch
 from torch import Tensor, nn
 
-from antcli.artifacts import save_tensors, write_json
+from antcli.artifacts import replacing, save_tensors, write_json
 from antcli.errors import AntError
 from antcli.sources import networks
-from antcli.sources.storage import whole_folder
 from antcli.weights import misfit
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
@@ -34,7 +33,8 @@ class Part:
     @property
     def module(self) -> str:
         """Where its class is."""
-        return networks.__name__ if self.kind in networks.NETWORKS else "diffusers"
+        own = self.kind == networks.UNet2DModelOfEqualHeads.__name__
+        return networks.__name__ if own else "diffusers"
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,8 @@ class Pipeline:
 
     kind: str
     parts: Mapping[str, Part]
+    assumed: Mapping[str, Any] = field(default_factory=dict)
+    """Options that no weight tells, as they were stated or taken from a published network."""
 
 
 def write_pipeline(out: Path, pipeline: Pipeline) -> None:
@@ -50,7 +52,7 @@ def write_pipeline(out: Path, pipeline: Pipeline) -> None:
 
     Raises `AntError` where weights are not those of their config, or the disk is full.
     """
-    with whole_folder(out) as temporary:
+    with replacing(out) as temporary:
         for name, part in pipeline.parts.items():
             _write_part(temporary / name, part)
         classes = {name: [part.module, part.kind] for name, part in pipeline.parts.items()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,6 +50,11 @@ class Layout:
             "downsample_type": "resnet" if resnet_samplers else "conv",
             "upsample_type": "resnet" if resnet_samplers else "conv",
         }
+
+
+def layout_of(widths: tuple[int, ...], *, attending: Set[int], blocks: int) -> Layout:
+    """The plan of a published network; `attending` has the numbers of levels with attention."""
+    return Layout(widths, tuple(level in attending for level in range(len(widths))), blocks)
 
 
 def shape(state: Mapping[str, Tensor], name: str, code: str) -> tuple[int, ...]:

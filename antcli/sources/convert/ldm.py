@@ -14,10 +14,10 @@ from torch import Tensor
 
 from antcli.errors import AntError
 from antcli.sources.convert import adm
-from antcli.sources.convert.architecture import settle
+from antcli.sources.convert.architecture import resolve
 from antcli.sources.convert.first_stage import first_stage, first_stage_state, read_layout
 from antcli.sources.convert.folder import Part, Pipeline
-from antcli.sources.convert.layout import Layout, shape
+from antcli.sources.convert.layout import Layout, layout_of, shape
 
 CODE = "latent-diffusion"
 UNET, AVERAGES, CONDITION = "model.diffusion_model.", "model_ema.", "cond_stage_model."
@@ -30,14 +30,19 @@ DEFAULTS: Mapping[str, Any] = {
     "scale_factor": 1.0,
 }
 """Of the process, as the FFHQ and CelebA-HQ models have it, where a checkpoint does not tell."""
+_NONE = -1
+"""Of heads, where the other option tells them."""
 UNET_DEFAULTS: Mapping[str, Any] = {
-    "num_heads": -1,
-    "num_head_channels": -1,
+    "num_heads": _NONE,
+    "num_head_channels": _NONE,
     "use_new_attention_order": False,
     "dropout": 0.0,
 }
-_PUBLISHED_HEADS = {224: {"num_head_channels": 32}, 192: {"num_heads": 8}}
-"""By `model_channels`: FFHQ, CelebA-HQ and LSUN bedrooms; LSUN churches."""
+PUBLISHED_HEADS: Mapping[Layout, Mapping[str, int]] = {
+    # FFHQ, CelebA-HQ and LSUN bedrooms; LSUN churches.
+    layout_of((224, 448, 672, 896), attending={1, 2, 3}, blocks=2): {"num_head_channels": 32},
+    layout_of((192, 384, 384, 768, 768), attending={0, 1, 2, 3}, blocks=2): {"num_heads": 8},
+}
 
 
 def pipeline(state: Mapping[str, Tensor], architecture: Mapping[str, Any]) -> Pipeline:
@@ -51,7 +56,7 @@ def pipeline(state: Mapping[str, Tensor], architecture: Mapping[str, Any]) -> Pi
     stated_unet, stated_first = stated.pop("unet_config", {}), stated.pop("first_stage_config", {})
     weights = first_stage_state(state)
     layout = read_layout(weights, CODE)
-    options = _process(state, stated, len(layout.widths))
+    process_weights, options = _process(state, stated, len(layout.widths))
     autoencoder = first_stage(
         weights,
         layout,
@@ -60,12 +65,12 @@ def pipeline(state: Mapping[str, Tensor], architecture: Mapping[str, Any]) -> Pi
         scale_factor=options["scale_factor"],
         code=CODE,
     )
-    unet = _unet(unet_state(state), stated_unet, options["image_size"])
+    unet, assumed = _unet(unet_state(state), stated_unet, options["image_size"])
+    assumed |= {name: v for name, v in options.items() if name not in process_weights}
     # An `LDMPipeline` calls its autoencoder `vqvae`, of whatever class it is.
-    models = {"vqvae": autoencoder, "unet": unet}
-    return Pipeline(
-        "LDMPipeline", {**models, "scheduler": Part("DDIMScheduler", _scheduler(options))}
-    )
+    parts = {"vqvae": autoencoder, "unet": unet}
+    scheduler = Part("DDIMScheduler", _scheduler(options))
+    return Pipeline("LDMPipeline", {**parts, "scheduler": scheduler}, assumed)
 
 
 def unet_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -89,11 +94,14 @@ def unet_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: state[shadow] for name, shadow in shadows.items()}
 
 
-def _unet(weights: Mapping[str, Tensor], stated: Mapping[str, Any], size: int) -> Part:
+def _unet(
+    weights: Mapping[str, Tensor], stated: Mapping[str, Any], size: int
+) -> tuple[Part, dict[str, Any]]:
+    """The network, and the options of it that no weight tells."""
     layout = adm.read_layout(weights, CODE)
-    config = adm.unet_config(weights, layout, None)
+    config = adm.unet_config(weights, layout)
     base = layout.widths[0]
-    told = {
+    from_weights = {
         "image_size": size,
         "in_channels": config["in_channels"],
         "out_channels": config["out_channels"],
@@ -106,53 +114,46 @@ def _unet(weights: Mapping[str, Tensor], stated: Mapping[str, Any], size: int) -
         "use_scale_shift_norm": config["resnet_time_scale_shift"] == "scale_shift",
         "resblock_updown": config["downsample_type"] == "resnet",
     }
-    options = settle({**_heads_known(base, stated), **stated}, told, UNET_DEFAULTS)
+    options = resolve({**_heads_known(layout, stated), **stated}, from_weights, UNET_DEFAULTS)
     order: adm.Order = "new" if options["use_new_attention_order"] else "legacy"
-    kind, head, heads = _heads(layout, options["num_head_channels"], options["num_heads"])
-    config |= {"sample_size": size, "dropout": options["dropout"], "attention_head_dim": head}
-    return Part(kind, config, adm.unet_weights(weights, layout, heads, order, CODE))
+    width = options["num_head_channels"]
+    heads = adm.find_heads(layout, None if width == _NONE else width, options["num_heads"])
+    config |= {
+        "sample_size": size,
+        "dropout": options["dropout"],
+        "attention_head_dim": heads.dimension,
+    }
+    assumed = {k: v for k, v in options.items() if k not in from_weights and v != _NONE}
+    tensors = adm.unet_weights(weights, layout, heads, order, CODE)
+    return Part(heads.network, config, tensors), assumed
 
 
-def _heads_known(base: int, stated: Mapping[str, Any]) -> Mapping[str, int]:
+def _heads_known(layout: Layout, stated: Mapping[str, Any]) -> Mapping[str, int]:
     """Heads where they are not stated. The shapes do not tell them, and wrong ones would load."""
     if "num_heads" in stated or "num_head_channels" in stated:
         return {}
-    if base not in _PUBLISHED_HEADS:
+    if layout not in PUBLISHED_HEADS:
         raise AntError(
-            f"this is none of the published models (model_channels is {base}), and weights do not "
-            "tell their heads",
-            "state num_heads or num_head_channels as it was trained with",
+            f"this is none of the published models (model_channels is {layout.widths[0]}), and "
+            "weights do not tell their heads",
+            "state num_heads or num_head_channels as it was trained with, e.g. --option "
+            "unet_config.num_heads=8",
         )
-    return _PUBLISHED_HEADS[base]
+    return PUBLISHED_HEADS[layout]
 
 
-def _heads(layout: Layout, width: int, count: int) -> tuple[str, int | list[int] | None, adm.Heads]:
-    """Class of the network, its `attention_head_dim`, and how many heads its blocks have."""
-    widths = layout.attending_widths
-    if width != -1 or count == 1 or len(widths) == 1:
-        head = adm.head_width(layout, None if width == -1 else width, count)
-        return "UNet2DModel", head, adm.heads_of(head)
-    if count < 1 or any(channels % count for channels in widths):
-        raise AntError(
-            f"attention on {sorted(widths)} channels does not part into {count} heads",
-            "state the heads it was trained with",
-        )
-    return (
-        "UNet2DModelOfEqualHeads",
-        [channels // count for channels in layout.widths],
-        lambda _: count,
-    )
-
-
-def _process(state: Mapping[str, Tensor], stated: Mapping[str, Any], levels: int) -> dict[str, Any]:
-    """The options of the process that bear on the result."""
-    told = _schedule(state["betas"]) if "betas" in state else {}
-    told |= {"channels": shape(state, f"{UNET}out.2.weight", CODE)[0]}
+def _process(
+    state: Mapping[str, Tensor], stated: Mapping[str, Any], levels: int
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The options of the process that the weights tell, and all that bear on the result."""
+    from_weights = _schedule(state["betas"]) if "betas" in state else {}
+    from_weights |= {"channels": shape(state, f"{UNET}out.2.weight", CODE)[0]}
     scale = state.get("scale_factor")  # kept in the file where it was measured
-    told |= {"scale_by_std": scale is not None}
+    from_weights |= {"scale_by_std": scale is not None}
     if scale is not None:
-        told |= {"scale_factor": scale.item()}
-    return settle(stated, told, {**DEFAULTS, "image_size": PIXELS >> (levels - 1)})
+        from_weights |= {"scale_factor": scale.item()}
+    usual = {**DEFAULTS, "image_size": PIXELS >> (levels - 1)}
+    return from_weights, resolve(stated, from_weights, usual)
 
 
 def _schedule(betas: Tensor) -> dict[str, Any]:

@@ -12,19 +12,28 @@ from typing import Any
 from torch import Tensor
 
 from antcli.errors import AntError
-from antcli.sources.convert.architecture import option, settle
+from antcli.sources.convert.architecture import check_known, option, resolve
 from antcli.sources.convert.folder import Part, Pipeline
-from antcli.sources.convert.layout import ATTENTION, Layout, parts, rename, shape
+from antcli.sources.convert.layout import ATTENTION, Layout, layout_of, parts, rename, shape
 
 CODE = "pytorch_diffusion"
-DEFAULTS: Mapping[str, Any] = {
-    "resolution": 256,
-    "beta_start": 1e-4,
-    "beta_end": 0.02,
-    "num_timesteps": 1000,
-    "var_type": "fixedsmall",
+NEEDED: Mapping[str, Any] = {"resolution": 256, "var_type": "fixedsmall"}
+"""What no shape of a weight tells and differs between published models, as the LSUN models have it.
+"""
+DEFAULTS: Mapping[str, Any] = {"beta_start": 1e-4, "beta_end": 0.02, "num_timesteps": 1000}
+"""What all published models have."""
+PUBLISHED: Mapping[Layout, Mapping[str, Any]] = {
+    # LSUN and CelebA-HQ; CIFAR-10; CelebA of ddim.
+    layout_of((128, 128, 256, 256, 512, 512), attending={4}, blocks=2): NEEDED,
+    layout_of((128, 256, 256, 256), attending={1}, blocks=2): {
+        "resolution": 32,
+        "var_type": "fixedlarge",
+    },
+    layout_of((128, 256, 256, 256, 512), attending={2}, blocks=2): {
+        "resolution": 64,
+        "var_type": "fixedlarge",
+    },
 }
-"""What the shapes of the weights do not tell, as the LSUN models have it."""
 
 _RESNET = {
     "norm1": "norm1",
@@ -43,7 +52,7 @@ def pipeline(state: Mapping[str, Tensor], architecture: Mapping[str, Any]) -> Pi
     Raises `AntError` where weights and architecture do not fit.
     """
     layout = _read_layout(state)
-    options = _settled(state, layout, architecture)
+    from_weights, options = _options(state, layout, architecture)
     config = {
         "sample_size": options["resolution"],
         "in_channels": shape(state, "conv_in.weight", CODE)[1],
@@ -58,7 +67,8 @@ def pipeline(state: Mapping[str, Tensor], architecture: Mapping[str, Any]) -> Pi
     }
     unet = Part("UNet2DModel", config, rename(state, modules(layout), CODE))
     scheduler = Part("DDPMScheduler", _scheduler(options))
-    return Pipeline("DDPMPipeline", {"unet": unet, "scheduler": scheduler})
+    assumed = {name: value for name, value in options.items() if name not in from_weights}
+    return Pipeline("DDPMPipeline", {"unet": unet, "scheduler": scheduler}, assumed)
 
 
 def _read_layout(state: Mapping[str, Tensor]) -> Layout:
@@ -73,18 +83,21 @@ def _read_layout(state: Mapping[str, Tensor]) -> Layout:
     )
 
 
-def _settled(
-    state: Mapping[str, Tensor], layout: Layout, architecture: Mapping[str, Any]
-) -> dict[str, Any]:
-    """All options of pytorch_diffusion that bear on the result."""
+def _options(
+    state: Mapping[str, Tensor], layout: Layout, stated: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The options of pytorch_diffusion that the weights tell, and all that bear on the result."""
+    known = {**PUBLISHED.get(layout, {}), **stated}
     base = shape(state, "conv_in.weight", CODE)[0]
-    told = {
+    from_weights = {
         "ch": base,
         "ch_mult": tuple(width // base for width in layout.widths),
         "num_res_blocks": layout.blocks,
-        "attn_resolutions": layout.resolutions(option("resolution", architecture, DEFAULTS)),
     }
-    return settle(architecture, told, DEFAULTS)
+    examples = {**NEEDED, **DEFAULTS}
+    check_known(known, NEEDED, {*examples, *from_weights, "attn_resolutions"})
+    from_weights["attn_resolutions"] = layout.resolutions(option("resolution", known, NEEDED))
+    return from_weights, resolve(known, from_weights, examples)
 
 
 def modules(layout: Layout) -> dict[str, str]:

@@ -15,6 +15,10 @@ from torch import Tensor
 
 from antcli.sources.convert import Format, convert
 
+DEFAULTS: dict[str, dict[str, Any]] = {
+    "adm": {"use_new_attention_order": False, "noise_schedule": "linear"},
+    "pesser": {},
+}
 FOLDER = Path(__file__).parents[1] / "fixtures"
 
 
@@ -34,8 +38,8 @@ class Original:
         return {k.removeprefix("weights."): v.float() for k, v in named.items()}
 
     def options(self, run: str) -> dict[str, Any]:
-        """The architecture of a run, as its code names it."""
-        return self.network | self.runs[run]
+        """The architecture of a run, as its code names it, with the defaults of that code."""
+        return DEFAULTS[self.format] | self.network | self.runs[run]
 
 
 @pytest.fixture(scope="session")

@@ -14,8 +14,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from antcli.errors import AntError
-from antcli.sources.convert import convert
-from antcli.sources.convert.checkpoint import read_checkpoint
+from antcli.sources.convert import adm, convert, pesser
+from antcli.sources.options import parse_options
+from antcli.weights import read_checkpoint
 
 Weights = dict[str, Tensor]
 
@@ -167,7 +168,7 @@ def test_a_single_tensor(format: str, name: str, refused: Callable[..., AntError
 def test_a_noisy_classifier(one_block: Any, refused: Callable[..., AntError]) -> None:
     """It is the half of a U-Net that goes down."""
     half = {k: v for k, v in one_block.weights.items() if not k.startswith("output_blocks.")}
-    assert "it has no output_blocks.0" in refused(half, one_block.network).message
+    assert "it has no output_blocks.0" in refused(half, one_block.options("legacy")).message
 
 
 @pytest.mark.parametrize(
@@ -177,7 +178,7 @@ def test_a_noisy_classifier(one_block: Any, refused: Callable[..., AntError]) ->
 def test_tensors_of_odd_shapes(
     name: str, shape: tuple[int, ...], one_block: Any, refused: Callable[..., AntError]
 ) -> None:
-    error = refused(one_block.weights | {name: torch.zeros(shape)}, one_block.network)
+    error = refused(one_block.weights | {name: torch.zeros(shape)}, one_block.options("legacy"))
     assert "weights of no adm network" in error.message
 
 
@@ -186,7 +187,7 @@ def test_another_networks_blocks_under_the_same_names(
 ) -> None:
     """As a bare Stable Diffusion U-Net has them, with transformers for attention."""
     name = "input_blocks.1.1.transformer_blocks.0.attn1.to_q.weight"
-    error = refused({**one_block.weights, name: torch.zeros(32, 32)}, one_block.network)
+    error = refused({**one_block.weights, name: torch.zeros(32, 32)}, one_block.options("legacy"))
     assert f"{name} has no place" in error.message
 
 
@@ -204,7 +205,9 @@ def test_every_tensor_is_needed(
 
 def test_a_tensor_of_another_shape(one_block: Any, refused: Callable[..., AntError]) -> None:
     name = "middle_block.0.in_layers.2.weight"
-    error = refused(one_block.weights | {name: torch.zeros(64, 64, 1, 1)}, one_block.network)
+    error = refused(
+        one_block.weights | {name: torch.zeros(64, 64, 1, 1)}, one_block.options("legacy")
+    )
     assert "mid_block.resnets.0.conv1.weight is [64, 64, 1, 1]" in error.message
 
 
@@ -213,17 +216,82 @@ def test_networks_that_no_unet2dmodel_equals(
 ) -> None:
     weights = one_block.weights
     narrow = weights | {"time_embed.0.weight": torch.zeros(128, 64)}
-    assert "no UNet2DModel can have both" in refused(narrow, {"image_size": 8}).message
+    assert "no UNet2DModel can have both" in refused(narrow).message
     larger = weights | {"input_blocks.0.0.weight": torch.zeros(32, 6, 3, 3)}
-    assert "6 channels out of 6" in refused(larger, {"image_size": 8}).message
+    assert "6 channels out of 6" in refused(larger).message
 
 
-def test_equally_many_heads_on_unequal_widths(refused: Callable[..., AntError]) -> None:
-    file = Path(__file__).parents[1] / "fixtures" / "adm_shapes.json"
-    shapes = json.loads(file.read_text())["ffhq-large"]["shapes"]
-    empty = torch.zeros(1)
-    error = refused({k: empty.expand(shape) for k, shape in shapes.items()}, {"num_heads": 4})
-    assert "no UNet2DModel has 4 heads at each of [512, 1024] channels" in error.message
+# --- what no weight tells -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("format", "name", "missing"),
+    [
+        ("adm", "adm_one_block", [*adm.NEEDED]),
+        ("pesser", "pesser_lsun", [*pesser.NEEDED]),
+    ],
+)
+def test_a_network_that_is_not_known_is_not_guessed_at(
+    format: str,
+    name: str,
+    missing: list[str],
+    original: Callable[[str], Any],
+    refused: Callable[..., AntError],
+) -> None:
+    """A wrong guess loads, and nothing but numbers would tell."""
+    first = original(name)
+    whole = first.options(next(iter(first.runs)))
+    error = refused(first.weights, None, format)
+    assert f"weights do not tell {', '.join(missing)}" in error.message
+    for option in missing:
+        assert f"--option {option}=" in error.hint
+        rest = {key: value for key, value in whole.items() if key != option}
+        assert f"do not tell {option}" in refused(first.weights, rest, format).message
+
+
+def test_a_name_typed_wrongly_is_told_before_what_is_missing(
+    one_block: Any, refused: Callable[..., AntError]
+) -> None:
+    error = refused(one_block.weights, {"num_heeds": 4})
+    assert error.message == "there is no option 'num_heeds'"
+    assert "num_heads" in error.hint or "num_head_channels" in error.hint
+
+
+def test_what_was_taken_is_told(original: Callable[[str], Any], tmp_path: Path) -> None:
+    first = original("adm_equal_heads")
+    torch.save(first.weights, tmp_path / "a.pt")
+    taken = convert(tmp_path / "a.pt", "adm", tmp_path / "out", first.options("new"))
+    assert taken == {
+        "image_size": 8,
+        "num_heads": 4,
+        "use_new_attention_order": True,
+        "noise_schedule": "linear",
+        "diffusion_steps": 1000,
+        "dropout": 0.0,
+    }
+
+
+def test_options_as_they_are_typed() -> None:
+    typed = [
+        "image_size=64",
+        "use_new_attention_order=True",
+        "learn_sigma=false",
+        "noise_schedule=cosine",
+        "channel_mult=1,2",
+        "unet_config.num_heads = 8",
+    ]
+    assert parse_options(typed) == {
+        "image_size": 64,
+        "use_new_attention_order": True,
+        "learn_sigma": False,
+        "noise_schedule": "cosine",
+        "channel_mult": "1,2",
+        "unet_config": {"num_heads": 8},
+    }
+    for text in ("num_heads", "=4", "num_heads=", "a..b=1"):
+        with pytest.raises(AntError, match="states no option") as raised:
+            parse_options([text])
+        assert raised.value.exit_code == 2
 
 
 # --- the architecture ----------------------------------------------------------------------
@@ -250,8 +318,8 @@ def test_equally_many_heads_on_unequal_widths(refused: Callable[..., AntError]) 
         ({"diffusion_steps": 0}, "diffusion_steps cannot be 0"),
         ({"num_head_channels": -1}, "num_head_channels cannot be -1"),
         ({"noise_schedule": "quadratic"}, "noise_schedule cannot be 'quadratic'"),
-        ({"num_head_channels": 48}, "does not part into such heads"),
-        ({"num_heads": 3}, "does not part into such heads"),
+        ({"num_head_channels": 48}, "does not part into heads of 48 channels"),
+        ({"num_heads": 3}, "does not part into 3 heads"),
     ],
 )
 def test_an_architecture_that_does_not_fit(

@@ -18,6 +18,8 @@ RUNS = [
     ("adm_two_blocks", "cosine"),
     ("adm_plain", "legacy"),
     ("adm_plain", "steps"),
+    ("adm_equal_heads", "legacy"),
+    ("adm_equal_heads", "new"),
     ("pesser_lsun", "run"),
     ("pesser_wide", "run"),
 ]
@@ -68,6 +70,7 @@ def test_a_step_of_sampling_is_that_of_the_original(
     [
         ({"use_new_attention_order": False}, {"use_new_attention_order": True}),
         ({"num_head_channels": 16}, {"num_head_channels": 32}),
+        ({"num_head_channels": 16}, {"num_head_channels": -1, "num_heads": 2}),
     ],
 )
 def test_wrong_attention_loads_and_gives_other_numbers(

@@ -1,6 +1,8 @@
 import hashlib
+import shutil
 import zipfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +10,9 @@ import pytest
 
 from antcli.errors import AntError
 from antcli.sources.catalog import Entry
-from antcli.sources.download import fetch_file, file_on_disk, unpack
+from antcli.sources.fetch import fetch_file, file_on_disk
 from antcli.sources.storage import downloads_folder
+from antcli.sources.to_diffusers import unpack
 from antcli.sources.transfer import Downloaded
 
 BODY = bytes(range(256)) * 40  # of the files that `entries` leads to
@@ -21,7 +24,8 @@ BODY = bytes(range(256)) * 40  # of the files that `entries` leads to
 def test_a_file_is_got_once(online: Any, entries: dict[str, Entry], name: str) -> None:
     told: list[Downloaded] = []
     file = fetch_file(entries[name], told.append)
-    assert file.read_bytes() == BODY
+    expected = online.files["/faces.zip"] if name == "by-zip" else BODY
+    assert file.read_bytes() == expected
     assert told[-1].done == told[-1].total
     assert [path.name for path in downloads_folder().iterdir() if path.name[0] != "."] == [
         file.name
@@ -50,7 +54,8 @@ def test_a_file_in_the_hubs_own_cache_is_taken_from_there(
 
 def test_a_file_is_whole_or_not_there(online: Any, entries: dict[str, Entry]) -> None:
     """Cut for good, then wrong, then right: only the last is ever found."""
-    entry = entries["by-hub"]
+    entry = entries["by-address"]
+    entry = replace(entry, sha256=hashlib.sha256(BODY).hexdigest())
     online.cuts = [3000, 0, 0, 0]
     with pytest.raises(AntError, match="cut after"):
         fetch_file(entry)
@@ -61,24 +66,6 @@ def test_a_file_is_whole_or_not_there(online: Any, entries: dict[str, Entry]) ->
     assert file_on_disk(entry) is None
     online.corrupt = False
     assert fetch_file(entry).read_bytes() == BODY == file_on_disk(entry).read_bytes()
-
-
-def test_a_cut_zip_is_not_unpacked(online: Any, entries: dict[str, Entry]) -> None:
-    online.cuts = [300, 0, 0, 0]
-    with pytest.raises(AntError, match="cut after"):
-        fetch_file(entries["by-zip"])
-    assert file_on_disk(entries["by-zip"]) is None
-    assert fetch_file(entries["by-zip"]).read_bytes() == BODY
-
-
-def test_a_zip_that_is_there_is_not_got_again(online: Any, entries: dict[str, Entry]) -> None:
-    """The process ended between the download and the unpacking."""
-    file = fetch_file(entries["by-zip"])
-    file.rename(file.with_name("elsewhere"))
-    file.with_name(f"{file.name}.zip").write_bytes(online.files["/faces.zip"])
-    online.asked.clear()
-    assert fetch_file(entries["by-zip"]).read_bytes() == BODY
-    assert online.asked == []
 
 
 @pytest.mark.parametrize("name", ["by-hub", "by-address", "by-zip", "judge"])
@@ -112,6 +99,18 @@ def test_a_zip_without_the_one_member(tmp_path: Path, members: dict[str, bytes])
     with pytest.raises(AntError, match=f"has {len(members)} files model.ckpt, not one"):
         unpack(archive, "model.ckpt", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_zip_that_would_fill_the_disk_is_not_unpacked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = packed(tmp_path / "a.zip", {"model.ckpt": bytes(10**6)})
+    assert archive.stat().st_size < 2000
+    usage = shutil.disk_usage(tmp_path)._replace(free=10**5)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    with pytest.raises(AntError, match="1 MB are to come"):
+        unpack(archive, "model.ckpt", tmp_path / "out")
+    assert {path.name for path in tmp_path.iterdir()} == {"a.zip"}
 
 
 @pytest.mark.parametrize("place", [0.1, 0.5, 0.99])

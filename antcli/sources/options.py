@@ -1,0 +1,46 @@
+"""Options of original code as a user types them, and those of a known source under them."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from antcli.errors import AntError
+
+
+def parse_options(typed: Sequence[str]) -> dict[str, Any]:
+    """Options typed as "name=value", those of a part as "part.name=value".
+
+    Values are as in TOML or as on the original commands' lines. Raises `AntError`.
+    """
+    options: dict[str, Any] = {}
+    for text in typed:
+        name, equals, value = (part.strip() for part in text.partition("="))
+        *parts, last = name.split(".")
+        if not equals or not value or not all((*parts, last)):
+            raise AntError(f"{text!r} states no option", "e.g. num_heads=4", exit_code=2)
+        inner = options
+        for part in parts:
+            inner = inner.setdefault(part, {})
+        inner[last] = _parsed(value)
+    return options
+
+
+def merged(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of both, those of the `second` where they differ."""
+    whole = {**first, **second}
+    for name, inner in first.items():
+        over = second.get(name)
+        if isinstance(inner, Mapping) and isinstance(over, Mapping):
+            whole[name] = merged(inner, over)
+    return whole
+
+
+def _parsed(value: str) -> Any:
+    if value in ("True", "False"):  # as guided-diffusion's flags are typed
+        return value == "True"
+    try:
+        return tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return value
