@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from antcli.evaluation.centres import Centres, lpips_to
+from antcli.evaluation.checks import pairwise_distances
 from antcli.evaluation.features.space import FeatureSpace, extract
 from antcli.evaluation.frechet import Gaussian, frechet
 from antcli.evaluation.intra_lpips import Protocol, intra_lpips
@@ -120,11 +121,13 @@ def _memorization(row: Row, tools: Tools, passes: _Passes) -> dict[str, Any]:
         if to_target is None:
             advance = _steps(row, "LPIPS", tools)
             to_target = lpips_to(row.images, centres, tools.trunk, advance=advance)
-        found = memorization(to_target, centres.apart.cpu())
+        found = memorization(to_target, centres.apart)
         return {**found.as_dict(), "space": tools.trunk.label}
     assert tools.space is not None and passes.features is not None
-    target = extract(tools.space, tools.target).double()
-    found = memorization(torch.cdist(passes.features.double(), target), torch.cdist(target, target))
+    samples, target = (
+        features.cpu().double() for features in (passes.features, extract(tools.space, tools.target))
+    )
+    found = memorization(pairwise_distances(samples, target), pairwise_distances(target, target))
     return {**found.as_dict(), "space": tools.space.label}
 
 
