@@ -125,7 +125,8 @@ def _memorization(row: Row, tools: Tools, passes: _Passes) -> dict[str, Any]:
         return {**found.as_dict(), "space": tools.trunk.label}
     assert tools.space is not None and passes.features is not None
     samples, target = (
-        features.cpu().double() for features in (passes.features, extract(tools.space, tools.target))
+        features.cpu().double()
+        for features in (passes.features, extract(tools.space, tools.target))
     )
     found = memorization(pairwise_distances(samples, target), pairwise_distances(target, target))
     return {**found.as_dict(), "space": tools.space.label}

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from precision import rounding
 from torch import Tensor
 from torchvision import transforms
 
@@ -31,15 +32,6 @@ def pairwise(metric: lpips.LPIPS, a: list[Image.Image], b: list[Image.Image]) ->
     )
     with torch.no_grad():
         return torch.tensor([[exact(i, j).item() for j in y] for i in x], dtype=torch.float64)
-
-
-def rounding(features: LpipsFeatures) -> float:
-    """How far float32 may move a vector, as a share of its length.
-
-    Each layer adds the rounding of a sum over its inputs, which grows with their number's root.
-    """
-    weights = [p for p in features.layers.parameters() if p.ndim > 1]
-    return torch.finfo(torch.float32).eps * sum(w[0].numel() ** 0.5 for w in weights)
 
 
 def test_distances_are_those_of_pairwise_calls(
@@ -71,7 +63,7 @@ def test_copies_are_near_in_float32_whatever_the_kernels(
     found = lpips_to(images, centres, features)[:, 0].double()
     expected = pairwise(metric, images, target)[:, 0]
     # By the triangle inequality: a distance changes by what both ends move.
-    moved = 2 * rounding(features) * centres.vectors.double().norm()
+    moved = 2 * rounding(features.layers) * centres.vectors.double().norm()
     assert ((found.sqrt() - expected.sqrt()).abs() <= moved).all(), (found, expected, moved)
     assert expected[1].sqrt() > 10 * moved, "the test must tell a changed pixel from none"
 

@@ -91,14 +91,14 @@ def squeeze_file(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("net", NETS)
 def test_squared_distances_are_those_of_the_package(net: Net) -> None:
-    metric = random_metric(net)
-    for number, images in enumerate((noise(4), noise(4, 96))):
+    metric = random_metric(net).double()
+    for number, images in enumerate((noise(4).double(), noise(4, 96).double())):
         a, b = images.chunk(2)
         with torch.no_grad():
             expected = metric(a, b).flatten()
         assert expected.min() > 1e-4, "these images tell nothing"
         found = distances(LpipsFeatures(metric, f"random {number}"), a, b)
-        torch.testing.assert_close(found, expected, atol=1e-7, rtol=1e-5)
+        torch.testing.assert_close(found, expected, atol=0, rtol=1e-9)
 
 
 def test_dead_pixels_have_zero_features_not_nan() -> None:
@@ -132,9 +132,9 @@ def test_a_torchvision_file_fills_the_right_layers(net: Net, tmp_path: Path) -> 
     classifier = {"classifier.1.weight": torch.ones(3)}
     save_file(state(net) | classifier, path)
     check_trunk(net, path)
-    x = noise(1)
-    expected = nn.Sequential(*list(random_trunk(net).children())[: LAST_LAYER[net]])(x)
-    torch.testing.assert_close(load_lpips(net, path).layers(x)[-1], expected)
+    x = noise(1).double()
+    expected = nn.Sequential(*list(random_trunk(net).children())[: LAST_LAYER[net]]).double()(x)
+    torch.testing.assert_close(load_lpips(net, path).double().layers(x)[-1], expected)
 
 
 def test_the_file_in_torchs_hub_folder_is_used_as_the_package_uses_it(
@@ -147,14 +147,15 @@ def test_the_file_in_torchs_hub_folder_is_used_as_the_package_uses_it(
     file.parent.mkdir(parents=True)
     torch.save(whole.state_dict(), file)
     check_trunk("squeeze")
-    features = load_lpips("squeeze")
+    features = load_lpips("squeeze").double()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        metric = lpips.LPIPS(net="squeeze", verbose=False)
-    a, b = noise(2).chunk(2)
+        metric = lpips.LPIPS(net="squeeze", verbose=False).double()
+    a, b = noise(2).double().chunk(2)
     with torch.no_grad():
         expected = metric(a, b).flatten()
-    torch.testing.assert_close(distances(features, a, b), expected, atol=1e-7, rtol=1e-5)
+    eps = torch.finfo(torch.float32).eps  # of the roots of the heads, taken before `double`
+    torch.testing.assert_close(distances(features, a, b), expected, atol=0, rtol=eps)
     assert features.definition == {
         "net": "squeeze",
         "version": "0.1",
