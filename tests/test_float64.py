@@ -19,7 +19,7 @@ ALLOWED = {
 
 
 def risks(tree: ast.AST) -> Iterator[int]:
-    """Lines on which a tensor may become float64 that was not made on the CPU in the same breath."""
+    """Lines on which a tensor may become float64 without having been put on the CPU."""
     safe: set[ast.AST] = set()
     for node in ast.walk(tree):
         if not isinstance(node, ast.Call):

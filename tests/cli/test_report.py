@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from antcli.cli.evaluate import report
-from antcli.evaluation import scoring
+from antcli.evaluation import report, scoring
 from antcli.runs import Run, take_checkpoint
 
 OFFLINE = ["--device", "cpu"]
@@ -71,7 +70,7 @@ def test_a_report_does_first_what_is_missing(ant: Callable, run: Path) -> None:
         "What to try next",
     ):
         assert part in html, part
-    assert html.count("<img") == 10 + 2 * 6 + 12 + 1
+    assert html.count("<img") == 1 + 10 + 2 * 6 + 12 + 1
     assert json.loads((run / "evaluation.json").read_text())["images"] == 12
     assert (run / "curve.svg").is_file()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,9 +14,13 @@ from report_pages import (
     samples,
 )
 
-from antcli.evaluation.report.comparison import Measured, compare
-from antcli.evaluation.report.comparison_page import comparison_text, write_comparison
-from antcli.evaluation.report.numbers import KINDS
+from antcli.evaluation.report.comparison import (
+    Measured,
+    compare,
+    comparison_html,
+    comparison_text,
+)
+from antcli.evaluation.results import KINDS
 from antcli.runs import Run
 
 
@@ -95,12 +98,10 @@ def test_the_comparison_as_json(two: list[Measured]) -> None:
     assert {"value", "low", "high"} <= table["rows"][0].keys()
 
 
-def test_the_comparison_as_a_page(two: list[Measured], run: Run, tmp_path: Path) -> None:
+def test_the_comparison_as_a_page(two: list[Measured], run: Run) -> None:
     changed(two[1], "kid", "space", "inception (sha256:12345678)")
-    place = tmp_path / "comparison.html"
     strip = [adapted for _, adapted in samples(run)[:8]]
-    write_comparison(place, compare(two), [("first", strip), ("tiny, not adapted", strip)])
-    html = place.read_text(encoding="utf-8")
+    html = comparison_html(compare(two), [("first", strip), ("tiny, not adapted", strip)])
     assert_needs_nothing(html)
     page = Document(html)
     assert len(page.all("img")) == 16

@@ -33,7 +33,7 @@ def pictures(count: int, seed: int) -> list[Image.Image]:
 
 @pytest.fixture(autouse=True)
 def no_autocast(monkeypatch: pytest.MonkeyPatch) -> None:
-    """torch does not know it for this device."""
+    """Torch does not know it for this device."""
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())
 
 

@@ -18,9 +18,9 @@ from report_pages import (
 )
 
 from antcli.artifacts import save_tensors, write_json
-from antcli.evaluation.report import report_html
-from antcli.evaluation.report.advice import advise
-from antcli.evaluation.report.kept import read_evaluation
+from antcli.evaluation.advice import advise
+from antcli.evaluation.report.content import report_html
+from antcli.evaluation.results import read_evaluation
 from antcli.evaluation.stopping import Score, write_scores
 from antcli.runs import Run
 

@@ -1,11 +1,49 @@
-"""How the result of a metric reads on the screen."""
+"""How measuring reads on the screen: its progress, its results, its errors."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from contextlib import contextmanager
+from functools import wraps
+from typing import TYPE_CHECKING, Any
 
-from antcli.cli.console import result, say
+from antcli.cli.console import Bar, result, say
+from antcli.errors import AntError
+
+if TYPE_CHECKING:
+    from antcli.evaluation.listener import Listener
+
+SETTINGS = "images|target|reference|features|feature_weights|source|net|trunk_weights"
+"""What the engine names in backticks, and a person at the screen types as an option."""
+
+
+@contextmanager
+def listening() -> Iterator[Listener]:
+    """Shows how the engine's work goes on."""
+    from antcli.evaluation.listener import Listener
+
+    with Bar() as bar:
+        yield Listener(bar.update, lambda line: say(with_options(line)))
+
+
+def with_options(text: str) -> str:
+    """A line of the engine with its settings as the options that they are here."""
+    return re.sub(f"`({SETTINGS})`", lambda m: "--" + m[1].replace("_", "-"), text)
+
+
+def naming_options(command: Callable[..., None]) -> Callable[..., None]:
+    """A command whose errors speak of options."""
+
+    @wraps(command)
+    def run(*arguments: Any, **options: Any) -> None:
+        try:
+            command(*arguments, **options)
+        except AntError as error:
+            told = with_options(error.message), with_options(error.hint)
+            raise AntError(*told, exit_code=error.exit_code) from error
+
+    return run
 
 
 def show(metric: str, row: str, found: Mapping[str, Any]) -> None:

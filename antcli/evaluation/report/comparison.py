@@ -6,10 +6,20 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from antcli.evaluation.measuring import METRICS, Metric
-from antcli.evaluation.report.numbers import KINDS, Found, definition_facts, short
+from antcli.evaluation.report.page import render, square
+from antcli.evaluation.results import (
+    Found,
+    MetricTables,
+    ResultTable,
+    definition_facts,
+    short,
+)
+
+SPACE = "  "
 
 
 @dataclass(frozen=True)
@@ -40,34 +50,20 @@ class Basis:
 
 
 @dataclass(frozen=True)
-class Table:
-    """What was measured on one basis."""
+class Table(ResultTable):
+    """What was measured on one basis: the runs, then their sources.
+
+    Its caption is its space, and all in which it differs from the other tables of its metric.
+    """
 
     basis: Basis
-    caption: str
-    """Its space, and all in which it differs from the other tables of its metric."""
-    rows: tuple[tuple[str, Found], ...]
-    """The names of the runs, then of their sources, with their results."""
 
 
 @dataclass(frozen=True)
-class Compared:
-    """One metric: a table for each way in which it was measured."""
+class Compared(MetricTables):
+    """One metric of several runs."""
 
-    metric: Metric
-    tables: tuple[Table, ...]
-    differing: tuple[str, ...]
-    """In what the tables differ; nothing where there is one."""
-
-    @property
-    def warning(self) -> str:
-        """What a reader of several tables has to know."""
-        if not self.differing:
-            return ""
-        return (
-            f"{KINDS[self.metric].title} was measured in {len(self.tables)} ways, which do not "
-            f"compare with each other: they differ in {', '.join(self.differing)}"
-        )
+    tables: Sequence[Table]
 
     def as_dict(self) -> dict[str, Any]:
         """The tables as JSON takes them: of each result its plain numbers."""
@@ -118,15 +114,47 @@ def _compared(
     differing = tuple(name for name in names if len({each.get(name) for each in facts}) > 1)
     tables = [
         Table(
-            basis,
+            metric,
             _caption(each, differing),
             tuple((name, results[basis]) for name, results in lines.items() if basis in results),
+            basis,
         )
         for basis, each in zip(bases, facts, strict=True)
     ]
-    return Compared(metric, tuple(tables), differing)
+    return Compared(metric, tables, differing)
 
 
 def _caption(facts: Mapping[str, str], differing: Sequence[str]) -> str:
     own = [f"{name}: {facts.get(name, 'none')}" for name in differing if name != "space"]
     return short("; ".join([facts["space"], *own]))
+
+
+def comparison_text(metrics: Sequence[Compared]) -> str:
+    """Every table as aligned text, with its caption, its cautions and its definition."""
+    return "\n\n".join("\n".join(_text(compared)) for compared in metrics)
+
+
+def comparison_html(
+    metrics: Sequence[Compared], strips: Sequence[tuple[str, Sequence[Path]]]
+) -> str:
+    """The page. `strips` are the names of the rows, and samples of each from equal seeds."""
+    pictures = [
+        (name, [(f"seed {int(path.stem)}", [square(path)]) for path in paths])
+        for name, paths in strips
+    ]
+    return render("comparison.html", metrics=metrics, strips=pictures)
+
+
+def _text(compared: Compared) -> Iterator[str]:
+    yield compared.kind.title
+    if compared.warning:
+        yield f"  caution: {compared.warning}"
+    for table in compared.tables:
+        columns = list(zip(table.head, *table.lines, strict=True))
+        widths = [max(map(len, column)) for column in columns]
+        yield f"  {table.caption}"
+        for line in zip(*columns, strict=True):
+            cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+            yield f"  {SPACE.join(cells)}".rstrip()
+        yield from (f"  caution: {line}" for line in table.cautions)
+        yield f"  definition: {table.definition}"
