@@ -93,7 +93,7 @@ def _diversity(
 
 def _little_moved(run: Run, config: AdaptConfig, evaluation: Mapping[str, Any]) -> Iterator[Advice]:
     adapted, source = (found["value"] for found in both_rows(evaluation, "kid"))
-    if source <= 0 or 1 - adapted / source >= LITTLE_WAY:
+    if source is None or adapted is None or source <= 0 or 1 - adapted / source >= LITTLE_WAY:
         return
     seen = (
         f"The adapted model is hardly nearer to the reference than its source (kernel distance "

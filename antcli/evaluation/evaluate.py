@@ -36,6 +36,7 @@ def evaluate_run(
     if settings.images is not None and run is not None:
         raise AntError("both a run and `images` are given", "give one of them", exit_code=2)
     found = find_run(run) if settings.images is None else None
+    complete = settings.everything
     settings, left_out = _without_missing_trunk(settings, listener)
     rows, tools = prepare(found, settings, listener)
     measured: list[dict[str, Any]] = []
@@ -50,7 +51,7 @@ def evaluate_run(
     if pairs and "memorization" in settings.metrics:
         nearest = measured[0]["metrics"]["memorization"]["pairs"]
         write_pairs(pairs, rows[0].images, tools.target, nearest)
-    if found and settings.everything:
+    if found and complete:
         evaluation["weights_sha256"] = found.weights_sha256
         write_json(found.evaluation, evaluation)
     return evaluation

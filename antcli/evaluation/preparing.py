@@ -83,8 +83,8 @@ class EvaluationSettings:
 
     @property
     def least(self) -> int:
-        """Images that are needed of reference and target; of several metrics some can be left."""
-        return min(LEAST.get(self.metrics[0], 2), 2 if len(self.metrics) > 1 else NEIGHBOUR + 1)
+        """Images that are needed of reference and target; of several, one can be left out."""
+        return LEAST.get(self.metrics[0], 2) if len(self.metrics) == 1 else 2
 
     def _copies_by(self, way: str) -> bool:
         return "memorization" in self.metrics and self.copies_by == way

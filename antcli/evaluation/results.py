@@ -35,8 +35,6 @@ class Number:
 
     def text(self, found: Found) -> str:
         """The number, with its interval or spread."""
-        if found[self.key] is None:
-            return "none"
         text = plain(found[self.key], self.decimals)
         if self.ends is not None:
             low, high = (plain(found[end], self.decimals) for end in self.ends)
@@ -178,8 +176,10 @@ class MetricTables:
         )
 
 
-def plain(value: float, decimals: int = 3) -> str:
+def plain(value: float | None, decimals: int = 3) -> str:
     """A number with so many decimals; with two digits where they would show nothing of it."""
+    if value is None:
+        return "none"
     return f"{value:.2g}" if 0 < abs(value) < 0.1 ** (decimals - 1) else f"{value:.{decimals}f}"
 
 

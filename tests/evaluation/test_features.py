@@ -204,7 +204,7 @@ def test_no_more_than_a_batch_is_opened_at_a_time() -> None:
 def test_a_space_is_not_opened_with_what_it_cannot_use(tmp_path: Path) -> None:
     with pytest.raises(AntError, match="needs to know the source") as caught:
         open_space("source")
-    assert (caught.value.exit_code, caught.value.hint) == (2, "name it with --source")
+    assert (caught.value.exit_code, caught.value.hint) == (2, "name it with `source`")
     with pytest.raises(AntError, match="inception space only, not for dinov2"):
         open_space("dinov2", weights=tmp_path / "weights.pth")
 
@@ -218,7 +218,7 @@ def test_without_the_extra_the_error_says_what_to_install(
     with pytest.raises(AntError, match="needs torch-fidelity") as caught:
         open_space(name)
     assert "pip install 'ant-cli[inception]'" in caught.value.hint
-    assert "--features source" in caught.value.hint
+    assert "`features` source" in caught.value.hint
 
 
 def no_network(*_args: Any, **_kwargs: Any) -> None:
@@ -240,8 +240,8 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize(
     ("name", "file", "way_out"),
     [
-        ("inception", "weights-inception-2015-12-05-6726825d.pth", "--feature-weights FILE"),
-        ("dinov2", "dinov2_vits14_pretrain.pth", "--features source"),
+        ("inception", "weights-inception-2015-12-05-6726825d.pth", "`feature_weights` FILE"),
+        ("dinov2", "dinov2_vits14_pretrain.pth", "`features` source"),
     ],
 )
 def test_without_a_network_the_error_says_what_to_put_where(

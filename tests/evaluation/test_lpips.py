@@ -206,7 +206,7 @@ def test_without_a_network_the_error_says_what_to_put_where(
         assert "vgg16-397923af.pth" in caught.value.message
         assert str(tmp_path / "hub" / "checkpoints") in caught.value.hint
         assert "/vgg16-397923af.pth" in caught.value.hint
-        assert "--trunk-weights FILE" in caught.value.hint
+        assert "`trunk_weights` FILE" in caught.value.hint
     assert socket.getdefaulttimeout() == before
 
 
@@ -232,7 +232,7 @@ def test_the_trunk_of_another_net_is_refused_and_recognised(
 ) -> None:
     with pytest.raises(AntError, match=f"not the trunk of LPIPS-{wanted}") as caught:
         load_lpips(wanted, squeeze_file)
-    assert "--net squeeze" in caught.value.hint
+    assert "`net` squeeze" in caught.value.hint
 
 
 def test_a_trunk_that_lacks_a_layer_is_refused(tmp_path: Path) -> None:
@@ -273,7 +273,7 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "nowhere.pth"):
         with pytest.raises(AntError, match="there is no file") as caught:
             check_trunk("squeeze", path)
-        assert "--trunk-weights" in caught.value.hint
+        assert "`trunk_weights`" in caught.value.hint
 
 
 def example(name: str) -> Tensor:

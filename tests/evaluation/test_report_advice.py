@@ -101,3 +101,13 @@ def test_kept_numbers_that_cannot_be_read_do_not_count(run: Run) -> None:
     del evaluation["rows"][1]["metrics"]["fid"]["space"]
     write_json(run.evaluation, evaluation)
     assert read_evaluation(run) is None
+
+
+def test_numbers_that_are_none_do_not_stop_a_report(run: Run) -> None:
+    evaluation = measured(run)
+    for row in evaluation["rows"]:
+        row["metrics"]["kid"].update(value=None, low=None)
+        row["metrics"]["intra-lpips"]["value"] = None
+    html = report_html(run, evaluation, samples(run))
+    assert "none (none to " in html
+    assert "of the way from the source" not in html

@@ -70,12 +70,15 @@ def _intra_lpips(found: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _fid(found: Mapping[str, Any]) -> Iterator[str]:
-    yield f"{found['value']:.4f}"
+    yield _text(found["value"], ".4f")
 
 
 def _kid(found: Mapping[str, Any]) -> Iterator[str]:
-    yield f"{found['value']:.5g}, 95 % interval {found['low']:.5g} to {found['high']:.5g}"
-    yield f"over subsets {found['subset_mean']:.5g} +- {found['subset_std']:.5g}"
+    value, low, high, mean, std = (
+        _text(found[key], ".5g") for key in ("value", "low", "high", "subset_mean", "subset_std")
+    )
+    yield f"{value}, 95 % interval {low} to {high}"
+    yield f"over subsets {mean} +- {std}"
 
 
 def _prdc(found: Mapping[str, Any]) -> Iterator[str]:
@@ -90,6 +93,10 @@ def _memorization(found: Mapping[str, Any]) -> Iterator[str]:
         f"{found['copy_rate_by_chance']:.2f})"
     )
     yield f"authenticity {found['authenticity']:.3f}"
+
+
+def _text(value: float | None, form: str) -> str:
+    return "none" if value is None else format(value, form)
 
 
 _LINES: dict[str, Callable[[Mapping[str, Any]], Iterator[str]]] = {

@@ -50,7 +50,7 @@ def open_space(
     if source is None:
         raise AntError(
             "the feature space of a source needs to know the source",
-            "name it as `source`",
+            "name it with `source`",
             exit_code=2,
         )
     return SourceSpace(source, device)
