@@ -15,11 +15,11 @@ from antcli.evaluation.lpips import LpipsFeatures
 from antcli.images.folder import ImageSource
 
 SIZE = 256
-CHUNK = 1 << 14
+CHUNK = 1 << 16
 """Numbers of a vector worked on at a time: they stay in the cache, and their sum stays exact."""
 BATCH = 4
 """Images in a trunk pass; more at once do not fit a CPU's cache."""
-ACCURACY = 2e-4
+ACCURACY = 4e-4
 """The largest relative error of a distance that comes from products: a bound, usually far off."""
 NEAR = CHUNK**0.5 * torch.finfo(torch.float32).eps / 2 / ACCURACY
 """Of |v|^2 + |c|^2: below, products cannot be that accurate. Those of n float32 numbers are off by

@@ -20,7 +20,7 @@ from antcli.runs import find_run
 
 
 def evaluate_run(
-    run: Path | None = None, *, listener: Listener = SILENT, **options: Any
+    run: Path | str | None = None, *, listener: Listener = SILENT, **options: Any
 ) -> dict[str, Any]:
     """The metrics of a run and of its source, not adapted; or those of a folder of images.
 
@@ -35,7 +35,7 @@ def evaluate_run(
     settings = EvaluationSettings(**options)
     if settings.images is not None and run is not None:
         raise AntError("both a run and `images` are given", "give one of them", exit_code=2)
-    found = find_run(run) if settings.images is None else None
+    found = find_run(None if run is None else Path(run)) if settings.images is None else None
     complete = settings.everything
     settings, left_out = _without_missing_trunk(settings, listener)
     rows, tools = prepare(found, settings, listener)

@@ -61,6 +61,18 @@ class EvaluationSettings:
     seed: int = 0
     device: str = "auto"
 
+    def __post_init__(self) -> None:
+        """Paths may be strings. Raises `AntError` for what no machine could measure."""
+        for name in ("images", "target", "reference", "feature_weights", "trunk_weights", "pairs"):
+            if isinstance(path := getattr(self, name), str):
+                object.__setattr__(self, name, Path(path))
+        unknown = set(self.metrics) - set(METRICS)
+        if unknown or not self.metrics:
+            told = f"unknown metrics: {', '.join(sorted(unknown))}" if unknown else "no metric"
+            raise AntError(told, f"choose from {', '.join(METRICS)}", exit_code=2)
+        if self.count < 2:
+            raise AntError(f"{self.count} samples are too few", "measure 2 or more", exit_code=2)
+
     @property
     def everything(self) -> bool:
         """Whether all metrics are asked for."""

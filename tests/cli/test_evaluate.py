@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from antcli.errors import AntError
 from antcli.evaluation import evaluate
 from antcli.evaluation.evaluate import evaluate_run
 from antcli.evaluation.listener import Listener
@@ -88,7 +89,7 @@ def test_the_engine_is_heard_and_prints_nothing(
         run,
         metrics=["kid"],
         count=6,
-        reference=tiny_target,
+        reference=str(tiny_target),
         device="cpu",
         listener=listener,
     )
@@ -123,3 +124,17 @@ def test_numbers_that_are_none_are_null(
     done = ant("evaluate", "all", run, "-n", 6, *trunk)
     assert done.code == 0, done.err
     assert "kid none, 95 % interval" in done.out and "fid none" in done.out
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"metrics": ["kid", "is"]}, "unknown metrics: is"),
+        ({"metrics": []}, "no metric"),
+        ({"count": 1}, "1 samples are too few"),
+        ({"images": "photos"}, "both a run and `images`"),
+    ],
+)
+def test_settings_that_cannot_be(run: Path, options: dict[str, Any], says: str) -> None:
+    with pytest.raises(AntError, match=says):
+        evaluate_run(str(run), **options)

@@ -14,7 +14,7 @@ from report_pages import SCORES, made, measured, noise
 from torch import Tensor
 
 from antcli.evaluation.lpips import LpipsFeatures
-from antcli.evaluation.report.comparison import Measured
+from antcli.evaluation.report.comparison import MeasuredRun
 from antcli.evaluation.stopping import write_scores
 from antcli.runs import Run
 
@@ -75,10 +75,10 @@ def run(tmp_path: Path, target: Path) -> Run:
 
 
 @pytest.fixture
-def two(run: Run) -> list[Measured]:
+def two(run: Run) -> list[MeasuredRun]:
     """Two runs from one source, measured alike."""
     ways = (measured(run), measured(run, shift=0.7))
     return [
-        Measured(name, "tiny, not adapted", way)
+        MeasuredRun(name, "tiny, not adapted", way)
         for name, way in zip(("first", "second"), ways, strict=True)
     ]

@@ -17,7 +17,7 @@ from report_pages import (
     samples,
 )
 
-from antcli.evaluation.report.comparison import Measured, compare, comparison_html
+from antcli.evaluation.report.comparison import MeasuredRun, compare, comparison_html
 from antcli.evaluation.report.content import report_html
 from antcli.evaluation.report.page import write_page
 from antcli.runs import Run
@@ -74,10 +74,10 @@ def test_a_phone_shows_the_whole_report(seen: Any, run: Run, tmp_path: Path) -> 
 
 
 def test_a_phone_shows_the_whole_comparison(
-    seen: Any, two: list[Measured], run: Run, tmp_path: Path
+    seen: Any, two: list[MeasuredRun], run: Run, tmp_path: Path
 ) -> None:
     changed(two[1], "kid", "space", "inception (sha256:12345678)")
-    long = [Measured("runs/" + "a-long-name" * 9, one.source, one.evaluation) for one in two[:1]]
+    long = [MeasuredRun("runs/" + "a-long-name" * 9, one.source, one.evaluation) for one in two[:1]]
     place = tmp_path / "comparison.html"
     strip = [adapted for _, adapted in samples(run)[:8]]
     write_page(place, comparison_html(compare([*two, *long]), [(long[0].name, strip)]))

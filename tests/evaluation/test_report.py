@@ -22,7 +22,7 @@ from report_pages import (
 from antcli.artifacts import save_tensors, write_json
 from antcli.errors import AntError
 from antcli.evaluation.pairs import read_pairs
-from antcli.evaluation.report.comparison import Measured, compare, comparison_html
+from antcli.evaluation.report.comparison import MeasuredRun, compare, comparison_html
 from antcli.evaluation.report.content import report_html
 from antcli.evaluation.report.page import WIDEST, WIDEST_PAGE, embedded, write_page
 from antcli.evaluation.results import KINDS, plain
@@ -115,7 +115,7 @@ def test_names_are_text_whatever_they_are(tmp_path: Path) -> None:
     assert f"{HOSTILE} from {HOSTILE} by ant" in text
     assert "3 <img src=x onerror=alert(1)>.png" in text
     assert f"Kernel distance in source {HOSTILE}" in text
-    one = Measured(str(run.folder), HOSTILE, evaluation)
+    one = MeasuredRun(str(run.folder), HOSTILE, evaluation)
     assert_needs_nothing(comparison_html(compare([one]), [(HOSTILE, [samples(run)[0][0]])]))
 
 

@@ -9,6 +9,7 @@ from source_kinds import write_kind
 from torch import Tensor, nn
 
 from antcli.config import ConditionConfig
+from antcli.errors import AntError
 from antcli.evaluation import scoring
 from antcli.evaluation.scoring import Scorer
 from antcli.images.folder import read_folder
@@ -87,3 +88,14 @@ def test_one_image_over_and_over_has_no_diversity(
     found = scorer.score(Painter(source, same), 1)  # type: ignore[arg-type]
     assert found.diversity == pytest.approx(0, abs=1e-4)
     assert torch.isfinite(torch.tensor(found.distance))
+
+
+def test_a_network_that_broke_has_no_score(
+    source: Source, target: Tensor, accelerator: Accelerator
+) -> None:
+    scorer = Scorer(source, target, accelerator)
+    network = Denoiser(source.load(), source.convention)
+    with torch.no_grad():
+        next(iter(network.unet.parameters())).fill_(torch.nan)
+    with pytest.raises(AntError, match="NaN or infinity"):
+        scorer.score(network, 7)

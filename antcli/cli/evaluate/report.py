@@ -22,7 +22,7 @@ def report_command(
     ] = None,
     device: DeviceOption = "auto",
 ) -> None:
-    """One HTML file with all there is to see of a run: settings, samples, numbers, what next.
+    """One HTML file with all there is to see of a run: samples, what they are worth, what next.
 
     Takes what `ant evaluate all` and `ant evaluate checkpoints` kept; does first what is missing.
     """

@@ -10,7 +10,12 @@ from antcli.errors import AntError
 from antcli.evaluation.checkpoints import score_checkpoints
 from antcli.evaluation.evaluate import evaluate_run
 from antcli.evaluation.listener import SILENT, Listener
-from antcli.evaluation.report.comparison import Compared, Measured, compare, comparison_html
+from antcli.evaluation.report.comparison import (
+    ComparedMetric,
+    MeasuredRun,
+    compare,
+    comparison_html,
+)
 from antcli.evaluation.report.content import report_html
 from antcli.evaluation.report.page import write_page
 from antcli.evaluation.results import read_evaluation
@@ -42,7 +47,7 @@ def make_report(run: Run, path: Path, device: str = "auto", listener: Listener =
 
 def make_comparison(
     runs: Sequence[Run], path: Path, device: str = "auto", listener: Listener = SILENT
-) -> list[Compared]:
+) -> list[ComparedMetric]:
     """Write the page of several runs that are measured, and of their sources; its tables.
 
     Raises `AntError` where one has not been measured, or the file cannot be written.
@@ -80,7 +85,7 @@ def _samples(
     return drawn_images(plan, device, listener).paths
 
 
-def _measured(run: Run) -> Measured:
+def _measured(run: Run) -> MeasuredRun:
     evaluation = read_evaluation(run)
     if evaluation is None:
         raise AntError(
@@ -88,4 +93,4 @@ def _measured(run: Run) -> Measured:
             f"ant evaluate all {run.folder}",
         )
     name, sha256 = Path(run.config().source).name, run.facts()["source_sha256"]
-    return Measured(str(run.folder), f"{name} ({sha256[:8]}), not adapted", evaluation)
+    return MeasuredRun(str(run.folder), f"{name} ({sha256[:8]}), not adapted", evaluation)

@@ -23,7 +23,7 @@ SPACE = "  "
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredRun:
     """A run as it is compared."""
 
     name: str
@@ -60,7 +60,7 @@ class Table(ResultTable):
 
 
 @dataclass(frozen=True)
-class Compared(MetricTables):
+class ComparedMetric(MetricTables):
     """One metric of several runs."""
 
     tables: Sequence[Table]
@@ -82,7 +82,7 @@ class Compared(MetricTables):
         return {"metric": self.metric, "warning": self.warning, "tables": tables}
 
 
-def compare(runs: Sequence[Measured]) -> list[Compared]:
+def compare(runs: Sequence[MeasuredRun]) -> list[ComparedMetric]:
     """The runs in their order, then each of their sources once, as it was before any of them.
 
     A table holds numbers of one basis only: one feature space, one reference, one definition,
@@ -98,7 +98,7 @@ def compare(runs: Sequence[Measured]) -> list[Compared]:
     return [_compared(metric, found, lines) for metric, found in ways.items() if found]
 
 
-def _results(run: Measured, row: Mapping[str, Any]) -> Iterator[tuple[Basis, Found]]:
+def _results(run: MeasuredRun, row: Mapping[str, Any]) -> Iterator[tuple[Basis, Found]]:
     for metric, found in row["metrics"].items():
         target = hashlib.sha256("".join(run.evaluation["target_sha256"]).encode()).hexdigest()
         against = f"sha256:{found.get('reference_sha256', target)}"
@@ -108,7 +108,7 @@ def _results(run: Measured, row: Mapping[str, Any]) -> Iterator[tuple[Basis, Fou
 
 def _compared(
     metric: Metric, bases: Sequence[Basis], lines: Mapping[str, Mapping[Basis, Found]]
-) -> Compared:
+) -> ComparedMetric:
     facts = [basis.facts() for basis in bases]
     names = dict.fromkeys(name for each in facts for name in each)
     differing = tuple(name for name in names if len({each.get(name) for each in facts}) > 1)
@@ -121,7 +121,7 @@ def _compared(
         )
         for basis, each in zip(bases, facts, strict=True)
     ]
-    return Compared(metric, tables, differing)
+    return ComparedMetric(metric, tables, differing)
 
 
 def _caption(facts: Mapping[str, str], differing: Sequence[str]) -> str:
@@ -129,13 +129,13 @@ def _caption(facts: Mapping[str, str], differing: Sequence[str]) -> str:
     return short("; ".join([facts["space"], *own]))
 
 
-def comparison_text(metrics: Sequence[Compared]) -> str:
+def comparison_text(metrics: Sequence[ComparedMetric]) -> str:
     """Every table as aligned text, with its caption, its cautions and its definition."""
     return "\n\n".join("\n".join(_text(compared)) for compared in metrics)
 
 
 def comparison_html(
-    metrics: Sequence[Compared], strips: Sequence[tuple[str, Sequence[Path]]]
+    metrics: Sequence[ComparedMetric], strips: Sequence[tuple[str, Sequence[Path]]]
 ) -> str:
     """The page. `strips` are the names of the rows, and samples of each from equal seeds."""
     pictures = [
@@ -145,7 +145,7 @@ def comparison_html(
     return render("comparison.html", metrics=metrics, strips=pictures)
 
 
-def _text(compared: Compared) -> Iterator[str]:
+def _text(compared: ComparedMetric) -> Iterator[str]:
     yield compared.kind.title
     if compared.warning:
         yield f"  caution: {compared.warning}"
