@@ -12,6 +12,8 @@ ROOT = Path(__file__).parents[1] / "antcli"
 NAMES = {"torch.float64", "torch.double"}
 ALLOWED = {
     "diffusion/schedule.py": "betas are built on the CPU; their tables move as float32",
+    "diffusion/path.py": "tables and steps are built on the CPU; they move as float32",
+    "diffusion/sampling.py": "one level at a time, on the CPU, as two plain numbers",
     "sources/source.py": "betas of a scheduler of diffusers, which keeps them on the CPU",
     "sources/convert/ldm.py": "what a checkpoint's file holds, on the CPU",
     "training/pretraining.py": "betas of a scheduler of diffusers, which keeps them on the CPU",
