@@ -6,9 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
 
-from antcli.evaluation import report, scoring
+from antcli.errors import AntError
+from antcli.evaluation import lpips, report, scoring
 from antcli.runs import Run, take_checkpoint
 
 OFFLINE = ["--device", "cpu"]
@@ -19,8 +19,8 @@ LARGEST = 5_000_000
 def quick_and_without_a_trunk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Few samples; LPIPS's trunk cannot be had, as on a machine without a network."""
 
-    def unreachable(*_: object, **__: object) -> None:
-        raise OSError("no network")
+    def unreachable(url: str, file: Path, *_: object, **__: object) -> None:
+        raise AntError(f"cannot get {file.name}", "put it there")
 
     monkeypatch.setattr(report, "MEASURED", 12)
     monkeypatch.setattr(report, "SHOWN", 6)
@@ -28,7 +28,7 @@ def quick_and_without_a_trunk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     monkeypatch.setattr(scoring, "SAMPLES", 6)
     monkeypatch.setattr(scoring, "SAMPLING_STEPS", 2)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "hub"))
-    monkeypatch.setattr(torch.hub, "download_url_to_file", unreachable)
+    monkeypatch.setattr(lpips, "download", unreachable)
 
 
 @pytest.fixture(scope="module")
