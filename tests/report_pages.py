@@ -22,7 +22,7 @@ from antcli.evaluation.kernel import kernel_distance
 from antcli.evaluation.manifold import prdc
 from antcli.evaluation.memorization import memorization
 from antcli.evaluation.pairs import write_pairs
-from antcli.evaluation.report.comparison import Measured
+from antcli.evaluation.report.comparison import MeasuredRun
 from antcli.evaluation.stopping import Score
 from antcli.images.folder import ImageFiles, check_folder
 from antcli.runs import Run
@@ -113,7 +113,7 @@ def samples(run: Run) -> list[tuple[Path, Path]]:
     return list(zip(*folders, strict=True))
 
 
-def changed(measured: Measured, metric: str, key: str, value: object) -> None:
+def changed(measured: MeasuredRun, metric: str, key: str, value: object) -> None:
     """Let it have been measured in another way."""
     for row in measured.evaluation["rows"]:
         found = row["metrics"][metric]

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
-from antcli.evaluation.checks import TARGET, checked
+from antcli.evaluation.checks import TARGET, check_finite
 from antcli.evaluation.lpips import LpipsFeatures
 from antcli.images.folder import ImageSource
 
 SIZE = 256
 CHUNK = 1 << 16
-"""Numbers of a vector worked on at a time, so that they stay in the cache."""
+"""Numbers of a vector worked on at a time: they stay in the cache, and their sum stays exact."""
 BATCH = 4
 """Images in a trunk pass; more at once do not fit a CPU's cache."""
+ACCURACY = 4e-4
+"""The largest relative error of a distance that comes from products: a bound, usually far off."""
+NEAR = CHUNK**0.5 * torch.finfo(torch.float32).eps / 2 / ACCURACY
+"""Of |v|^2 + |c|^2: below, products cannot be that accurate. Those of n float32 numbers are off by
+n^0.5 eps / 2 (N. Higham and T. Mary, SIAM J. Sci. Comput. 41(5), 2019)."""
 
 
 class Centres:
@@ -30,33 +36,44 @@ class Centres:
         """
         passes = [features(colours(images, [i], -1.0, features)) for i in range(len(images))]
         self.vectors = torch.cat(passes)  # [K, D]
-        self.squares = torch.stack([c.dot(c) for c in self.vectors])  # [K]
-        checked(self.squares[:, None], TARGET, least=1)
+        check_finite(self.vectors, TARGET)
 
     def __len__(self) -> int:
         """K."""
         return len(self.vectors)
 
-    def products(self, vectors: Tensor) -> Tensor:
-        """The products v.c, [B, K]; in parts, as matrices so long and thin are slow whole."""
-        whole = vectors.shape[1] // CHUNK * CHUNK
-        ours, theirs = (
-            v[:, :whole].unflatten(1, (-1, CHUNK)).transpose(0, 1)  # [parts, B or K, CHUNK]
-            for v in (vectors, self.vectors)
-        )
-        rest = vectors[:, whole:] @ self.vectors[:, whole:].T
-        return torch.bmm(ours, theirs.mT).sum(0) + rest
+    def distances(self, vectors: Tensor) -> Tensor:
+        """LPIPS |v - c|^2 of vectors [B, D], as [B, K] in float64 on the CPU.
 
-    def distances(self, vectors: Tensor, products: Tensor) -> Tensor:
-        """LPIPS |v - c|^2, [B, K], of vectors [B, D] from their `products`."""
-        # One by one: a product of all rows at once would make a copy of them first.
-        own = torch.stack([v.dot(v) for v in vectors])
-        return (own[:, None] + self.squares - 2 * products).clamp(min=0)
+        |v|^2 + |c|^2 - 2 v.c reads every centre once for all rows. What is nearly equal cancels
+        in it, so pairs that are near, the copies among them, are subtracted before they are
+        squared: no device needs float64 for that, and one of Apple's has none.
+        """
+        sizes = _squares(vectors)[:, None] + self._squares
+        products = zip(vectors.split(CHUNK, 1), self.vectors.split(CHUNK, 1), strict=True)
+        found = sizes - 2 * _exact_sum([v @ c.T for v, c in products])
+        for row, centre in (found < NEAR * sizes).nonzero().tolist():
+            found[row, centre] = (vectors[row] - self.vectors[centre]).square_().sum().cpu()
+        return found
 
-    @property
+    @cached_property
     def apart(self) -> Tensor:
-        """LPIPS among the target images, [K, K]."""
-        return self.distances(self.vectors, self.products(self.vectors)).fill_diagonal_(0)
+        """LPIPS among the target images, [K, K] in float64 on the CPU."""
+        return self.distances(self.vectors)
+
+    @cached_property
+    def _squares(self) -> Tensor:
+        return _squares(self.vectors)
+
+
+def _squares(vectors: Tensor) -> Tensor:
+    """|v|^2 of each row, float64 on the CPU."""
+    return _exact_sum([torch.linalg.vector_norm(v, dim=1) ** 2 for v in vectors.split(CHUNK, 1)])
+
+
+def _exact_sum(parts: Sequence[Tensor]) -> Tensor:
+    """What parts of a vector contributed, together; float64 on the CPU."""
+    return torch.stack([*parts]).cpu().double().sum(0)
 
 
 def lpips_to(
@@ -71,7 +88,7 @@ def lpips_to(
     found = torch.empty(len(images), len(centres))
     for rows in torch.arange(len(images)).split(batch_size):
         vectors = features(colours(images, rows.tolist(), -1.0, features))
-        found[rows] = centres.distances(vectors, centres.products(vectors)).cpu()
+        found[rows] = centres.distances(vectors).to(found)
         advance(len(rows))
     return found
 

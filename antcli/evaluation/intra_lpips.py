@@ -100,8 +100,9 @@ def intra_lpips(
 
     Every image passes through the trunk once, on the device of `features`; those of a batch are
     compared with the target's at once, whose vectors take longer to read than to multiply. Memory
-    does not grow with the number of images: it takes 12 bytes per centre and 4 per image of a
-    batch for each number in a feature vector (8 million with VGG, 2.2 with SqueezeNet). `advance`
+    does not grow with the number of images: for each number in a feature vector (8 million with
+    VGG, 2.2 with SqueezeNet) it takes 4 bytes per centre and 4 per image of a batch there, and 8
+    per centre on the CPU. `advance`
     is called with the size of each batch that is done. All images are brought to 256x256.
     `to_centres` [N, K], where it is given, is filled with the LPIPS of each image to each centre,
     which that one pass has in hand already.
@@ -113,9 +114,9 @@ def intra_lpips(
         own = vectors[: len(batch)]
         for part, out in zip(_parts(batch, BATCH), own.split(BATCH), strict=True):
             features(colours(images, part, rules.lowest, features), out=out)
-        products = clusters.add(own)
+        distances = clusters.add(own)
         if to_centres is not None:
-            to_centres[batch] = clusters.centres.distances(own, products).to(to_centres)
+            to_centres[batch] = distances.to(to_centres)
         advance(len(batch))
     rows = zip(names, clusters.size, clusters.used, clusters.means(rules.small), strict=True)
     found = tuple(Cluster(*row) for row in rows)
@@ -155,26 +156,25 @@ class _Clusters:
         self.cap = cap
         self.size = [0] * len(centres)
         self.used = [0] * len(centres)
-        self._sums = torch.zeros_like(centres.vectors, dtype=torch.float64)  # of v, [K, D]
+        shape = centres.vectors.shape
+        self._sums = torch.zeros(shape, dtype=torch.float64, device="cpu")  # of v, [K, D]
         self._squares = self._sums.new_zeros(len(centres))  # sum of |v|^2, [K]
 
     def add(self, vectors: Tensor) -> Tensor:
-        """Assign vectors [B, D] to their nearest centres, earlier rows first; their products."""
-        products = self.centres.products(vectors)
-        # |v - c|^2 / 2 without |v|^2 / 2, which is the same for all centres.
-        nearest = (self.centres.squares / 2 - products).argmin(dim=1)
-        for vector, cluster in zip(vectors, nearest.tolist(), strict=True):
+        """Assign vectors [B, D] to their nearest centres, earlier rows first; their distances."""
+        distances = self.centres.distances(vectors)
+        for vector, cluster in zip(vectors, distances.argmin(dim=1).tolist(), strict=True):
             self.size[cluster] += 1
             if self.used[cluster] < self.cap:
                 self.used[cluster] += 1
-                self._accumulate(vector, cluster)
-        return products
+                self._accumulate(vector.cpu(), cluster)
+        return distances
 
     def _accumulate(self, vector: Tensor, cluster: int) -> None:
         """All in float64: `means` subtracts two nearly equal numbers if the images are alike."""
         parts = zip(vector.split(CHUNK), self._sums[cluster].split(CHUNK), strict=True)
         for part, total in parts:
-            exact = part.double()
+            exact = part.cpu().double()
             total += exact
             self._squares[cluster] += exact.dot(exact)
 

@@ -71,7 +71,7 @@ def kernel_distance(
     members = _subsets(len(real), len(fake), size, subsets, seed)
     u = torch.cat([torch.ones(1, len(real)), members[0], _resamples(len(real), seed, 0)])
     v = torch.cat([torch.ones(1, len(fake)), members[1], _resamples(len(fake), seed, 1)])
-    estimates = _weighted_mmd(real, fake, u.to(real), v.to(fake)).cpu()
+    estimates = _weighted_mmd(real, fake, u.to(real), v.to(fake))
     value, of_subsets, of_resamples = estimates.split([1, subsets, RESAMPLES])
     tail = (1 - CONFIDENCE) / 2
     low, high = of_resamples.nanquantile(of_resamples.new_tensor([tail, 1 - tail])).tolist()

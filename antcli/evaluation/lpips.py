@@ -148,12 +148,12 @@ def _trunk_file(net: Net, trunk_weights: Path | None, progress: bool) -> Path:
     """The file that holds the trunk: the one given, or torchvision's, downloaded if need be."""
     if trunk_weights is not None:
         if not trunk_weights.is_file():
-            raise AntError(f"there is no file {trunk_weights}", "check --trunk-weights")
+            raise AntError(f"there is no file {trunk_weights}", "check `trunk_weights`")
         return trunk_weights
     url: str = _TORCHVISION[net].url
     file = hub_checkpoints() / url.rsplit("/", 1)[1]
     if not file.is_file():
-        hint = "name your copy with --trunk-weights FILE"
+        hint = "name your copy with `trunk_weights` FILE"
         download(url, file, f"the trunk of LPIPS-{net}", hint, progress=progress)
     return file
 
@@ -167,7 +167,7 @@ def _trunk_state(net: Net, file: Path) -> Mapping[str, Tensor]:
         name = _TORCHVISION[net].url.rsplit("/", 1)[1]
         raise AntError(
             f"{file} is not the trunk of LPIPS-{net}: {reason}",
-            f"it is that of --net {fits[0]}" if fits else f"torchvision's {name} is such a file",
+            f"it is that of `net` {fits[0]}" if fits else f"torchvision's {name} is such a file",
         )
     return tensors
 

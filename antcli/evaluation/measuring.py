@@ -14,10 +14,12 @@ import torch
 from torch import Tensor
 
 from antcli.evaluation.centres import Centres, lpips_to
+from antcli.evaluation.checks import pairwise_distances
 from antcli.evaluation.features.space import FeatureSpace, extract
 from antcli.evaluation.frechet import Gaussian, frechet
 from antcli.evaluation.intra_lpips import Protocol, intra_lpips
 from antcli.evaluation.kernel import kernel_distance
+from antcli.evaluation.listener import SILENT, Listener
 from antcli.evaluation.lpips import LpipsFeatures
 from antcli.evaluation.manifold import prdc
 from antcli.evaluation.memorization import memorization
@@ -27,8 +29,6 @@ from antcli.images.folder import ImageFiles
 Metric = Literal["intra-lpips", "fid", "kid", "prdc", "memorization"]
 METRICS: tuple[Metric, ...] = ("intra-lpips", "fid", "kid", "prdc", "memorization")
 IN_SPACE: frozenset[Metric] = frozenset({"fid", "kid", "prdc"})
-Advance = Callable[[str, int, int], object]
-"""(what is done, how many of them, of how many)."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Tools:
     trunk: LpipsFeatures | None = None
     protocol: Protocol = "cdc"
     seed: int = 0
-    advance: Advance = lambda what, done, total: None
+    listener: Listener = SILENT
 
 
 @dataclass
@@ -71,7 +71,7 @@ def measure(row: Row, metrics: Sequence[Metric], tools: Tools) -> dict[Metric, d
     if "intra-lpips" in metrics:
         _intra_lpips(row, tools, passes)
     if tools.space is not None and (IN_SPACE & set(metrics) or tools.trunk is None):
-        passes.features = extract(tools.space, row.images, advance=_steps(row, "encoding", tools))
+        passes.features = extract(tools.space, row.images, advance=_heard(row, "encoding", tools))
     for metric, result in _in_space([m for m in metrics if m in IN_SPACE], tools, passes):
         passes.results[metric] = {**result, "metric": metric, **_named(tools)}
     if "memorization" in metrics:
@@ -91,7 +91,7 @@ def _intra_lpips(row: Row, tools: Tools, passes: _Passes) -> None:
         tools.trunk,
         protocol=tools.protocol,
         seed=tools.seed,
-        advance=_steps(row, "LPIPS", tools),
+        advance=_heard(row, "LPIPS", tools),
         to_centres=passes.to_target,
     )
     passes.results["intra-lpips"] = {**found.as_dict(), "space": tools.trunk.label}
@@ -118,13 +118,16 @@ def _memorization(row: Row, tools: Tools, passes: _Passes) -> dict[str, Any]:
         centres = Centres(tools.target, tools.trunk)
         to_target = passes.to_target
         if to_target is None:
-            advance = _steps(row, "LPIPS", tools)
+            advance = _heard(row, "LPIPS", tools)
             to_target = lpips_to(row.images, centres, tools.trunk, advance=advance)
-        found = memorization(to_target, centres.apart.cpu())
+        found = memorization(to_target, centres.apart)
         return {**found.as_dict(), "space": tools.trunk.label}
     assert tools.space is not None and passes.features is not None
-    target = extract(tools.space, tools.target).double()
-    found = memorization(torch.cdist(passes.features.double(), target), torch.cdist(target, target))
+    samples, target = (
+        features.cpu().double()
+        for features in (passes.features, extract(tools.space, tools.target))
+    )
+    found = memorization(pairwise_distances(samples, target), pairwise_distances(target, target))
     return {**found.as_dict(), "space": tools.space.label}
 
 
@@ -133,12 +136,5 @@ def _named(tools: Tools) -> dict[str, Any]:
     return {"space": tools.space.label, "reference_sha256": tools.reference.images_sha256}
 
 
-def _steps(row: Row, what: str, tools: Tools) -> Callable[[int], None]:
-    done = 0
-
-    def advance(batch: int) -> None:
-        nonlocal done
-        done += batch
-        tools.advance(f"{what}: {row.name}", done, len(row.images))
-
-    return advance
+def _heard(row: Row, what: str, tools: Tools) -> Callable[[int], None]:
+    return tools.listener.batches(f"{what}: {row.name}", len(row.images))

@@ -77,7 +77,7 @@ def memorization(to_target: Tensor, among_target: Tensor) -> Memorization:
     """
     among = checked(among_target, TARGET, least=2)
     distances = checked(to_target, GENERATED, least=1)
-    same = (among <= SAME * among.max()) | torch.eye(len(among), device=among.device).bool()
+    same = (among <= SAME * among.max()) | torch.eye(len(among)).bool()
     neighbour = among.masked_fill(same, torch.inf).amin(1)
     distinct = len(same.int().argmax(1).unique())
     if distinct < 2:
@@ -90,10 +90,10 @@ def memorization(to_target: Tensor, among_target: Tensor) -> Memorization:
     copies = nearest_distance < threshold
     unauthentic = nearest_distance < neighbour[nearest]
     return Memorization(
-        copy_rate=float(copies.double().mean()),
+        copy_rate=int(copies.sum()) / len(distances),
         copy_rate_by_chance=chance,
         threshold=threshold,
-        authenticity=1 - float(unauthentic.double().mean()),
+        authenticity=1 - int(unauthentic.sum()) / len(distances),
         nearest=tuple(nearest.tolist()),
         nearest_distance=tuple(nearest_distance.tolist()),
         pairs=_nearest_pairs(nearest_distance, nearest),

@@ -72,7 +72,7 @@ class Statistics:
         if metadata["ant.space"] != space:
             raise AntError(
                 f"{path} is of the feature space {metadata['ant.space']}, not of {space}",
-                "choose its space with --features, or give the folder of the images instead",
+                "choose its space with `features`, or give the folder of the images instead",
             )
         features = load_tensors(path).get("features")
         if features is None or _bytes_hash(features) != metadata["ant.features_sha256"]:

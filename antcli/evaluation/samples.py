@@ -13,11 +13,14 @@ from PIL import Image
 from antcli.artifacts import file_hash, load_tensors
 from antcli.diffusion.sampling import SchedulerName
 from antcli.errors import AntError
+from antcli.evaluation.listener import SILENT, Listener
+from antcli.images.folder import ImageFiles
 from antcli.images.grid import save_png, to_uint8
 from antcli.methods.build import build_network
 from antcli.methods.trainable.denoiser import Denoiser
 from antcli.runs import Run
 from antcli.sources.source import Source, find_source
+from antcli.training.devices import make_accelerator
 
 
 @dataclass(frozen=True)
@@ -134,6 +137,14 @@ def draw_samples(plan: SamplingPlan, accelerator: Accelerator) -> Iterator[int]:
             yield done
 
 
+def drawn_images(plan: SamplingPlan, device: str, listener: Listener = SILENT) -> ImageFiles:
+    """The images of a plan, on whatever `device` the missing ones are drawn."""
+    what = "sampling" if plan.adapted else "sampling the source"
+    for done in draw_samples(plan, make_accelerator(device, "no")):
+        listener.advance(what, done, len(plan.seeds))
+    return ImageFiles(tuple(plan.paths))
+
+
 def _is_drawn(path: Path, text: dict[str, str]) -> bool:
     """Whether the file is this very image. Raises `AntError` where it is somebody else's."""
     if not path.exists():
@@ -141,5 +152,5 @@ def _is_drawn(path: Path, text: dict[str, str]) -> bool:
     with Image.open(path) as image:
         found = getattr(image, "text", {})
     if "ant.seed" not in found:
-        raise AntError(f"{path} is not from ant", "choose another folder with --out")
+        raise AntError(f"{path} is not from ant", "move it away, or draw into another folder")
     return all(found.get(key) == value for key, value in text.items())

@@ -12,6 +12,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
+from antcli.evaluation.checks import pairwise_distances
 from antcli.evaluation.features.source import SourceSpace
 from antcli.evaluation.kernel import kernel_distance
 from antcli.evaluation.memorization import memorization
@@ -44,7 +45,7 @@ class Scorer:
         self._centre, self._scale = own.mean(0), spread.clamp(min=LEAST_SPREAD * spread.mean())
         self._own = self._standard(own)
         self._target, self._mirrored = (
-            self._standard(self._space(x).double().cpu()) for x in (target, target.flip(-1))
+            self._standard(self._space(x).cpu().double()) for x in (target, target.flip(-1))
         )
 
     def score(self, network: Denoiser, step: int) -> Score:
@@ -67,8 +68,8 @@ class Scorer:
 
     def _apart(self, features: Tensor) -> Tensor:
         """Distances to the target's images, to each or to its mirror image: [n, N]."""
-        distances = [torch.cdist(features, target) for target in (self._target, self._mirrored)]
-        return torch.minimum(*distances)
+        targets = (self._target, self._mirrored)
+        return torch.minimum(*(pairwise_distances(features, target) for target in targets))
 
     def _standard(self, features: Tensor) -> Tensor:
         return (features - self._centre) / self._scale
@@ -81,7 +82,7 @@ class Scorer:
                 network, seeds, steps=SAMPLING_STEPS, device=self.accelerator.device
             )
             images = (to_uint8(self._space.codec.decode(x_0)) for x_0 in batches)
-            return torch.cat([self._space(batch).double().cpu() for batch in images])
+            return torch.cat([self._space(batch).cpu().double() for batch in images])
 
 
 def _spread(features: Tensor) -> float:

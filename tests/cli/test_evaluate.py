@@ -3,8 +3,14 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from antcli.errors import AntError
+from antcli.evaluation import evaluate
+from antcli.evaluation.evaluate import evaluate_run
+from antcli.evaluation.listener import Listener
 
 
 def test_a_run_is_sampled_and_measured(ant: Callable, run: Path, random_trunk: Path) -> None:
@@ -71,3 +77,64 @@ def test_a_missing_trunk_is_said_before_anything_is_sampled(
     assert done.code == 1
     assert "none.safetensors" in done.err
     assert not (run / "samples").exists()
+
+
+def test_the_engine_is_heard_and_prints_nothing(
+    run: Path, tiny_target: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    heard: list[tuple[str, int, int]] = []
+    notes: list[str] = []
+    listener = Listener(lambda *record: heard.append(record), notes.append)
+    found = evaluate_run(
+        run,
+        metrics=["kid"],
+        count=6,
+        reference=str(tiny_target),
+        device="cpu",
+        listener=listener,
+    )
+    assert capfd.readouterr() == ("", "")
+    assert [row["name"] for row in found["rows"]] == ["adapted", "source, not adapted"]
+    assert list(found["rows"][0]["metrics"]) == ["kid"]
+    assert heard[-1] == ("encoding: source, not adapted", 6, 6)
+    assert {what for what, _, _ in heard} >= {"sampling", "sampling the source"}
+    assert [note for note in notes if "`reference`" in note]
+    assert not (run / "evaluation.json").exists(), "of one metric nothing is kept"
+
+
+def test_numbers_that_are_none_are_null(
+    ant: Callable, run: Path, random_trunk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = evaluate.measure
+
+    def measure(*given: Any) -> Any:
+        found = own(*given)
+        found["kid"]["value"], found["fid"]["value"] = float("nan"), float("inf")
+        return found
+
+    monkeypatch.setattr(evaluate, "measure", measure)
+    options = {"net": "squeeze", "trunk_weights": random_trunk, "device": "cpu"}
+    found = evaluate_run(run, count=6, **options)
+    metrics = found["rows"][0]["metrics"]
+    assert (metrics["kid"]["value"], metrics["fid"]["value"]) == (None, None)
+    kept = (run / "evaluation.json").read_text()
+    assert json.loads(kept) == found
+    assert "NaN" not in kept and "Infinity" not in kept
+    trunk = ["--net", "squeeze", "--trunk-weights", random_trunk, "--device", "cpu"]
+    done = ant("evaluate", "all", run, "-n", 6, *trunk)
+    assert done.code == 0, done.err
+    assert "kid none, 95 % interval" in done.out and "fid none" in done.out
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"metrics": ["kid", "is"]}, "unknown metrics: is"),
+        ({"metrics": []}, "no metric"),
+        ({"count": 1}, "1 samples are too few"),
+        ({"images": "photos"}, "both a run and `images`"),
+    ],
+)
+def test_settings_that_cannot_be(run: Path, options: dict[str, Any], says: str) -> None:
+    with pytest.raises(AntError, match=says):
+        evaluate_run(str(run), **options)

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from antcli.evaluation import scoring
+from antcli.errors import AntError
+from antcli.evaluation import lpips, scoring
 from antcli.runs import Run
 
 OFFLINE = ["--device", "cpu"]
@@ -104,11 +104,11 @@ def test_all_metrics_are_kept_in_the_run(ant: Callable, run: Path, squeeze: list
 def test_all_does_what_it_can_without_a_trunk(
     ant: Callable, run: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    def unreachable(*_: object, **__: object) -> None:
-        raise OSError("no network")
+    def unreachable(url: str, file: Path, *_: object, **__: object) -> None:
+        raise AntError(f"cannot get {file.name}", "put it there")
 
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "hub"))
-    monkeypatch.setattr(torch.hub, "download_url_to_file", unreachable)
+    monkeypatch.setattr(lpips, "download", unreachable)
     done = ant("evaluate", "all", run, "-n", 12, "--json", *OFFLINE)
     assert done.code == 0, done.err
     found = json.loads(done.out)

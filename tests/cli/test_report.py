@@ -6,10 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
 
-from antcli.cli.evaluate import report
-from antcli.evaluation import scoring
+from antcli.errors import AntError
+from antcli.evaluation import lpips, report, scoring
 from antcli.runs import Run, take_checkpoint
 
 OFFLINE = ["--device", "cpu"]
@@ -20,8 +19,8 @@ LARGEST = 5_000_000
 def quick_and_without_a_trunk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Few samples; LPIPS's trunk cannot be had, as on a machine without a network."""
 
-    def unreachable(*_: object, **__: object) -> None:
-        raise OSError("no network")
+    def unreachable(url: str, file: Path, *_: object, **__: object) -> None:
+        raise AntError(f"cannot get {file.name}", "put it there")
 
     monkeypatch.setattr(report, "MEASURED", 12)
     monkeypatch.setattr(report, "SHOWN", 6)
@@ -29,7 +28,7 @@ def quick_and_without_a_trunk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     monkeypatch.setattr(scoring, "SAMPLES", 6)
     monkeypatch.setattr(scoring, "SAMPLING_STEPS", 2)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "hub"))
-    monkeypatch.setattr(torch.hub, "download_url_to_file", unreachable)
+    monkeypatch.setattr(lpips, "download", unreachable)
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +70,7 @@ def test_a_report_does_first_what_is_missing(ant: Callable, run: Path) -> None:
         "What to try next",
     ):
         assert part in html, part
-    assert html.count("<img") == 10 + 2 * 6 + 12 + 1
+    assert html.count("<img") == 1 + 10 + 2 * 6 + 12 + 1
     assert json.loads((run / "evaluation.json").read_text())["images"] == 12
     assert (run / "curve.svg").is_file()
 

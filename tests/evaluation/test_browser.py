@@ -17,9 +17,9 @@ from report_pages import (
     samples,
 )
 
-from antcli.evaluation.report import write_report
-from antcli.evaluation.report.comparison import Measured, compare
-from antcli.evaluation.report.comparison_page import write_comparison
+from antcli.evaluation.report.comparison import MeasuredRun, compare, comparison_html
+from antcli.evaluation.report.content import report_html
+from antcli.evaluation.report.page import write_page
 from antcli.runs import Run
 
 PHONE = 360
@@ -64,23 +64,23 @@ def seen(tmp_path: Path) -> Iterator[Any]:
 
 def test_a_phone_shows_the_whole_report(seen: Any, run: Run, tmp_path: Path) -> None:
     place = tmp_path / "report.html"
-    write_report(place, run, measured(run), samples(run))
+    write_page(place, report_html(run, measured(run), samples(run)))
     page = seen(place)
     assert page["heading"] == "sketches from avatars by ant"
-    assert page["sections"] == 7
+    assert page["sections"] == 8
     assert page["shown"] == page["images"] == 10 + 2 * 24 + 20 + 1
     assert page["wide"] <= page["room"] <= PHONE
     assert page["high"] > 2000
 
 
 def test_a_phone_shows_the_whole_comparison(
-    seen: Any, two: list[Measured], run: Run, tmp_path: Path
+    seen: Any, two: list[MeasuredRun], run: Run, tmp_path: Path
 ) -> None:
     changed(two[1], "kid", "space", "inception (sha256:12345678)")
-    long = [Measured("runs/" + "a-long-name" * 9, one.source, one.evaluation) for one in two[:1]]
+    long = [MeasuredRun("runs/" + "a-long-name" * 9, one.source, one.evaluation) for one in two[:1]]
     place = tmp_path / "comparison.html"
     strip = [adapted for _, adapted in samples(run)[:8]]
-    write_comparison(place, compare([*two, *long]), [(long[0].name, strip)])
+    write_page(place, comparison_html(compare([*two, *long]), [(long[0].name, strip)]))
     page = seen(place)
     assert page["shown"] == page["images"] == 8
     assert page["wide"] <= page["room"] <= PHONE

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,9 +14,13 @@ from report_pages import (
     samples,
 )
 
-from antcli.evaluation.report.comparison import Measured, compare
-from antcli.evaluation.report.comparison_page import comparison_text, write_comparison
-from antcli.evaluation.report.numbers import KINDS
+from antcli.evaluation.report.comparison import (
+    MeasuredRun,
+    compare,
+    comparison_html,
+    comparison_text,
+)
+from antcli.evaluation.results import KINDS
 from antcli.runs import Run
 
 
@@ -25,7 +28,7 @@ def names_in(compared: Any) -> list[list[str]]:
     return [[name for name, _ in table.rows] for table in compared.tables]
 
 
-def test_runs_measured_alike_share_a_table_and_their_source_a_row(two: list[Measured]) -> None:
+def test_runs_measured_alike_share_a_table_and_their_source_a_row(two: list[MeasuredRun]) -> None:
     for compared in compare(two):
         assert names_in(compared) == [["first", "second", "tiny, not adapted"]]
         assert compared.warning == ""
@@ -49,7 +52,7 @@ def test_runs_measured_alike_share_a_table_and_their_source_a_row(two: list[Meas
     ],
 )
 def test_what_does_not_compare_shares_no_table(
-    two: list[Measured], metric: str, key: str, value: object, said: str
+    two: list[MeasuredRun], metric: str, key: str, value: object, said: str
 ) -> None:
     changed(two[1], metric, key, value)
     for compared in compare(two):
@@ -66,13 +69,13 @@ def test_what_does_not_compare_shares_no_table(
         assert captions[0] != captions[1], "told apart where they stand"
 
 
-def test_other_target_images_keep_what_compares_with_them_apart(two: list[Measured]) -> None:
+def test_other_target_images_keep_what_compares_with_them_apart(two: list[MeasuredRun]) -> None:
     two[1].evaluation["target_sha256"][0] = "00" * 32
     apart = {compared.metric for compared in compare(two) if len(compared.tables) > 1}
     assert apart == {"intra-lpips", "memorization"}
 
 
-def test_the_comparison_as_text(two: list[Measured]) -> None:
+def test_the_comparison_as_text(two: list[MeasuredRun]) -> None:
     changed(two[1], "fid", "reference_sha256", "00" * 32)
     lines = comparison_text(compare(two)).splitlines()
     start = lines.index("Precision, recall, density, coverage")
@@ -85,7 +88,7 @@ def test_the_comparison_as_text(two: list[Measured]) -> None:
     assert any("do not compare with each other" in line for line in lines)
 
 
-def test_the_comparison_as_json(two: list[Measured]) -> None:
+def test_the_comparison_as_json(two: list[MeasuredRun]) -> None:
     found = [json.loads(json.dumps(compared.as_dict())) for compared in compare(two)]
     assert [one["metric"] for one in found] == list(KINDS)
     table = found[2]["tables"][0]
@@ -95,12 +98,10 @@ def test_the_comparison_as_json(two: list[Measured]) -> None:
     assert {"value", "low", "high"} <= table["rows"][0].keys()
 
 
-def test_the_comparison_as_a_page(two: list[Measured], run: Run, tmp_path: Path) -> None:
+def test_the_comparison_as_a_page(two: list[MeasuredRun], run: Run) -> None:
     changed(two[1], "kid", "space", "inception (sha256:12345678)")
-    place = tmp_path / "comparison.html"
     strip = [adapted for _, adapted in samples(run)[:8]]
-    write_comparison(place, compare(two), [("first", strip), ("tiny, not adapted", strip)])
-    html = place.read_text(encoding="utf-8")
+    html = comparison_html(compare(two), [("first", strip), ("tiny, not adapted", strip)])
     assert_needs_nothing(html)
     page = Document(html)
     assert len(page.all("img")) == 16

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +22,10 @@ from report_pages import (
 from antcli.artifacts import save_tensors, write_json
 from antcli.errors import AntError
 from antcli.evaluation.pairs import read_pairs
-from antcli.evaluation.report import report_html, write_report
-from antcli.evaluation.report.comparison import Measured, compare
-from antcli.evaluation.report.comparison_page import write_comparison
-from antcli.evaluation.report.numbers import KINDS, plain
-from antcli.evaluation.report.pictures import WIDEST, embedded
+from antcli.evaluation.report.comparison import MeasuredRun, compare, comparison_html
+from antcli.evaluation.report.content import report_html
+from antcli.evaluation.report.page import WIDEST, WIDEST_PAGE, embedded, write_page
+from antcli.evaluation.results import KINDS, plain
 from antcli.runs import Run
 
 LARGEST = 5_000_000
@@ -62,7 +60,24 @@ def test_all_there_is_to_see_of_a_run(run: Run) -> None:
     assert all(one["alt"] for one in images)
     links = [link["href"] for link in page.all("a")]
     assert links == [f"#{section['id']}" for section in page.all("section")]
-    assert len(links) == 7
+    assert len(links) == 8
+
+
+def test_it_begins_with_the_pictures_and_ends_with_the_settings(run: Run) -> None:
+    page = Image.fromarray(np.zeros((300, 2000, 3), np.uint8))
+    page.save(run.preview)
+    html = report_html(run, measured(run), samples(run))
+    document = Document(html)
+    preview = document.all("img")[0]
+    assert preview["class"] == "hard", "enlarged with hard edges"
+    assert image_of(preview).size == (WIDEST_PAGE, WIDEST_PAGE * 300 // 2000)
+    worth = html[html.index(">What they are worth</h2>") : html.index(">What to try next</h2>")]
+    assert "of the way from the source" in worth and "of the source&#39;s diversity" in worth
+    assert "count as copies" in worth
+    settings = html.index(">What was adapted</h2>")
+    assert html.rindex("<h2>") < settings < html.index(run.weights_sha256)
+    assert "12" * 32 not in html[:settings]
+    assert html.index("seed 0") < html.index(">What they are worth</h2>")
 
 
 def test_every_number_has_its_interval_space_and_definition(run: Run) -> None:
@@ -100,10 +115,8 @@ def test_names_are_text_whatever_they_are(tmp_path: Path) -> None:
     assert f"{HOSTILE} from {HOSTILE} by ant" in text
     assert "3 <img src=x onerror=alert(1)>.png" in text
     assert f"Kernel distance in source {HOSTILE}" in text
-    comparison = tmp_path / "comparison.html"
-    one = Measured(str(run.folder), HOSTILE, evaluation)
-    write_comparison(comparison, compare([one]), [(HOSTILE, [samples(run)[0][0]])])
-    assert_needs_nothing(comparison.read_text(encoding="utf-8"))
+    one = MeasuredRun(str(run.folder), HOSTILE, evaluation)
+    assert_needs_nothing(comparison_html(compare([one]), [(HOSTILE, [samples(run)[0][0]])]))
 
 
 def test_a_name_that_is_no_text_does_not_stop_the_report(run: Run, tmp_path: Path) -> None:
@@ -112,7 +125,7 @@ def test_a_name_that_is_no_text_does_not_stop_the_report(run: Run, tmp_path: Pat
     write_json(run.facts_file, {**facts, "target_folder": folder})
     write_json(run.evaluation, {})
     evaluation = measured_elsewhere(run, facts)
-    write_report(tmp_path / "report.html", run, evaluation, samples(run))
+    write_page(tmp_path / "report.html", report_html(run, evaluation, samples(run)))
     text = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "/photos/caf?, 10 images" in text
     assert "are gone, or have changed since the run" in text
@@ -132,7 +145,7 @@ def test_large_photographs_stay_small(tmp_path: Path) -> None:
     noise(target, [f"{i}.png" for i in range(14)], 256)
     run = made(tmp_path / "run", target, size=192)
     place = tmp_path / "report.html"
-    write_report(place, run, measured(run), samples(run))
+    write_page(place, report_html(run, measured(run), samples(run)))
     assert place.stat().st_size < LARGEST
     page = Document(place.read_text(encoding="utf-8"))
     assert len(page.all("img")) == 12 + 2 * 24 + 20
@@ -142,10 +155,10 @@ def test_large_photographs_stay_small(tmp_path: Path) -> None:
 def test_images_are_the_ones_they_stand_for(run: Run) -> None:
     page = Document(report_html(run, measured(run), samples(run)))
     images = page.all("img")
-    for attributes, path in zip(images[10:12], samples(run)[0], strict=True):
+    for attributes, path in zip(images[:2], samples(run)[0], strict=True):
         with Image.open(path) as original:
             assert np.array_equal(np.array(image_of(attributes)), np.array(original))
-    first, (picture, pair) = images[-20], read_pairs(run.nearest_pairs)[0]
+    first, (picture, pair) = images[-21], read_pairs(run.nearest_pairs)[0]
     assert np.array_equal(np.array(image_of(first)), np.array(picture))
     assert f"1. seed {pair['sample']}, distance {plain(pair['distance'])}" in page.text
 
@@ -153,10 +166,10 @@ def test_images_are_the_ones_they_stand_for(run: Run) -> None:
 def test_a_drawing_stays_sharp_and_a_photograph_becomes_small() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (600, 400, 3), dtype=np.uint8)
     small = Image.fromarray(pixels[:32, :32])
-    sharp = {"src": re.findall('src="([^"]*)"', embedded(small, "small"))[0]}
+    sharp = {"src": embedded(small, "small").uri}
     assert image_of(sharp).format == "PNG"
     assert np.array_equal(np.array(image_of(sharp)), np.array(small))
-    large = {"src": re.findall('src="([^"]*)"', embedded(Image.fromarray(pixels), "large"))[0]}
+    large = {"src": embedded(Image.fromarray(pixels), "large").uri}
     assert image_of(large).format == "JPEG"
     assert image_of(large).size == (WIDEST, WIDEST * 600 // 400)
 
@@ -200,6 +213,6 @@ def test_a_report_that_cannot_be_written_leaves_nothing(run: Run, tmp_path: Path
     place = tmp_path / "folder.html"
     place.mkdir()
     with pytest.raises(AntError, match="cannot write"):
-        write_report(place, run, measured(run), samples(run))
+        write_page(place, report_html(run, measured(run), samples(run)))
     assert list(place.iterdir()) == []
     assert not [path for path in tmp_path.iterdir() if path.name.endswith(".part")]

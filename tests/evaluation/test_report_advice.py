@@ -18,9 +18,9 @@ from report_pages import (
 )
 
 from antcli.artifacts import save_tensors, write_json
-from antcli.evaluation.report import report_html
-from antcli.evaluation.report.advice import advise
-from antcli.evaluation.report.kept import read_evaluation
+from antcli.evaluation.advice import advise
+from antcli.evaluation.report.content import report_html
+from antcli.evaluation.results import read_evaluation
 from antcli.evaluation.stopping import Score, write_scores
 from antcli.runs import Run
 
@@ -101,3 +101,13 @@ def test_kept_numbers_that_cannot_be_read_do_not_count(run: Run) -> None:
     del evaluation["rows"][1]["metrics"]["fid"]["space"]
     write_json(run.evaluation, evaluation)
     assert read_evaluation(run) is None
+
+
+def test_numbers_that_are_none_do_not_stop_a_report(run: Run) -> None:
+    evaluation = measured(run)
+    for row in evaluation["rows"]:
+        row["metrics"]["kid"].update(value=None, low=None)
+        row["metrics"]["intra-lpips"]["value"] = None
+    html = report_html(run, evaluation, samples(run))
+    assert "none (none to " in html
+    assert "of the way from the source" not in html

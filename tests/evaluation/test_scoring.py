@@ -87,3 +87,15 @@ def test_one_image_over_and_over_has_no_diversity(
     found = scorer.score(Painter(source, same), 1)  # type: ignore[arg-type]
     assert found.diversity == pytest.approx(0, abs=1e-4)
     assert torch.isfinite(torch.tensor(found.distance))
+
+
+def test_a_network_that_broke_has_a_score_of_numbers(
+    source: Source, target: Tensor, accelerator: Accelerator
+) -> None:
+    scorer = Scorer(source, target, accelerator)
+    network = Denoiser(source.load(), source.convention)
+    with torch.no_grad():
+        next(iter(network.unet.parameters())).fill_(torch.nan)
+    found = scorer.score(network, 7)
+    assert torch.tensor([found.distance, found.diversity, found.copied]).isfinite().all()
+    assert found.diversity == pytest.approx(0, abs=1e-4), "its samples are all the same"

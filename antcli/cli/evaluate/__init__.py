@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import typer
 
 from antcli.cli.evaluate.checkpoints import checkpoints_command
@@ -14,6 +16,7 @@ from antcli.cli.evaluate.metrics import (
     prdc_command,
 )
 from antcli.cli.evaluate.report import compare_command, report_command
+from antcli.cli.evaluate.show import naming_options
 
 evaluate_app = typer.Typer(no_args_is_help=True, help="Measure an adapted model.")
 
@@ -23,12 +26,16 @@ def _evaluate() -> None:
     """Measure an adapted model, or a folder of images."""
 
 
-evaluate_app.command("intra-lpips")(intra_lpips_command)
-evaluate_app.command("fid")(fid_command)
-evaluate_app.command("kid")(kid_command)
-evaluate_app.command("prdc")(prdc_command)
-evaluate_app.command("memorization")(memorization_command)
-evaluate_app.command("all")(all_command)
-evaluate_app.command("checkpoints")(checkpoints_command)
-evaluate_app.command("report")(report_command)
-evaluate_app.command("compare")(compare_command)
+_COMMANDS: dict[str, Callable[..., None]] = {
+    "intra-lpips": intra_lpips_command,
+    "fid": fid_command,
+    "kid": kid_command,
+    "prdc": prdc_command,
+    "memorization": memorization_command,
+    "all": all_command,
+    "checkpoints": checkpoints_command,
+    "report": report_command,
+    "compare": compare_command,
+}
+for _name, _command in _COMMANDS.items():
+    evaluate_app.command(_name)(naming_options(_command))

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from antcli.cli.console import Bar, json_result, result, say
+from antcli.cli.console import json_result, result, say
+from antcli.cli.evaluate.show import listening
 from antcli.cli.options import DeviceOption, JsonOption, RunArgument
-
-if TYPE_CHECKING:
-    from antcli.evaluation.stopping import Score
-    from antcli.runs import Run
 
 
 def checkpoints_command(
@@ -28,15 +24,16 @@ def checkpoints_command(
 
     Uses what a user has: the source, the target's few images, samples. No held-out data.
     """
+    from antcli.evaluation.checkpoints import score_checkpoints, take_step
     from antcli.evaluation.stopping import choose
-    from antcli.runs import find_run, take_checkpoint
+    from antcli.runs import find_run
 
     found = find_run(run)
-    scores = score_checkpoints(found, device)
+    with listening() as listener:
+        scores = score_checkpoints(found, device, listener)
     choice = choose(scores)
     if take and choice.step:
-        take_checkpoint(found, choice.step, choice.why)
-        _renew_model(found)
+        take_step(found, choice)
     if as_json:
         json_result({"scores": [asdict(score) for score in scores], **asdict(choice)})
         return
@@ -49,51 +46,3 @@ def checkpoints_command(
         say(f"the weights of {found.folder} are those of step {choice.step} now")
     elif choice.step not in (0, found.taken_step):
         say(f"next: ant evaluate checkpoints {found.folder} --take")
-
-
-def score_checkpoints(run: Run, device: str) -> list[Score]:
-    """The scores of the source and of each checkpoint, kept in the run with their curve."""
-    from antcli.evaluation.curve import write_curve
-    from antcli.evaluation.stopping import choose, write_scores
-
-    scores = _scores(run, device)
-    write_scores(run.scores, scores)
-    write_curve(run.curve, scores, choose(scores))
-    return scores
-
-
-def _renew_model(run: Run) -> None:
-    """A run that trained all weights keeps them as a diffusers folder, too."""
-    from antcli.evaluation.samples import check_run_source, load_adapted
-    from antcli.sources.writing import write_like
-
-    if run.model.exists():
-        source = check_run_source(run)
-        write_like(source, run.model, load_adapted(run, source).unet)
-
-
-def _scores(run: Run, device: str) -> list[Score]:
-    from antcli.errors import AntError
-    from antcli.evaluation.samples import check_run_source, load_adapted
-    from antcli.evaluation.scoring import Scorer
-    from antcli.images.folder import read_folder
-    from antcli.training.devices import make_accelerator
-
-    source = check_run_source(run)
-    target = read_folder(Path(run.facts()["target_folder"]), source.size)
-    if not run.checkpoints:
-        raise AntError(
-            f"{run.folder} has no checkpoints: it has fewer steps than lie between two of them",
-            "adapt again with more --steps, or with [preview] every = N in a --config file",
-        )
-    with Bar() as bar:
-        total = len(run.checkpoints) + 1
-        bar.update("scoring", 0, total)
-        scorer = Scorer(source, target.images, make_accelerator(device, "no"))
-        scores = [scorer.unadapted]
-        for step, weights in run.checkpoints.items():
-            bar.update("scoring", len(scores), total)
-            network = load_adapted(run, source, weights).to(scorer.accelerator.device)
-            scores.append(scorer.score(network, step))
-        bar.update("scoring", total, total)
-    return scores

@@ -1,15 +1,18 @@
-"""`ant evaluate METRIC`: one metric, or all of them."""
+"""`ant evaluate METRIC`: one metric, or all of them.
+
+Most functions here declare options and help only: what they do is the same for each.
+"""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable
+from functools import partial, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from antcli.cli.console import json_result, result, say
-from antcli.cli.evaluate.asked import Asked
 from antcli.cli.evaluate.options import (
     CountOption,
     FeaturesOption,
@@ -22,13 +25,74 @@ from antcli.cli.evaluate.options import (
     TargetOption,
     TrunkWeightsOption,
 )
-from antcli.cli.evaluate.show import show
+from antcli.cli.evaluate.show import listening, show
 from antcli.cli.options import DeviceOption, JsonOption, RunArgument, SeedOption
 
 if TYPE_CHECKING:
     from antcli.evaluation.measuring import Metric
+    from antcli.runs import Run
 
 
+def _measure_one(metric: Metric, run: Path | None, as_json: bool, options: dict[str, Any]) -> None:
+    if options.get("features") == "lpips":
+        del options["features"]
+    elif metric == "memorization":
+        options["copies_by"] = "features"
+    evaluation = _evaluated(run, {**options, "metrics": [metric]})
+    rows = [(row["name"], row["metrics"][metric]) for row in evaluation["rows"]]
+    if as_json:
+        # The run's own result, and beside it that of its source.
+        json_result({**rows[0][1], **({"source": rows[1][1]} if len(rows) > 1 else {})})
+        return
+    for name, found in rows:
+        show(metric, name, found)
+    if metric == "memorization" and (options["pairs"] or options["images"] is None):
+        result(f"nearest pairs: {options['pairs'] or _found(run).nearest_pairs}")
+
+
+def _measure_all(run: Path | None, as_json: bool, options: dict[str, Any]) -> None:
+    evaluation = _evaluated(run, options)
+    if as_json:
+        json_result(evaluation)
+    else:
+        for row in evaluation["rows"]:
+            for metric, found in row["metrics"].items():
+                show(metric, row["name"], found)
+    if options["images"] is None:
+        kept = _found(run)
+        say(f"kept in {kept.evaluation}; next: ant evaluate report {kept.folder}")
+
+
+def _evaluated(run: Path | None, options: dict[str, Any]) -> dict[str, Any]:
+    from antcli.evaluation.evaluate import evaluate_run
+
+    with listening() as listener:
+        return evaluate_run(run, listener=listener, **options)
+
+
+def _found(run: Path | None) -> Run:
+    from antcli.runs import find_run
+
+    return find_run(run)
+
+
+def _command(
+    do: Callable[[Path | None, bool, dict[str, Any]], None], told: str = ""
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Makes a command that does `do` from a function that declares its options and its help."""
+
+    def command_of(declared: Callable[..., None]) -> Callable[..., None]:
+        @wraps(declared)
+        def command(run: Path | None, as_json: bool, **options: Any) -> None:
+            do(run, as_json, options)
+
+        command.__doc__ = told or declared.__doc__
+        return command
+
+    return command_of
+
+
+@_command(partial(_measure_one, "intra-lpips"))
 def intra_lpips_command(
     run: RunArgument = None,
     images: ImagesOption = None,
@@ -45,22 +109,9 @@ def intra_lpips_command(
 
     A source that is not adapted at all scores high too: look at the samples as well.
     """
-    asked = Asked(
-        run,
-        images,
-        target,
-        count=count,
-        net=net,
-        trunk_weights=trunk_weights,
-        protocol=protocol,
-        least=1,
-        seed=seed,
-        device=device,
-    )
-    _measure_one("intra-lpips", asked, as_json)
 
 
-def fid_command(
+def _in_feature_space(
     run: RunArgument = None,
     images: ImagesOption = None,
     target: TargetOption = None,
@@ -73,52 +124,24 @@ def fid_command(
     device: DeviceOption = "auto",
     as_json: JsonOption = False,
 ) -> None:
-    """Frechet distance to a reference: lower is nearer. Falls with the number of images."""
-    asked = Asked(run, images, target, reference, count, features, feature_weights, source)
-    asked = replace(asked, seed=seed, device=device, needs_target=False)
-    _measure_one("fid", asked, as_json)
+    """Options of a metric that compares with a reference."""
 
 
-def kid_command(
-    run: RunArgument = None,
-    images: ImagesOption = None,
-    target: TargetOption = None,
-    reference: ReferenceOption = None,
-    count: CountOption = 1000,
-    features: FeaturesOption = "source",
-    feature_weights: FeatureWeightsOption = None,
-    source: SourceNameOption = None,
-    seed: SeedOption = 0,
-    device: DeviceOption = "auto",
-    as_json: JsonOption = False,
-) -> None:
-    """Kernel distance to a reference, unbiased, with its interval: lower is nearer."""
-    asked = Asked(run, images, target, reference, count, features, feature_weights, source)
-    asked = replace(asked, seed=seed, device=device, needs_target=False)
-    _measure_one("kid", asked, as_json)
+fid_command = _command(
+    partial(_measure_one, "fid"),
+    "Frechet distance to a reference: lower is nearer. Falls with the number of images.",
+)(_in_feature_space)
+kid_command = _command(
+    partial(_measure_one, "kid"),
+    "Kernel distance to a reference, unbiased, with its interval: lower is nearer.",
+)(_in_feature_space)
+prdc_command = _command(
+    partial(_measure_one, "prdc"),
+    "Precision, recall, density and coverage against a reference: higher is better.",
+)(_in_feature_space)
 
 
-def prdc_command(
-    run: RunArgument = None,
-    images: ImagesOption = None,
-    target: TargetOption = None,
-    reference: ReferenceOption = None,
-    count: CountOption = 1000,
-    features: FeaturesOption = "source",
-    feature_weights: FeatureWeightsOption = None,
-    source: SourceNameOption = None,
-    seed: SeedOption = 0,
-    device: DeviceOption = "auto",
-    as_json: JsonOption = False,
-) -> None:
-    """Precision, recall, density and coverage against a reference: higher is better."""
-    from antcli.evaluation.manifold import NEIGHBOUR
-
-    asked = Asked(run, images, target, reference, count, features, feature_weights, source)
-    asked = replace(asked, seed=seed, device=device, needs_target=False, least=NEIGHBOUR + 1)
-    _measure_one("prdc", asked, as_json)
-
-
+@_command(partial(_measure_one, "memorization"))
 def memorization_command(
     run: RunArgument = None,
     images: ImagesOption = None,
@@ -141,15 +164,9 @@ def memorization_command(
     as_json: JsonOption = False,
 ) -> None:
     """Whether samples copy the target's images, and the twenty nearest pairs as a picture."""
-    asked = Asked(run, images, target, count=count, source=source, seed=seed, device=device)
-    if features == "lpips":
-        asked = replace(asked, net=net, trunk_weights=trunk_weights)
-    else:
-        asked = replace(asked, features=features, feature_weights=feature_weights)
-    place = pairs or (asked.found_run().nearest_pairs if images is None else None)
-    _measure_one("memorization", asked, as_json, place)
 
 
+@_command(_measure_all)
 def all_command(
     run: RunArgument = None,
     images: ImagesOption = None,
@@ -166,42 +183,3 @@ def all_command(
     as_json: JsonOption = False,
 ) -> None:
     """Every metric. A run keeps the result for `ant evaluate report` and `compare`."""
-    from antcli.cli.evaluate.whole import evaluate_all
-
-    asked = Asked(
-        *(run, images, target, reference, count, features, feature_weights, source),
-        net=net,
-        trunk_weights=trunk_weights,
-        seed=seed,
-        device=device,
-    )
-    evaluation = evaluate_all(asked)
-    if as_json:
-        json_result(evaluation)
-    else:
-        for row in evaluation["rows"]:
-            for metric, found in row["metrics"].items():
-                show(metric, row["name"], found)
-    if images is None:
-        kept = asked.found_run()
-        say(f"kept in {kept.evaluation}; next: ant evaluate report {kept.folder}")
-
-
-def _measure_one(metric: Metric, asked: Asked, as_json: bool, pairs: Path | None = None) -> None:
-    from antcli.evaluation.measuring import measure
-
-    rows, tools = asked.prepare()
-    found = [measure(row, [metric], tools)[metric] for row in rows]
-    if pairs is not None:
-        from antcli.evaluation.pairs import write_pairs
-
-        write_pairs(pairs, rows[0].images, tools.target, found[0]["pairs"])
-    if as_json:
-        # The run's own result, and beside it that of its source.
-        more: dict[str, Any] = {"source": found[1]} if len(found) > 1 else {}
-        json_result({**found[0], **more})
-        return
-    for row, result_of_row in zip(rows, found, strict=True):
-        show(metric, row.name, result_of_row)
-    if pairs is not None:
-        result(f"nearest pairs: {pairs}")

@@ -3,25 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from antcli.cli.console import json_result, result, say
-from antcli.cli.evaluate.asked import Asked, drawn
+from antcli.cli.evaluate.show import listening
 from antcli.cli.options import DeviceOption, JsonOption, RunArgument
 from antcli.errors import AntError
 
-if TYPE_CHECKING:
-    from antcli.evaluation.report.comparison import Measured
-    from antcli.runs import Run
-
-SHOWN = 24
-"""Pairs of samples in a report."""
-STRIP = 8
-"""Samples of each row of a comparison."""
-MEASURED = 200
-"""Samples, where nothing was measured before."""
 PAGES = {".html", ".htm"}
 
 
@@ -32,19 +22,17 @@ def report_command(
     ] = None,
     device: DeviceOption = "auto",
 ) -> None:
-    """One HTML file with all there is to see of a run: settings, samples, numbers, what next.
+    """One HTML file with all there is to see of a run: samples, what they are worth, what next.
 
     Takes what `ant evaluate all` and `ant evaluate checkpoints` kept; does first what is missing.
     """
-    from antcli.evaluation.report import write_report
+    from antcli.evaluation.report import make_report
     from antcli.runs import find_run
 
     found = find_run(run)
     place = _file(out or found.report)
-    evaluation = _evaluation(found, device)
-    _score(found, device)
-    source, adapted = (_samples(found, SHOWN, device, adapted=which) for which in (False, True))
-    write_report(place, found, evaluation, list(zip(source, adapted, strict=True)))
+    with listening() as listener:
+        make_report(found, place, device, listener)
     result(str(place))
 
 
@@ -62,23 +50,18 @@ def compare_command(
 
     `ant evaluate all RUN` measures a run.
     """
-    from antcli.evaluation.report.comparison import compare
-    from antcli.evaluation.report.comparison_page import comparison_text, write_comparison
+    from antcli.evaluation.report import make_comparison
+    from antcli.evaluation.report.comparison import comparison_text
     from antcli.runs import find_run
 
     place = _file(out)
     found = [find_run(run) for run in dict.fromkeys(runs)]
-    measured = [_measured(run) for run in found]
-    metrics = compare(measured)
+    with listening() as listener:
+        metrics = make_comparison(found, place, device, listener)
     if as_json:
         json_result({"metrics": [compared.as_dict() for compared in metrics]})
     else:
         result(comparison_text(metrics))
-    strips = {m.name: _samples(r, STRIP, device) for r, m in zip(found, measured, strict=True)}
-    for one, how in zip(found, measured, strict=True):
-        if how.source not in strips:
-            strips[how.source] = _samples(one, STRIP, device, adapted=False)
-    write_comparison(place, metrics, list(strips.items()))
     say(f"the same with samples: {place}")
 
 
@@ -90,51 +73,3 @@ def _file(place: Path) -> Path:
     if not nearest.is_dir():
         raise AntError(f"{nearest} is no folder", "name another place with --out", exit_code=2)
     return place
-
-
-def _evaluation(run: Run, device: str) -> dict[str, Any]:
-    """What was kept; measured now where nothing was, or of other weights."""
-    from antcli.cli.evaluate.whole import evaluate_all
-    from antcli.evaluation.report.kept import read_evaluation
-
-    kept = read_evaluation(run)
-    if kept is not None:
-        return kept
-    say(f"{run.folder} has no numbers of its present weights: measuring {MEASURED} samples")
-    return evaluate_all(
-        Asked(run.folder, count=MEASURED, features="source", net="vgg", device=device)
-    )
-
-
-def _score(run: Run, device: str) -> None:
-    """Score the checkpoints unless that was done; a report without the curve is one, too."""
-    from antcli.cli.evaluate.checkpoints import score_checkpoints
-
-    if run.scores.exists() or not run.checkpoints:
-        return
-    try:
-        score_checkpoints(run, device)
-    except AntError as error:
-        say(f"left out: the scores over the steps: {error.message}")
-
-
-def _samples(run: Run, count: int, device: str, *, adapted: bool = True) -> tuple[Path, ...]:
-    """The first images that a run, or its source, draws."""
-    from antcli.evaluation.samples import SamplingPlan
-
-    folder = run.samples if adapted else run.source_samples
-    return drawn(SamplingPlan(run, folder, range(count), adapted=adapted), device).paths
-
-
-def _measured(run: Run) -> Measured:
-    from antcli.evaluation.report.comparison import Measured
-    from antcli.evaluation.report.kept import read_evaluation
-
-    evaluation = read_evaluation(run)
-    if evaluation is None:
-        raise AntError(
-            f"{run.folder} has not been measured, or its weights have changed since",
-            f"ant evaluate all {run.folder}",
-        )
-    name, sha256 = Path(run.config().source).name, run.facts()["source_sha256"]
-    return Measured(str(run.folder), f"{name} ({sha256[:8]}), not adapted", evaluation)

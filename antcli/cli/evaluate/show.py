@@ -1,11 +1,49 @@
-"""How the result of a metric reads on the screen."""
+"""How measuring reads on the screen: its progress, its results, its errors."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from contextlib import contextmanager
+from functools import wraps
+from typing import TYPE_CHECKING, Any
 
-from antcli.cli.console import result, say
+from antcli.cli.console import Bar, result, say
+from antcli.errors import AntError
+
+if TYPE_CHECKING:
+    from antcli.evaluation.listener import Listener
+
+SETTINGS = "images|target|reference|features|feature_weights|source|net|trunk_weights"
+"""What the engine names in backticks, and a person at the screen types as an option."""
+
+
+@contextmanager
+def listening() -> Iterator[Listener]:
+    """Shows how the engine's work goes on."""
+    from antcli.evaluation.listener import Listener
+
+    with Bar() as bar:
+        yield Listener(bar.update, lambda line: say(with_options(line)))
+
+
+def with_options(text: str) -> str:
+    """A line of the engine with its settings as the options that they are here."""
+    return re.sub(f"`({SETTINGS})`", lambda m: "--" + m[1].replace("_", "-"), text)
+
+
+def naming_options(command: Callable[..., None]) -> Callable[..., None]:
+    """A command whose errors speak of options."""
+
+    @wraps(command)
+    def run(*arguments: Any, **options: Any) -> None:
+        try:
+            command(*arguments, **options)
+        except AntError as error:
+            told = with_options(error.message), with_options(error.hint)
+            raise AntError(*told, exit_code=error.exit_code) from error
+
+    return run
 
 
 def show(metric: str, row: str, found: Mapping[str, Any]) -> None:
@@ -32,12 +70,15 @@ def _intra_lpips(found: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _fid(found: Mapping[str, Any]) -> Iterator[str]:
-    yield f"{found['value']:.4f}"
+    yield _text(found["value"], ".4f")
 
 
 def _kid(found: Mapping[str, Any]) -> Iterator[str]:
-    yield f"{found['value']:.5g}, 95 % interval {found['low']:.5g} to {found['high']:.5g}"
-    yield f"over subsets {found['subset_mean']:.5g} +- {found['subset_std']:.5g}"
+    value, low, high, mean, std = (
+        _text(found[key], ".5g") for key in ("value", "low", "high", "subset_mean", "subset_std")
+    )
+    yield f"{value}, 95 % interval {low} to {high}"
+    yield f"over subsets {mean} +- {std}"
 
 
 def _prdc(found: Mapping[str, Any]) -> Iterator[str]:
@@ -52,6 +93,10 @@ def _memorization(found: Mapping[str, Any]) -> Iterator[str]:
         f"{found['copy_rate_by_chance']:.2f})"
     )
     yield f"authenticity {found['authenticity']:.3f}"
+
+
+def _text(value: float | None, form: str) -> str:
+    return "none" if value is None else format(value, form)
 
 
 _LINES: dict[str, Callable[[Mapping[str, Any]], Iterator[str]]] = {

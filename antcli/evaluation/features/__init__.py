@@ -39,8 +39,8 @@ def open_space(
     """
     if weights is not None and name != "inception":
         raise AntError(
-            f"--feature-weights is for the inception space only, not for {name}",
-            "leave it out",
+            f"`feature_weights` are for the inception space only, not for {name}",
+            "leave them out",
             exit_code=2,
         )
     if name == "inception":
@@ -50,7 +50,7 @@ def open_space(
     if source is None:
         raise AntError(
             "the feature space of a source needs to know the source",
-            "name it with --source",
+            "name it with `source`",
             exit_code=2,
         )
     return SourceSpace(source, device)

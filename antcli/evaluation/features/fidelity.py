@@ -96,7 +96,7 @@ def open_dinov2(device: torch.device | str, *, progress: bool = False) -> Fideli
     folder = hub_checkpoints()
     file = folder / _DINOV2_URL.rsplit("/", 1)[1]
     if not file.is_file():
-        hint = "use --features source, which needs no download"
+        hint = "use `features` source, which needs no download"
         download(_DINOV2_URL, file, "the weights of DINOv2", hint, progress=progress)
     tensors = read_weights(file)
     try:
@@ -107,7 +107,7 @@ def open_dinov2(device: torch.device | str, *, progress: bool = False) -> Fideli
         raise AntError(
             f"cannot load DINOv2: {reason}",
             f"{file} has to be its ViT-S/14, and {folder.parent / _DINOV2_CODE} its code, the "
-            "repository facebookresearch/dinov2; or use --features source, which needs neither",
+            "repository facebookresearch/dinov2; or use `features` source, which needs neither",
         ) from error
     reason = misfit(tensors, {k: v.shape for k, v in extractor.model.state_dict().items()})
     if reason:  # the code would go on with random numbers in their place
@@ -129,7 +129,7 @@ def _library(module: str) -> Any:
     except ImportError as error:
         raise AntError(
             "this feature space needs torch-fidelity 0.4 or newer",
-            "python -m pip install 'ant-cli[inception]', or use --features source, "
+            "python -m pip install 'ant-cli[inception]', or use `features` source, "
             "which needs nothing more",
         ) from error
 
@@ -138,7 +138,7 @@ def _inception_file(weights: Path | None, url: str, progress: bool) -> Path:
     """The file given, or the published one: it is about under two names."""
     if weights is not None:
         if not weights.is_file():
-            raise AntError(f"there is no file {weights}", "check --feature-weights")
+            raise AntError(f"there is no file {weights}", "check `feature_weights`")
         return weights
     folder = hub_checkpoints()
     usual = folder / f"{INCEPTION}-{_INCEPTION_SHA256}.pth"
@@ -146,6 +146,6 @@ def _inception_file(weights: Path | None, url: str, progress: bool) -> Path:
     if usual.is_file():
         return usual
     if not file.is_file():
-        hint = "name your copy with --feature-weights FILE"
+        hint = "name your copy with `feature_weights` FILE"
         download(url, file, "the Inception network of FID", hint, progress=progress)
     return file

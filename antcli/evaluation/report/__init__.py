@@ -1,57 +1,96 @@
-"""The report of a run: one HTML file that needs nothing else, to read, send and print."""
+"""The report of a run and the comparison of several: HTML files that need nothing else."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from antcli.evaluation.report.advice import Advice, advise
-from antcli.evaluation.report.made import (
-    samples_section,
-    settings_section,
-    target_section,
-    title_of,
+from antcli.errors import AntError
+from antcli.evaluation.checkpoints import score_checkpoints
+from antcli.evaluation.evaluate import evaluate_run
+from antcli.evaluation.listener import SILENT, Listener
+from antcli.evaluation.report.comparison import (
+    ComparedMetric,
+    MeasuredRun,
+    compare,
+    comparison_html,
 )
-from antcli.evaluation.report.measured import metrics_section, pairs_section, steps_section
-from antcli.evaluation.report.page import code, page, paragraph, write_page
-from antcli.evaluation.stopping import read_scores
+from antcli.evaluation.report.content import report_html
+from antcli.evaluation.report.page import write_page
+from antcli.evaluation.results import read_evaluation
+from antcli.evaluation.samples import SamplingPlan, drawn_images
 from antcli.runs import Run
 
+SHOWN = 24
+"""Pairs of samples in a report."""
+STRIP = 8
+"""Samples of each row of a comparison."""
+MEASURED = 200
+"""Samples, where nothing was measured before."""
 
-def report_html(
-    run: Run, evaluation: Mapping[str, Any], samples: Sequence[tuple[Path, Path]]
-) -> str:
-    """The report as HTML.
 
-    `evaluation` is what `ant evaluate all` keeps; `samples` are images of the source and of the
-    adapted model, from the same noise. Raises `AntError` where one of these cannot be read.
+def make_report(run: Run, path: Path, device: str = "auto", listener: Listener = SILENT) -> None:
+    """Write the report of a run. What it lacks, numbers, scores or samples, is made first.
+
+    Raises `AntError` where that fails, or the file cannot be written.
     """
-    scores = read_scores(run.scores)
-    sections = [
-        ("What was adapted", settings_section(run)),
-        ("The target", target_section(run)),
-        ("Samples beside the source's", samples_section(samples)),
-        ("Over the steps", steps_section(run, scores)),
-        ("Measured", metrics_section(evaluation)),
-        ("Nearest pairs", pairs_section(run, evaluation)),
-        ("What to try next", _next(advise(run, evaluation, scores))),
-    ]
-    return page(title_of(run), sections)
+    evaluation = _evaluation(run, device, listener)
+    if run.checkpoints and not run.scores.exists():
+        try:
+            score_checkpoints(run, device, listener)
+        except AntError as error:  # a report without the curve is one, too
+            listener.note(f"left out: the scores over the steps: {error.message}")
+    source, adapted = (_samples(run, SHOWN, device, listener, adapted=a) for a in (False, True))
+    write_page(path, report_html(run, evaluation, list(zip(source, adapted, strict=True))))
 
 
-def write_report(
-    path: Path, run: Run, evaluation: Mapping[str, Any], samples: Sequence[tuple[Path, Path]]
-) -> None:
-    """Write the report. Raises `AntError` as `report_html` does, and if it cannot be written."""
-    write_page(path, report_html(run, evaluation, samples))
+def make_comparison(
+    runs: Sequence[Run], path: Path, device: str = "auto", listener: Listener = SILENT
+) -> list[ComparedMetric]:
+    """Write the page of several runs that are measured, and of their sources; its tables.
+
+    Raises `AntError` where one has not been measured, or the file cannot be written.
+    """
+    measured = [_measured(run) for run in runs]
+    tables = compare(measured)
+    strips: dict[str, Sequence[Path]] = {
+        one.name: _samples(run, STRIP, device, listener)
+        for run, one in zip(runs, measured, strict=True)
+    }
+    for run, one in zip(runs, measured, strict=True):
+        if one.source not in strips:
+            strips[one.source] = _samples(run, STRIP, device, listener, adapted=False)
+    write_page(path, comparison_html(tables, list(strips.items())))
+    return tables
 
 
-def _next(advice: Sequence[Advice]) -> str:
-    if not advice:
-        return paragraph(
-            "The numbers suggest nothing. Look at the samples: they have the last word."
-        )
-    return "\n".join(
-        paragraph(one.text) + (code(one.command) if one.command else "") for one in advice
+def _evaluation(run: Run, device: str, listener: Listener) -> dict[str, Any]:
+    """What was kept; measured now where nothing was, or of other weights."""
+    kept = read_evaluation(run)
+    if kept is not None:
+        return kept
+    listener.note(
+        f"{run.folder} has no numbers of its present weights: measuring {MEASURED} samples"
     )
+    return evaluate_run(run.folder, count=MEASURED, device=device, listener=listener)
+
+
+def _samples(
+    run: Run, count: int, device: str, listener: Listener, *, adapted: bool = True
+) -> tuple[Path, ...]:
+    """The first images that a run, or its source, draws."""
+    folder = run.samples if adapted else run.source_samples
+    plan = SamplingPlan(run, folder, range(count), adapted=adapted)
+    return drawn_images(plan, device, listener).paths
+
+
+def _measured(run: Run) -> MeasuredRun:
+    evaluation = read_evaluation(run)
+    if evaluation is None:
+        raise AntError(
+            f"{run.folder} has not been measured, or its weights have changed since",
+            f"ant evaluate all {run.folder}",
+        )
+    name, sha256 = Path(run.config().source).name, run.facts()["source_sha256"]
+    return MeasuredRun(str(run.folder), f"{name} ({sha256[:8]}), not adapted", evaluation)

@@ -6,14 +6,24 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from antcli.evaluation.measuring import METRICS, Metric
-from antcli.evaluation.report.numbers import KINDS, Found, definition_facts, short
+from antcli.evaluation.report.page import render, square
+from antcli.evaluation.results import (
+    Found,
+    MetricTables,
+    ResultTable,
+    definition_facts,
+    short,
+)
+
+SPACE = "  "
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredRun:
     """A run as it is compared."""
 
     name: str
@@ -40,34 +50,20 @@ class Basis:
 
 
 @dataclass(frozen=True)
-class Table:
-    """What was measured on one basis."""
+class Table(ResultTable):
+    """What was measured on one basis: the runs, then their sources.
+
+    Its caption is its space, and all in which it differs from the other tables of its metric.
+    """
 
     basis: Basis
-    caption: str
-    """Its space, and all in which it differs from the other tables of its metric."""
-    rows: tuple[tuple[str, Found], ...]
-    """The names of the runs, then of their sources, with their results."""
 
 
 @dataclass(frozen=True)
-class Compared:
-    """One metric: a table for each way in which it was measured."""
+class ComparedMetric(MetricTables):
+    """One metric of several runs."""
 
-    metric: Metric
-    tables: tuple[Table, ...]
-    differing: tuple[str, ...]
-    """In what the tables differ; nothing where there is one."""
-
-    @property
-    def warning(self) -> str:
-        """What a reader of several tables has to know."""
-        if not self.differing:
-            return ""
-        return (
-            f"{KINDS[self.metric].title} was measured in {len(self.tables)} ways, which do not "
-            f"compare with each other: they differ in {', '.join(self.differing)}"
-        )
+    tables: Sequence[Table]
 
     def as_dict(self) -> dict[str, Any]:
         """The tables as JSON takes them: of each result its plain numbers."""
@@ -86,7 +82,7 @@ class Compared:
         return {"metric": self.metric, "warning": self.warning, "tables": tables}
 
 
-def compare(runs: Sequence[Measured]) -> list[Compared]:
+def compare(runs: Sequence[MeasuredRun]) -> list[ComparedMetric]:
     """The runs in their order, then each of their sources once, as it was before any of them.
 
     A table holds numbers of one basis only: one feature space, one reference, one definition,
@@ -102,7 +98,7 @@ def compare(runs: Sequence[Measured]) -> list[Compared]:
     return [_compared(metric, found, lines) for metric, found in ways.items() if found]
 
 
-def _results(run: Measured, row: Mapping[str, Any]) -> Iterator[tuple[Basis, Found]]:
+def _results(run: MeasuredRun, row: Mapping[str, Any]) -> Iterator[tuple[Basis, Found]]:
     for metric, found in row["metrics"].items():
         target = hashlib.sha256("".join(run.evaluation["target_sha256"]).encode()).hexdigest()
         against = f"sha256:{found.get('reference_sha256', target)}"
@@ -112,21 +108,53 @@ def _results(run: Measured, row: Mapping[str, Any]) -> Iterator[tuple[Basis, Fou
 
 def _compared(
     metric: Metric, bases: Sequence[Basis], lines: Mapping[str, Mapping[Basis, Found]]
-) -> Compared:
+) -> ComparedMetric:
     facts = [basis.facts() for basis in bases]
     names = dict.fromkeys(name for each in facts for name in each)
     differing = tuple(name for name in names if len({each.get(name) for each in facts}) > 1)
     tables = [
         Table(
-            basis,
+            metric,
             _caption(each, differing),
             tuple((name, results[basis]) for name, results in lines.items() if basis in results),
+            basis,
         )
         for basis, each in zip(bases, facts, strict=True)
     ]
-    return Compared(metric, tuple(tables), differing)
+    return ComparedMetric(metric, tables, differing)
 
 
 def _caption(facts: Mapping[str, str], differing: Sequence[str]) -> str:
     own = [f"{name}: {facts.get(name, 'none')}" for name in differing if name != "space"]
     return short("; ".join([facts["space"], *own]))
+
+
+def comparison_text(metrics: Sequence[ComparedMetric]) -> str:
+    """Every table as aligned text, with its caption, its cautions and its definition."""
+    return "\n\n".join("\n".join(_text(compared)) for compared in metrics)
+
+
+def comparison_html(
+    metrics: Sequence[ComparedMetric], strips: Sequence[tuple[str, Sequence[Path]]]
+) -> str:
+    """The page. `strips` are the names of the rows, and samples of each from equal seeds."""
+    pictures = [
+        (name, [(f"seed {int(path.stem)}", [square(path)]) for path in paths])
+        for name, paths in strips
+    ]
+    return render("comparison.html", metrics=metrics, strips=pictures)
+
+
+def _text(compared: ComparedMetric) -> Iterator[str]:
+    yield compared.kind.title
+    if compared.warning:
+        yield f"  caution: {compared.warning}"
+    for table in compared.tables:
+        columns = list(zip(table.head, *table.lines, strict=True))
+        widths = [max(map(len, column)) for column in columns]
+        yield f"  {table.caption}"
+        for line in zip(*columns, strict=True):
+            cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+            yield f"  {SPACE.join(cells)}".rstrip()
+        yield from (f"  caution: {line}" for line in table.cautions)
+        yield f"  definition: {table.definition}"

@@ -1,44 +1,85 @@
-"""Pieces of HTML, and the page that holds them. All text that comes in is escaped here."""
+"""The pages: templates filled in, with every picture inside, so that one file is all there is.
+
+All text that comes in is escaped by the template engine.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from html import escape
+import base64
+import io
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from PIL import Image
 
 from antcli.artifacts import replacing
+from antcli.images.grid import SMALLEST_CELL
+from antcli.images.reading import centre_square, read_image
 
-STYLE = Path(__file__).with_name("style.css")
+WIDEST = 160
+"""In pixels: what a page of many images shows of each on a good screen."""
+WIDEST_PAGE = 1200
+"""In pixels: of a page of images that is shown whole."""
+LARGEST_PNG = 16_000
+"""In bytes: drawings stay below it and as sharp as they are, photographs become JPEG."""
+QUALITY = 85
 
 
-def page(title: str, sections: Sequence[tuple[str, str]]) -> str:
-    """A whole document: `sections` are their headings, and their content as HTML."""
-    named = [(f"part-{number}", *section) for number, section in enumerate(sections, 1)]
-    links = "".join(f'<li><a href="#{name}">{escape(head)}</a></li>' for name, head, _ in named)
-    parts = [
-        f'<section id="{name}">\n<h2>{escape(head)}</h2>\n{body}\n</section>'
-        for name, head, body in named
-    ]
-    return "\n".join(
-        [
-            "<!DOCTYPE html>",
-            '<html lang="en">',
-            "<head>",
-            '<meta charset="utf-8">',
-            '<meta name="viewport" content="width=device-width, initial-scale=1">',
-            f"<title>{escape(title)}</title>",
-            f"<style>\n{STYLE.read_text(encoding='utf-8')}</style>",
-            "</head>",
-            "<body>",
-            f"<header>\n<h1>{escape(title)}</h1>\n<nav><ul>{links}</ul></nav>\n</header>",
-            "<main>",
-            *parts,
-            "</main>",
-            "</body>",
-            "</html>",
-            "",
-        ]
-    )
+@dataclass(frozen=True)
+class Picture:
+    """An image that carries its pixels."""
+
+    uri: str
+    alt: str
+    """What it shows."""
+    width: int = 0
+    """0: as wide as there is room."""
+    height: int = 0
+    hard: bool = False
+    """Whether its pixels keep their edges when it is enlarged."""
+
+
+def square(path: Path) -> Picture:
+    """The centre square of an image file. Raises `AntError` if it is none."""
+    return embedded(centre_square(read_image(path)), path.stem)
+
+
+def embedded(
+    image: Image.Image, alt: str, widest: int = WIDEST, largest_png: int = LARGEST_PNG
+) -> Picture:
+    """An image, no wider than `widest`; small ones keep hard edges, as on every page."""
+    if image.width > widest:
+        height = round(image.height * widest / image.width)
+        image = image.resize((widest, height), Image.Resampling.LANCZOS)
+    kind, content = "png", _encoded(image, "PNG", optimize=True)
+    if len(content) > largest_png:
+        kind, content = "jpeg", _encoded(image, "JPEG", quality=QUALITY)
+    hard = image.width <= SMALLEST_CELL
+    return Picture(_uri(f"image/{kind}", content), alt, image.width, image.height, hard)
+
+
+def whole_page(path: Path, alt: str) -> Picture | None:
+    """A page of images that was written before; None where there is no such file."""
+    try:
+        with Image.open(path) as page:
+            image = page.convert("RGB")
+    except OSError:
+        return None
+    found = embedded(image, alt, WIDEST_PAGE, largest_png=32 * LARGEST_PNG)
+    return Picture(found.uri, alt, found.width, found.height, hard=True)
+
+
+def drawing(svg: str, alt: str) -> Picture:
+    """An SVG; as an image its names and fonts cannot meet those of the page."""
+    return Picture(_uri("image/svg+xml", svg.encode()), alt)
+
+
+def render(template: str, **content: Any) -> str:
+    """A whole document from a template of this folder."""
+    return _templates().get_template(template).render(**content)
 
 
 def write_page(path: Path, text: str) -> None:
@@ -48,58 +89,22 @@ def write_page(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8", errors="replace")
 
 
-def paragraph(text: str, kind: str = "") -> str:
-    """A paragraph of plain text."""
-    return f'<p class="{kind}">{escape(text)}</p>' if kind else f"<p>{escape(text)}</p>"
-
-
-def code(text: str) -> str:
-    """Something to type, as it is."""
-    return f"<pre><code>{escape(text)}</code></pre>"
-
-
-def bullets(items: Iterable[str], kind: str) -> str:
-    """A list of plain texts; nothing where there are none."""
-    lines = "".join(f"<li>{escape(item)}</li>" for item in items)
-    return f'<ul class="{kind}">{lines}</ul>' if lines else ""
-
-
-def table(caption: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table of plain texts; the first cell of a row names it. Too wide, it scrolls alone."""
-    columns = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in head)
-    lines = "\n".join(
-        f'<tr><th scope="row">{escape(row[0])}</th>'
-        + "".join(f"<td>{escape(cell)}</td>" for cell in row[1:])
-        + "</tr>"
-        for row in rows
-    )
-    # The caption stands outside: within, it would be as wide as the table and scroll away.
-    return (
-        f"{paragraph(caption, 'caption')}\n"
-        f'<div class="scroll" role="region" tabindex="0" aria-label="{escape(caption)}">\n<table>\n'
-        f"<thead><tr>{columns}</tr></thead>\n<tbody>\n{lines}\n</tbody>\n</table>\n</div>"
+@cache
+def _templates() -> Environment:
+    return Environment(
+        loader=FileSystemLoader(Path(__file__).with_name("templates")),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
 
 
-def facts(pairs: Iterable[tuple[str, str]]) -> str:
-    """Names and what they are, under each other."""
-    lines = "".join(f"<dt>{escape(name)}</dt><dd>{escape(what)}</dd>" for name, what in pairs)
-    return f"<dl>{lines}</dl>"
+def _encoded(image: Image.Image, kind: str, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, format=kind, **options)
+    return buffer.getvalue()
 
 
-def folded(summary: str, body: str) -> str:
-    """HTML that is there when somebody wants it."""
-    return f"<details><summary>{escape(summary)}</summary>{body}</details>"
-
-
-def figure(images: str, caption: str) -> str:
-    """Images (as HTML) over a caption."""
-    return (
-        f'<figure><div class="images">{images}</div>'
-        f"<figcaption>{escape(caption)}</figcaption></figure>"
-    )
-
-
-def gallery(figures: Iterable[str], kind: str) -> str:
-    """Figures beside each other, as many as there is room for."""
-    return f'<div class="gallery {kind}">\n' + "\n".join(figures) + "\n</div>"
+def _uri(kind: str, content: bytes) -> str:
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"

@@ -1,17 +1,23 @@
-"""What each metric's result means in words, and which numbers of it are shown, and how."""
+"""What each metric's result means in words, which numbers of it are shown, and where it is kept."""
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from antcli.evaluation.kernel import CONFIDENCE
 from antcli.evaluation.measuring import Metric
+from antcli.evaluation.stopping import Score
+from antcli.runs import Run
 
 Found = Mapping[str, Any]
 """The result of one metric for one row of images, as `measure` gives it."""
+NEEDED = {"rows", "left_out", "space", "images", "reference_images", "target_sha256"}
+"""What a report reads; another version of the program may have kept less."""
+NEEDED_OF_A_METRIC = {"space", "definition"}
 
 
 @dataclass(frozen=True)
@@ -29,8 +35,6 @@ class Number:
 
     def text(self, found: Found) -> str:
         """The number, with its interval or spread."""
-        if found[self.key] is None:
-            return "none"
         text = plain(found[self.key], self.decimals)
         if self.ends is not None:
             low, high = (plain(found[end], self.decimals) for end in self.ends)
@@ -104,8 +108,78 @@ KINDS: dict[Metric, Kind] = {
 }
 
 
-def plain(value: float, decimals: int = 3) -> str:
+@dataclass(frozen=True)
+class ResultTable:
+    """The results of rows that compare with each other, and all that it takes to read them."""
+
+    metric: Metric
+    caption: str
+    rows: Sequence[tuple[str, Found]]
+
+    @property
+    def heading(self) -> str:
+        """The metric and its caption."""
+        return f"{KINDS[self.metric].title} in {self.caption}"
+
+    @property
+    def head(self) -> list[str]:
+        """Of the columns; the first holds names."""
+        return ["", *(number.head for number in KINDS[self.metric].numbers)]
+
+    @property
+    def lines(self) -> list[list[str]]:
+        """The names of the rows and their numbers."""
+        numbers = KINDS[self.metric].numbers
+        return [[name, *(number.text(found) for number in numbers)] for name, found in self.rows]
+
+    @property
+    def remarks(self) -> list[str]:
+        """What else a reader of the numbers has to know."""
+        told = (_remark(self.metric, name, found) for name, found in self.rows)
+        return [line for line in dict.fromkeys(told) if line]
+
+    @property
+    def cautions(self) -> list[str]:
+        """What the results warn of, each once."""
+        warned = (line for _, found in self.rows for line in found.get("cautions", ()))
+        return list(dict.fromkeys(warned))
+
+    @property
+    def definition(self) -> str:
+        """How the numbers are defined, in one line."""
+        facts = definition_facts(self.rows[0][1]["definition"])
+        return "; ".join(f"{name}: {value}" for name, value in facts.items())
+
+
+@dataclass(frozen=True)
+class MetricTables:
+    """One metric: a table for each way in which it was measured."""
+
+    metric: Metric
+    tables: Sequence[ResultTable]
+    differing: tuple[str, ...] = ()
+    """In what the tables differ; nothing where there is one."""
+
+    @property
+    def kind(self) -> Kind:
+        """The metric, explained."""
+        return KINDS[self.metric]
+
+    @property
+    def warning(self) -> str:
+        """What a reader of several tables has to know."""
+        if not self.differing:
+            return ""
+        return (
+            f"{self.kind.title} was measured in {len(self.tables)} ways, which do not "
+            f"compare with each other: they differ in {', '.join(self.differing)}"
+        )
+
+
+def plain(value: float | None, decimals: int = 3) -> str:
     """A number with so many decimals; with two digits where they would show nothing of it."""
+    if value is None:
+        return "none"
     return f"{value:.2g}" if 0 < abs(value) < 0.1 ** (decimals - 1) else f"{value:.{decimals}f}"
 
 
@@ -122,23 +196,38 @@ def definition_facts(definition: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def defined(found: Found) -> str:
-    """How the numbers of a result are defined, in one line."""
-    return "; ".join(f"{k}: {v}" for k, v in definition_facts(found["definition"]).items())
+def both_rows(evaluation: Mapping[str, Any], metric: Metric) -> tuple[Found, ...]:
+    """The results for the adapted model and for its source; empty where it was left out."""
+    adapted, source = (row["metrics"].get(metric, {}) for row in evaluation["rows"])
+    return adapted, source
 
 
-def texts(metric: Metric, found: Found) -> list[str]:
-    """The numbers of a result, in the order of their kind."""
-    return [number.text(found) for number in KINDS[metric].numbers]
+def diversity_kept(
+    step: int, evaluation: Mapping[str, Any], scores: Sequence[Score]
+) -> float | None:
+    """As a share of the source's: by the score of the run's step, else by Intra-LPIPS."""
+    for score in scores:
+        if score.step == step:
+            return score.diversity
+    adapted, source = (found.get("value") for found in both_rows(evaluation, "intra-lpips"))
+    return adapted / source if adapted and source else None
 
 
-def cautions_of(results: Iterable[Found]) -> list[str]:
-    """What results warn of, each once."""
-    return list(dict.fromkeys(line for found in results for line in found.get("cautions", ())))
+def read_evaluation(run: Run) -> dict[str, Any] | None:
+    """What `evaluate_run` kept; None if it did not, or of weights that the run has no more."""
+    try:
+        evaluation = json.loads(run.evaluation.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    if not isinstance(evaluation, dict) or not evaluation.keys() >= NEEDED:
+        return None
+    results = [found for row in evaluation["rows"] for found in row["metrics"].values()]
+    if not all(found.keys() >= NEEDED_OF_A_METRIC for found in results):
+        return None
+    return evaluation if evaluation.get("weights_sha256") == run.weights_sha256 else None
 
 
-def remark(metric: Metric, row: str, found: Found) -> str:
-    """What else a reader of the numbers of a row has to know; empty where there is nothing."""
+def _remark(metric: Metric, row: str, found: Found) -> str:
     if metric == "memorization":
         return (
             f"New images of the target's own domain would be called copied in "

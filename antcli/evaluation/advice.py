@@ -11,7 +11,7 @@ from typing import Any
 from antcli.artifacts import load_metadata
 from antcli.config import AdaptConfig
 from antcli.errors import AntError
-from antcli.evaluation.measuring import Metric
+from antcli.evaluation.results import Found, both_rows, diversity_kept
 from antcli.evaluation.stopping import Score, choose
 from antcli.methods.table import METHODS
 from antcli.runs import Run
@@ -49,6 +49,12 @@ def advise(run: Run, evaluation: Mapping[str, Any], scores: Sequence[Score]) -> 
     ]
 
 
+def far_above_chance(copies: Found) -> bool:
+    """Whether far more samples count as copies than new images of the target's domain would."""
+    rate, chance = copies["copy_rate"], copies["copy_rate_by_chance"]
+    return bool((rate - chance) / (1 - chance) > FAR_ABOVE_CHANCE)
+
+
 def _step(run: Run, scores: Sequence[Score]) -> Iterator[Advice]:
     if not scores:
         return
@@ -61,10 +67,9 @@ def _step(run: Run, scores: Sequence[Score]) -> Iterator[Advice]:
 
 
 def _copying(run: Run, config: AdaptConfig, evaluation: Mapping[str, Any]) -> Iterator[Advice]:
-    adapted, source = _both(evaluation, "memorization")
+    adapted, source = both_rows(evaluation, "memorization")
     rate, chance = adapted["copy_rate"], adapted["copy_rate_by_chance"]
-    above = (rate - chance) / (1 - chance)
-    if above > FAR_ABOVE_CHANCE and rate > source["copy_rate"]:
+    if far_above_chance(adapted) and rate > source["copy_rate"]:
         yield Advice(
             f"{rate:.0%} of the samples count as copies, against {chance:.0%} by chance and "
             f"{source['copy_rate']:.0%} for the source: look at the nearest pairs, and train for "
@@ -76,7 +81,7 @@ def _copying(run: Run, config: AdaptConfig, evaluation: Mapping[str, Any]) -> It
 def _diversity(
     run: Run, config: AdaptConfig, evaluation: Mapping[str, Any], scores: Sequence[Score]
 ) -> Iterator[Advice]:
-    kept = _diversity_kept(run, evaluation, scores)
+    kept = diversity_kept(run.taken_step, evaluation, scores)
     if kept is not None and kept < LOW_DIVERSITY:
         rate = config.training.learning_rate / 2
         yield Advice(
@@ -86,20 +91,9 @@ def _diversity(
         )
 
 
-def _diversity_kept(
-    run: Run, evaluation: Mapping[str, Any], scores: Sequence[Score]
-) -> float | None:
-    """As a share of the source's: by the score of the run's step, else by Intra-LPIPS."""
-    for score in scores:
-        if score.step == run.taken_step:
-            return score.diversity
-    adapted, source = (found.get("value") for found in _both(evaluation, "intra-lpips"))
-    return adapted / source if adapted and source else None
-
-
 def _little_moved(run: Run, config: AdaptConfig, evaluation: Mapping[str, Any]) -> Iterator[Advice]:
-    adapted, source = (found["value"] for found in _both(evaluation, "kid"))
-    if source <= 0 or 1 - adapted / source >= LITTLE_WAY:
+    adapted, source = (found["value"] for found in both_rows(evaluation, "kid"))
+    if source is None or adapted is None or source <= 0 or 1 - adapted / source >= LITTLE_WAY:
         return
     seen = (
         f"The adapted model is hardly nearer to the reference than its source (kernel distance "
@@ -158,12 +152,6 @@ def _reference(run: Run, evaluation: Mapping[str, Any]) -> Iterator[Advice]:
             "them.",
             f"ant evaluate all {_quoted(run)} --reference FOLDER",
         )
-
-
-def _both(evaluation: Mapping[str, Any], metric: Metric) -> tuple[Mapping[str, Any], ...]:
-    """The results for the adapted model and for its source; empty where it was left out."""
-    adapted, source = (row["metrics"].get(metric, {}) for row in evaluation["rows"])
-    return adapted, source
 
 
 def _fewer_steps(run: Run, config: AdaptConfig) -> str:

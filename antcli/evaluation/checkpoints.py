@@ -1,0 +1,50 @@
+"""Which of the steps that a run has kept to take."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from antcli.errors import AntError
+from antcli.evaluation.curve import write_curve
+from antcli.evaluation.listener import SILENT, Listener
+from antcli.evaluation.samples import check_run_source, load_adapted
+from antcli.evaluation.scoring import Scorer
+from antcli.evaluation.stopping import Choice, Score, choose, write_scores
+from antcli.images.folder import read_folder
+from antcli.runs import Run, take_checkpoint
+from antcli.sources.writing import write_like
+from antcli.training.devices import make_accelerator
+
+
+def score_checkpoints(run: Run, device: str = "auto", listener: Listener = SILENT) -> list[Score]:
+    """The scores of the source and of each checkpoint, kept in the run with their curve.
+
+    Raises `AntError` where there is no checkpoint, or the target's images are gone.
+    """
+    source = check_run_source(run)
+    target = read_folder(Path(run.facts()["target_folder"]), source.size)
+    if not run.checkpoints:
+        raise AntError(
+            f"{run.folder} has no checkpoints: it has fewer steps than lie between two of them",
+            "adapt again for more steps, or with [preview] every = N in its settings",
+        )
+    total = len(run.checkpoints) + 1
+    listener.advance("scoring", 0, total)
+    scorer = Scorer(source, target.images, make_accelerator(device, "no"))
+    scores = [scorer.unadapted]
+    for step, weights in run.checkpoints.items():
+        listener.advance("scoring", len(scores), total)
+        network = load_adapted(run, source, weights).to(scorer.accelerator.device)
+        scores.append(scorer.score(network, step))
+    listener.advance("scoring", total, total)
+    write_scores(run.scores, scores)
+    write_curve(run.curve, scores, choose(scores))
+    return scores
+
+
+def take_step(run: Run, choice: Choice) -> None:
+    """Make the weights of a step those of the run, and of the model that it may keep whole."""
+    take_checkpoint(run, choice.step, choice.why)
+    if run.model.exists():
+        source = check_run_source(run)
+        write_like(source, run.model, load_adapted(run, source).unet)

@@ -1,0 +1,30 @@
+"""Who hears how long work goes on: the engine never prints."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Listener:
+    """Two functions that long work calls; by default nobody listens."""
+
+    advance: Callable[[str, int, int], object] = lambda what, done, total: None
+    """(what is done, how many of them, of how many)."""
+    note: Callable[[str], object] = lambda line: None
+    """A line that a person should read. Names of settings stand in it in backticks."""
+
+    def batches(self, what: str, total: int) -> Callable[[int], None]:
+        """What hears of `what`, called with the size of each batch that is done."""
+        done = 0
+
+        def advance(batch: int) -> None:
+            nonlocal done
+            done += batch
+            self.advance(what, done, total)
+
+        return advance
+
+
+SILENT = Listener()

@@ -1,0 +1,192 @@
+"""From settings to rows of images and the tools to measure them.
+
+All that can be wrong is found before the first image is drawn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from antcli.config import ConditionConfig
+from antcli.errors import AntError
+from antcli.evaluation.checks import REFERENCE, TARGET, check_enough
+from antcli.evaluation.features import FeatureSpace, SpaceName, open_space
+from antcli.evaluation.intra_lpips import Protocol
+from antcli.evaluation.listener import Listener
+from antcli.evaluation.lpips import Net, load_lpips
+from antcli.evaluation.manifold import NEIGHBOUR
+from antcli.evaluation.measuring import IN_SPACE, METRICS, Metric, Row, Tools
+from antcli.evaluation.reference import Statistics, reference_statistics, statistics_file
+from antcli.evaluation.samples import SamplingPlan, check_run_source, drawn_images
+from antcli.images.folder import ImageFiles, check_folder
+from antcli.runs import Run
+from antcli.sources.source import Source, find_source
+from antcli.training.devices import resolve_device
+
+ADAPTED, UNADAPTED = "adapted", "source, not adapted"
+STATISTICS = ".safetensors"
+LEAST: dict[Metric, int] = {"intra-lpips": 1, "prdc": NEIGHBOUR + 1}
+"""Images that a metric needs of the reference or of the target, if not 2."""
+
+
+@dataclass(frozen=True)
+class EvaluationSettings:
+    """What is measured, and how."""
+
+    metrics: Sequence[Metric] = METRICS
+    images: Path | None = None
+    """A folder of images to measure instead of a run's samples."""
+    target: Path | None = None
+    """The folder of the target's images; None: that of the run."""
+    reference: Path | None = None
+    """What samples should look like, a folder or its statistics; None: the target's images."""
+    count: int = 1000
+    """Samples of the run."""
+    features: SpaceName = "source"
+    feature_weights: Path | None = None
+    """A local copy of Inception's."""
+    source: str | None = None
+    """With `images`: whose network the feature space `source` is."""
+    net: Net = "vgg"
+    """LPIPS's trunk."""
+    trunk_weights: Path | None = None
+    protocol: Protocol = "cdc"
+    copies_by: Literal["lpips", "features"] = "lpips"
+    """What tells how near a sample is to a target image."""
+    pairs: Path | None = None
+    """The page of the samples nearest to a target image; None: in the run, if there is one."""
+    seed: int = 0
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        """Paths may be strings. Raises `AntError` for what no machine could measure."""
+        for name in ("images", "target", "reference", "feature_weights", "trunk_weights", "pairs"):
+            if isinstance(path := getattr(self, name), str):
+                object.__setattr__(self, name, Path(path))
+        unknown = set(self.metrics) - set(METRICS)
+        if unknown or not self.metrics:
+            told = f"unknown metrics: {', '.join(sorted(unknown))}" if unknown else "no metric"
+            raise AntError(told, f"choose from {', '.join(METRICS)}", exit_code=2)
+        if self.count < 2:
+            raise AntError(f"{self.count} samples are too few", "measure 2 or more", exit_code=2)
+
+    @property
+    def everything(self) -> bool:
+        """Whether all metrics are asked for."""
+        return set(self.metrics) == set(METRICS)
+
+    @property
+    def needs_target(self) -> bool:
+        """Whether a metric compares with the target's images themselves."""
+        return not IN_SPACE.issuperset(self.metrics)
+
+    @property
+    def needs_trunk(self) -> bool:
+        """Whether a metric is in LPIPS."""
+        return "intra-lpips" in self.metrics or self._copies_by("lpips")
+
+    @property
+    def needs_space(self) -> bool:
+        """Whether a metric is in the feature space."""
+        return not IN_SPACE.isdisjoint(self.metrics) or self._copies_by("features")
+
+    @property
+    def least(self) -> int:
+        """Images that are needed of reference and target; of several, one can be left out."""
+        return LEAST.get(self.metrics[0], 2) if len(self.metrics) == 1 else 2
+
+    def _copies_by(self, way: str) -> bool:
+        return "memorization" in self.metrics and self.copies_by == way
+
+
+def prepare(
+    run: Run | None, settings: EvaluationSettings, listener: Listener
+) -> tuple[list[Row], Tools]:
+    """Check everything, draw what samples of `run` are missing, open what measures them.
+
+    Without a run, the images are those that the settings name.
+    """
+    given, source = _given(run, settings), _source(run, settings)
+    target = _target(run, settings)
+    reference = _reference_images(target, settings)
+    device = resolve_device(settings.device)
+    space, trunk, statistics = None, None, None
+    if settings.needs_space:
+        weights = settings.feature_weights
+        space = open_space(settings.features, source=source, weights=weights, device=device)
+    if settings.needs_trunk:
+        trunk = load_lpips(settings.net, settings.trunk_weights).to(device)
+    if space is not None:
+        statistics = _statistics(reference, space, settings, listener)
+        check_enough(statistics.count, REFERENCE, settings.least)
+    rows = given if run is None else _drawn(run, settings, listener)
+    return rows, Tools(target, space, statistics, trunk, settings.protocol, settings.seed, listener)
+
+
+def _given(run: Run | None, settings: EvaluationSettings) -> list[Row]:
+    if run is not None:
+        return []
+    assert settings.images is not None
+    if settings.target is None and (settings.needs_target or settings.reference is None):
+        raise AntError("`images` need `target`", "name the target's folder", exit_code=2)
+    name = settings.images.name or str(settings.images)
+    return [Row(name, ImageFiles(check_folder(settings.images)))]
+
+
+def _source(run: Run | None, settings: EvaluationSettings) -> Source | None:
+    """Of the run, or the one that is named."""
+    if run is not None:
+        return check_run_source(run)
+    if settings.source is None or settings.features != "source":
+        return None
+    return find_source(settings.source).asked(ConditionConfig())
+
+
+def _target(run: Run | None, settings: EvaluationSettings) -> ImageFiles:
+    if settings.reference is not None and not settings.needs_target:
+        return ImageFiles(())
+    folder = settings.target
+    if folder is None:
+        assert run is not None
+        folder = Path(run.facts()["target_folder"])
+    target = ImageFiles(check_folder(folder))
+    check_enough(len(target), TARGET, settings.least)
+    for number in range(len(target)):  # damaged ones are found now, not after an hour
+        target[number]
+    return target
+
+
+def _reference_images(target: ImageFiles, settings: EvaluationSettings) -> ImageFiles | None:
+    """The images of the reference; None where a file of statistics is given."""
+    if settings.reference is None:
+        return target
+    if settings.reference.suffix == STATISTICS:
+        return None
+    return ImageFiles(check_folder(settings.reference))
+
+
+def _statistics(
+    images: ImageFiles | None, space: FeatureSpace, settings: EvaluationSettings, listener: Listener
+) -> Statistics:
+    """Of the images of the reference; read from their file where that was given."""
+    if images is None:
+        assert settings.reference is not None
+        return Statistics.load(settings.reference, space.label)
+    advance = listener.batches("encoding the reference", len(images))
+    found = reference_statistics(images, space, advance=advance)
+    kept = statistics_file(found.space, found.images_sha256)
+    if settings.reference is not None and kept.exists():
+        listener.note(f"the same reference as one file, without the images: `reference` {kept}")
+    return found
+
+
+def _drawn(run: Run, settings: EvaluationSettings, listener: Listener) -> list[Row]:
+    seeds = range(settings.count)
+    plans = {
+        ADAPTED: SamplingPlan(run, run.samples, seeds),
+        UNADAPTED: SamplingPlan(run, run.source_samples, seeds, adapted=False),
+    }
+    return [Row(k, drawn_images(plan, settings.device, listener)) for k, plan in plans.items()]

@@ -1,0 +1,156 @@
+"""What is in the report of a run: pictures and what they are worth first, hashes last."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from antcli.artifacts import file_hash
+from antcli.config import AdaptConfig, differences, to_toml
+from antcli.errors import AntError
+from antcli.evaluation.advice import advise, far_above_chance
+from antcli.evaluation.curve import curve_svg
+from antcli.evaluation.measuring import METRICS
+from antcli.evaluation.pairs import read_pairs
+from antcli.evaluation.report.page import Picture, drawing, embedded, render, square, whole_page
+from antcli.evaluation.results import (
+    KINDS,
+    MetricTables,
+    ResultTable,
+    both_rows,
+    diversity_kept,
+    plain,
+    short,
+)
+from antcli.evaluation.stopping import Score, choose, read_scores
+from antcli.images.folder import check_folder
+from antcli.runs import Run
+
+MOST_TARGETS = 12
+"""Target images that are shown: a few-shot target has no more."""
+Figure = tuple[str, list[Picture]]
+"""A caption, and the pictures over it."""
+
+
+def report_html(
+    run: Run, evaluation: Mapping[str, Any], samples: Sequence[tuple[Path, Path]]
+) -> str:
+    """The report as HTML.
+
+    `evaluation` is what `evaluate_run` keeps; `samples` are images of the source and of the
+    adapted model, from the same noise. Raises `AntError` where one of these cannot be read.
+    """
+    scores, config, facts = read_scores(run.scores), run.config(), run.facts()
+    targets = _target_paths(run)
+    choice = choose(scores) if scores else None
+    alt = f"Three curves over the steps; step {choice.step if choice else 0} is marked."
+    return render(
+        "report.html",
+        title=f"{Path(facts['target_folder']).name} from {Path(config.source).name} "
+        f"by {config.method}",
+        facts=facts,
+        folder=shlex.quote(str(run.folder)),
+        evaluation=evaluation,
+        preview=whole_page(run.preview, "samples"),
+        samples=[(f"seed {int(b.stem)}", [square(a), square(b)]) for a, b in samples],
+        worth=[*_worth(run, evaluation, scores)],
+        advice=advise(run, evaluation, scores),
+        targets=targets and [(path.name, [square(path)]) for path in targets[:MOST_TARGETS]],
+        more_targets=max(len(targets or ()) - MOST_TARGETS, 0),
+        pairs=_pairs(run, evaluation),
+        choice=choice,
+        curve=choice and drawing(curve_svg(scores, choice), alt),
+        steps=[_step(run, score) for score in scores],
+        has_checkpoints=bool(run.checkpoints),
+        left_out=[
+            f"{KINDS[k].title}: left out, {why}" for k, why in evaluation["left_out"].items()
+        ],
+        metrics=[*_metrics(evaluation)],
+        settings=_settings(run, config, facts),
+        toml=to_toml(config),
+    )
+
+
+def _worth(run: Run, evaluation: Mapping[str, Any], scores: Sequence[Score]) -> Iterator[str]:
+    """What the numbers say, in plain words."""
+    before, now = (found.get("value") for found in reversed(both_rows(evaluation, "kid")))
+    if before is not None and now is not None and before > 0:
+        way = min(1 - now / before, 1)
+        told = f"have gone {way:.0%} of the way from the source's to the reference"
+        if way <= 0:
+            told = "are no nearer to the reference than the source's"
+        yield f"The samples {told} (kernel distance {plain(before)} before, {plain(now)} now)."
+    kept = diversity_kept(run.taken_step, evaluation, scores)
+    if kept is not None:
+        yield f"They keep {kept:.0%} of the source's diversity."
+    copies, _ = both_rows(evaluation, "memorization")
+    rate, chance = copies["copy_rate"], copies["copy_rate_by_chance"]
+    told = (
+        "far more than chance: look at the nearest pairs"
+        if far_above_chance(copies)
+        else ("no sign of copying")
+    )
+    yield (
+        f"{rate:.0%} of them count as copies of a target image, where new images of the target's "
+        f"own domain would in {chance:.0%} of cases: {told}."
+    )
+
+
+def _target_paths(run: Run) -> tuple[Path, ...] | None:
+    """The images that the run was adapted to; None if they are gone or others by now."""
+    found = run.facts()
+    try:
+        paths = check_folder(Path(found["target_folder"]))
+        hashes = [file_hash(path) for path in paths]
+    except (AntError, OSError):
+        return None
+    return paths if hashes == found["target_sha256"] else None
+
+
+def _pairs(run: Run, evaluation: Mapping[str, Any]) -> list[Figure]:
+    """The samples nearest to a target image, each beside it; none if they are of other numbers."""
+    measured, _ = both_rows(evaluation, "memorization")
+    pairs = read_pairs(run.nearest_pairs)
+    if [pair for _, pair in pairs] != [*measured["pairs"]]:
+        return []
+    return [
+        (
+            f"{place}. seed {pair['sample']}, distance {plain(pair['distance'])}"
+            + (", counts as copied" if pair["distance"] < measured["threshold"] else ""),
+            [embedded(picture, f"pair {place}", picture.width)],
+        )
+        for place, (picture, pair) in enumerate(pairs, 1)
+    ]
+
+
+def _step(run: Run, score: Score) -> tuple[str, ...]:
+    taken = " (source)" if score.step == 0 else " (taken)" * (score.step == run.taken_step)
+    numbers = f"{score.distance:.3f}", f"{score.diversity:.2f}", f"{score.copied:.2f}"
+    return f"{score.step}{taken}", *numbers
+
+
+def _metrics(evaluation: Mapping[str, Any]) -> Iterator[MetricTables]:
+    for metric in METRICS:
+        if metric in evaluation["rows"][0]["metrics"]:
+            rows = [(row["name"], row["metrics"][metric]) for row in evaluation["rows"]]
+            yield MetricTables(metric, [ResultTable(metric, short(rows[0][1]["space"]), rows)])
+
+
+def _settings(run: Run, config: AdaptConfig, facts: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Source, target, method, steps; the settings that differ from the defaults."""
+    plainly = asdict(AdaptConfig(config.source, config.target))
+    done = f"{run.taken_step} taken, of {facts['step']} done"
+    return [
+        ("Target", f"{facts['target_folder']}, {len(facts['target_sha256'])} images"),
+        ("Method", config.method),
+        ("Seed", str(config.seed)),
+        ("Steps", done + (f" ({facts['why']})" if "why" in facts else "")),
+        ("Other than the defaults", "; ".join(differences(plainly, asdict(config))) or "nothing"),
+        ("Run", str(run.folder.resolve())),
+        ("Made by", f"ant {facts['version']}"),
+        ("Source", f"{config.source}, sha256:{facts['source_sha256']}"),
+        ("Weights", f"sha256:{run.weights_sha256}"),
+    ]
