@@ -41,10 +41,10 @@ def at_level(bench: Bench, classifier: NoisyClassifier, t: int, seed: int) -> tu
     x_0 = to_float(bench.inputs.target.images).repeat(VIEWS, 1, 1, 1)
     eps = normal(seed, "guidance", t, range(len(x_0)), x_0.shape[1:])
     times = torch.full((len(x_0),), t)
-    x_t = bench.source.schedule.add_noise(x_0, eps, times)
+    x_t = bench.source.path.add_noise(x_0, eps, times)
     config = bench.config("ant", seed).guidance
     target: Tensor = guided_target(
-        eps, x_t, times, classifier=classifier, schedule=bench.source.schedule, config=config
+        eps, x_t, times, classifier=classifier, path=bench.source.path, config=config
     )
     p = classifier(x_t, times).softmax(1)[:, TARGET_CLASS]
     return 100 * float((target - eps).square().mean().sqrt()), float(p.median())
@@ -54,7 +54,7 @@ def lines(bench: Bench, seeds: list[int]) -> str:
     """Two lines of the table."""
     shifts, sure = [], []
     for level in LEVELS:
-        t = int(level * bench.source.schedule.timesteps)
+        t = int(level * bench.source.path.span)
         found = []
         for seed in seeds:
             classifier, _ = bench.classifier(bench.config("ant", seed))

@@ -25,7 +25,7 @@ from accelerate import Accelerator
 from diffusers import UNet2DModel
 
 from antcli.config import PRESETS, AdaptConfig, adapt_config_from
-from antcli.diffusion.prediction import PLAIN
+from antcli.diffusion.convention import PLAIN
 from antcli.methods.build import build_network, noise_rule, target_rule
 from antcli.methods.classifier import new_classifier
 from antcli.training.devices import make_accelerator
@@ -89,12 +89,11 @@ def build(config: AdaptConfig, size: int, accelerator: Accelerator) -> Training:
         classifier.to(accelerator.device)
     return Training(
         build_network(unet, config, PLAIN),
-        PLAIN.schedule,
         torch.zeros(10, 3, size, size, dtype=torch.uint8),
         config.training,
         accelerator,
-        noise=noise_rule(config, PLAIN.schedule),
-        target=target_rule(config, PLAIN.schedule, classifier),
+        noise=noise_rule(config, PLAIN.path),
+        target=target_rule(config, PLAIN.path, classifier),
     )
 
 

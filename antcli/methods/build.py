@@ -9,8 +9,8 @@ from diffusers import ModelMixin
 from torch import Tensor, nn
 
 from antcli.config import AdaptConfig
-from antcli.diffusion.prediction import Convention
-from antcli.diffusion.schedule import Schedule
+from antcli.diffusion.convention import Convention
+from antcli.diffusion.path import Path
 from antcli.methods.guidance import TargetRule, guided_target
 from antcli.methods.noise import NoiseRule, adversarial_noise
 from antcli.methods.table import METHODS
@@ -27,21 +27,19 @@ def build_network(unet: ModelMixin, config: AdaptConfig, convention: Convention)
         return AdaptedDenoiser(unet, config.adaptor, convention)
 
 
-def noise_rule(config: AdaptConfig, schedule: Schedule) -> NoiseRule | None:
+def noise_rule(config: AdaptConfig, path: Path) -> NoiseRule | None:
     """What turns Gaussian noise into the noise that is trained on; None leaves it."""
     if METHODS[config.method].noise == "gaussian":
         return None
-    return partial(adversarial_noise, schedule=schedule, config=config.noise)
+    return partial(adversarial_noise, path=path, config=config.noise)
 
 
-def target_rule(
-    config: AdaptConfig, schedule: Schedule, classifier: nn.Module | None
-) -> TargetRule | None:
+def target_rule(config: AdaptConfig, path: Path, classifier: nn.Module | None) -> TargetRule | None:
     """What the network is to predict; None is the noise itself."""
     if not METHODS[config.method].needs_classifier:
         return None
     assert classifier is not None
-    rule = partial(guided_target, classifier=classifier, schedule=schedule, config=config.guidance)
+    rule = partial(guided_target, classifier=classifier, path=path, config=config.guidance)
     return _visited(rule, classifier) if config.training.low_memory else rule
 
 

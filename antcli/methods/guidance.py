@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from antcli.config import GuidanceConfig
-from antcli.diffusion.schedule import Schedule
+from antcli.diffusion.path import Path
 
 TARGET_CLASS = 1
 """The classifier's logits are [source, target]."""
@@ -17,17 +17,20 @@ TargetRule = Callable[[Tensor, Tensor, Tensor], Tensor]
 """(eps, x_t, t) to what the network is to predict."""
 
 
-def coefficient(schedule: Schedule, kind: Literal["paper", "code", "derived"]) -> Tensor:
-    """What multiplies gamma at each t, [T] in float64.
+def coefficient(
+    path: Path, t: Tensor, like: Tensor, kind: Literal["paper", "code", "derived"]
+) -> Tensor:
+    """What multiplies gamma at t, [B, 1, 1, 1].
 
-    `paper`: sigma_hat^2 (ANT, Eq. 5). `code`: 1 - alpha_bar, of the published code.
+    `paper`: sigma_hat^2 (ANT, Eq. 5). `code`: sigma_t^2, which is 1 - alpha_bar, of
+    the published code.
     `derived`: sigma_hat, which follows from the paper's Appendix A.2.
     """
     if kind == "paper":
-        return schedule.sigma_hat.square()
+        return path.sigma_hat(t, like).square()
     if kind == "code":
-        return 1 - schedule.alpha_bar
-    return schedule.sigma_hat
+        return path.alpha_sigma(t, like)[1].square()
+    return path.sigma_hat(t, like)
 
 
 def log_likelihood_gradient(classifier: nn.Module, x_t: Tensor, t: Tensor) -> Tensor:
@@ -44,7 +47,7 @@ def guided_target(
     t: Tensor,
     *,
     classifier: nn.Module,
-    schedule: Schedule,
+    path: Path,
     config: GuidanceConfig,
 ) -> Tensor:
     """What eps_theta is pulled to: eps less the guidance (ANT, Eq. 8).
@@ -52,6 +55,6 @@ def guided_target(
     Eq. 8 writes |eps - eps_theta - sigma_hat^2 gamma grad|^2: there eps_theta is pulled to
     eps - sigma_hat^2 gamma grad, the `minus` of `config.sign`.
     """
-    gradient = log_likelihood_gradient(classifier, x_t, t)
-    scale = config.gamma * schedule.at(coefficient(schedule, config.coefficient), t, x_t)
+    gradient = log_likelihood_gradient(classifier, x_t, path.told(t))
+    scale = config.gamma * coefficient(path, t, x_t, config.coefficient)
     return eps - scale * gradient if config.sign == "minus" else eps + scale * gradient

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from antcli.config import NoiseConfig
-from antcli.diffusion.schedule import Schedule
+from antcli.diffusion.path import Path
 
 Predict = Callable[[Tensor, Tensor], Tensor]
 """eps_theta(x_t, t): [B, C, H, W] and [B] to [B, C, H, W]."""
@@ -28,7 +28,7 @@ def residual_gradient(
     x_0: Tensor,
     t: Tensor,
     predict: Predict,
-    schedule: Schedule,
+    path: Path,
     kind: Literal["full", "residual"],
 ) -> Tensor:
     """Gradient to eps of |eps - eps_theta(x_t, t)|^2, summed over each sample (in Eq. 7).
@@ -38,10 +38,10 @@ def residual_gradient(
     """
     if kind == "residual":
         with torch.no_grad():
-            return 2 * (eps - predict(schedule.add_noise(x_0, eps, t), t))
+            return 2 * (eps - predict(path.add_noise(x_0, eps, t), t))
     with torch.enable_grad():
         eps = eps.detach().requires_grad_()
-        residual = eps - predict(schedule.add_noise(x_0, eps, t), t)
+        residual = eps - predict(path.add_noise(x_0, eps, t), t)
         return torch.autograd.grad(residual.square().sum(), eps)[0]
 
 
@@ -51,11 +51,11 @@ def adversarial_noise(
     t: Tensor,
     predict: Predict,
     *,
-    schedule: Schedule,
+    path: Path,
     config: NoiseConfig,
 ) -> Tensor:
     """Noise that the network predicts worse than `eps`, with t and x_0 fixed (ANT, Eq. 7)."""
     for _ in range(config.inner_steps):
-        gradient = residual_gradient(eps, x_0, t, predict, schedule, config.gradient)
+        gradient = residual_gradient(eps, x_0, t, predict, path, config.gradient)
         eps = normalise(eps + config.omega * gradient)
     return eps.detach()

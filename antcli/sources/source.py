@@ -15,9 +15,9 @@ from torch import Tensor
 
 from antcli.artifacts import file_hash
 from antcli.config import ConditionConfig
-from antcli.diffusion.prediction import Convention
+from antcli.diffusion.convention import Convention
+from antcli.diffusion.path import BetaPath
 from antcli.diffusion.sampling import SchedulerName, sample
-from antcli.diffusion.schedule import Schedule
 from antcli.sources.codec import Autoencoder, Codec, Pixels, find_autoencoder
 from antcli.sources.condition import make_condition
 from antcli.sources.fetch import locate
@@ -60,15 +60,15 @@ class Source:
         return self.shape[-1] * (self.autoencoder.factor if self.autoencoder else 1)
 
     @cached_property
-    def schedule(self) -> Schedule:
-        """Its schedule in the papers' symbols."""
-        return Schedule(self.scheduler.betas.double())
+    def path(self) -> BetaPath:
+        """How noise comes over its x_0."""
+        return BetaPath(self.scheduler.betas.double())
 
     @property
     def convention(self) -> Convention:
         """How its network is asked, and how its answer is read."""
         prediction = self.scheduler.config.prediction_type
-        return Convention(self.schedule, prediction, self.condition)
+        return Convention(self.path, prediction, self.condition)
 
     @cached_property
     def sha256(self) -> str:
@@ -106,7 +106,7 @@ class Source:
         """
         return sample(
             predict,
-            self.schedule,
+            self.path,
             seeds,
             self.shape,
             scheduler=scheduler,

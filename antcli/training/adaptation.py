@@ -56,18 +56,17 @@ def build_training(
     classifier: Classifier | None,
 ) -> Training:
     """The training that a method's settings mean, not begun."""
-    source, schedule = inputs.source, inputs.source.schedule
+    source, path = inputs.source, inputs.source.path
     images = inputs.target.images
     return Training(
         build_network(source.load(), config, source.convention),
-        schedule,
         encode(source, images, accelerator.device),
         config.training,
         accelerator,
         seed=config.seed,
         mirrored=encode(source, images.flip(-1), accelerator.device),
-        noise=noise_rule(config, schedule),
-        target=target_rule(config, schedule, classifier),
+        noise=noise_rule(config, path),
+        target=target_rule(config, path, classifier),
     )
 
 

@@ -15,8 +15,8 @@ from torch.nn import functional
 
 from antcli.artifacts import load_metadata, load_tensors, save_tensors
 from antcli.config import ClassifierConfig
+from antcli.diffusion.path import Path as NoisePath
 from antcli.diffusion.sampling import images_at_once
-from antcli.diffusion.schedule import Schedule
 from antcli.errors import AntError
 from antcli.images.grid import to_float
 from antcli.methods.classifier import LEVELS, Classifier, NoisyClassifier, new_classifier
@@ -49,7 +49,7 @@ class ClassifierStep:
 class NoiseLevel:
     """Accuracy at one timestep, on images the classifier was not trained on."""
 
-    t: int
+    t: float
     source: float | None
     """Share of noised source images called source; None where none could be held out."""
     target: float | None
@@ -99,7 +99,7 @@ class ClassifierTraining:
         self,
         source_images: Tensor,
         target_images: Tensor,
-        schedule: Schedule,
+        path: NoisePath,
         config: ClassifierConfig,
         *,
         device: torch.device | str = "cpu",
@@ -107,7 +107,7 @@ class ClassifierTraining:
         flip: bool = True,
         classifier: Classifier | None = None,
     ) -> None:
-        self.schedule, self.config, self.seed = schedule, config, seed
+        self.path, self.config, self.seed = path, config, seed
         self.flip = flip
         self.device = torch.device(device)
         self.training_images, self.held_out = zip(
@@ -120,7 +120,7 @@ class ClassifierTraining:
         channels, size, _ = target_images.shape[1:]
         self.at_once = images_at_once((channels, size, size))
         if classifier is None:
-            classifier = new_classifier(size, seed, schedule.timesteps, channels)
+            classifier = new_classifier(size, seed, int(path.span), channels)
         self.classifier = classifier.to(self.device)
 
     def steps(self) -> Iterator[ClassifierStep]:
@@ -157,7 +157,7 @@ class ClassifierTraining:
         """Accuracy at each noise level, on the held-out images."""
         levels = []
         for share in NOISE_LEVELS:
-            t = round(share * (self.schedule.timesteps - 1))
+            t = self.path.at(share)
             source, target = (self._accuracy(label, t) for label in range(2))
             levels.append(NoiseLevel(t, source, target))
         return ClassifierReport(tuple(levels), len(self.held_out[0]), len(self.held_out[1]))
@@ -172,28 +172,29 @@ class ClassifierTraining:
         if any(len(images) == 0 for images in self.held_out):
             return
         for level in range(LEVELS):
-            t = round(level / (LEVELS - 1) * (self.schedule.timesteps - 1))
+            t = self.path.at(level / (LEVELS - 1))
             margins = torch.cat(
                 [sign * self._margins(label, t) for label, sign in ((0, -1), (1, 1))]
             )
             losses = functional.softplus(-CONFIDENCES[:, None] * margins.cpu()).mean(1)
             self.classifier.confidence[level] = CONFIDENCES[losses.argmin()]
 
-    def _accuracy(self, label: int, t: int) -> float | None:
+    def _accuracy(self, label: int, t: float) -> float | None:
         if len(self.held_out[label]) == 0:
             return None
         called_target = self._margins(label, t) > 0
         return (called_target == bool(label)).float().mean().item()
 
-    def _margins(self, label: int, t: int) -> Tensor:
+    def _margins(self, label: int, t: float) -> Tensor:
         """Target's logit less source's, of noised held-out images of a class, [VIEWS]."""
         images = self.held_out[label]
         chosen = balanced_choice(len(images), VIEWS, generator(self.seed, "views", label))
         x_0 = to_float(images[chosen]).to(self.device)
         ts = torch.full((VIEWS,), t, device=self.device)
-        eps = normal(self.seed, "report", t, range(VIEWS), x_0.shape[1:]).to(self.device)
-        x_t = self.schedule.add_noise(x_0, eps, ts)
-        parts = zip(x_t.split(self.at_once), ts.split(self.at_once), strict=True)
+        told = self.path.told(ts)
+        eps = normal(self.seed, "report", int(told[0]), range(VIEWS), x_0.shape[1:])
+        x_t = self.path.add_noise(x_0, eps.to(self.device), ts)
+        parts = zip(x_t.split(self.at_once), told.split(self.at_once), strict=True)
         logits = torch.cat([self.classifier(x, t_part) for x, t_part in parts])
         return logits[:, TARGET_CLASS] - logits[:, 1 - TARGET_CLASS]
 
@@ -209,9 +210,10 @@ class ClassifierTraining:
         if self.flip:
             flipped = torch.rand(size, generator=draw) < 0.5
             x_0 = torch.where(flipped[:, None, None, None], x_0.flip(-1), x_0)
-        t = torch.randint(self.schedule.timesteps, (size,), generator=draw)
+        t = self.path.uniform(size, draw)
         eps = torch.randn(x_0.shape, generator=draw)
-        x_t = self.schedule.add_noise(x_0, eps, t)
+        x_t = self.path.add_noise(x_0, eps, t)
+        t = self.path.told(t)
         labels = torch.arange(2).repeat_interleave(half)
         return x_t.to(self.device), t.to(self.device), labels.to(self.device)
 

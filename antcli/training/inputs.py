@@ -123,7 +123,7 @@ def train_classifier(
     training = ClassifierTraining(
         source_x_0,
         encode(source, inputs.target.images, device),
-        source.schedule,
+        source.path,
         config.classifier,
         device=device,
         seed=config.seed,
@@ -143,7 +143,7 @@ def train_classifier(
 def _start(inputs: Inputs, config: AdaptConfig) -> Classifier | None:
     if inputs.pretrained is None:
         return None
-    size, timesteps = inputs.source.shape[-1], inputs.source.schedule.timesteps
+    size, timesteps = inputs.source.shape[-1], int(inputs.source.path.span)
     return pretrained_classifier(inputs.pretrained, size, seed=config.seed, timesteps=timesteps)
 
 

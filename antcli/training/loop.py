@@ -15,13 +15,12 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from antcli.config import TrainingConfig
-from antcli.diffusion.schedule import Schedule
 from antcli.errors import AntError
 from antcli.images.grid import to_float
 from antcli.methods.guidance import TargetRule
 from antcli.methods.noise import NoiseRule
 from antcli.methods.trainable.denoiser import Denoiser
-from antcli.randomness import antithetic_timesteps, balanced_choice, generator, normal
+from antcli.randomness import balanced_choice, generator, normal
 from antcli.training.checkpoints import load_state, save_state
 from antcli.training.ema import Ema
 
@@ -79,7 +78,6 @@ class Training:
     def __init__(
         self,
         network: Denoiser,
-        schedule: Schedule,
         images: Tensor,
         config: TrainingConfig,
         accelerator: Accelerator,
@@ -90,7 +88,7 @@ class Training:
         target: TargetRule | None = None,
     ) -> None:
         check_batch(config, accelerator)
-        self.schedule, self.images, self.config = schedule, images, config
+        self.path, self.images, self.config = network.convention.path, images, config
         self.mirrored = mirrored
         self.accelerator, self.seed = accelerator, seed
         self.noise, self.target = noise, target
@@ -158,13 +156,14 @@ class Training:
         if self.noise is not None:
             with self.accelerator.autocast():
                 eps = self.noise(eps, x_0, t, self.network)
-        x_t = self.schedule.add_noise(x_0, eps, t)
+        x_t = self.path.add_noise(x_0, eps, t)
         target = eps if self.target is None else self.target(eps, x_t, t)
         residual = self.wrapped(x_t, t).float() - target
+        weight = self.path.weight(t, x_t, self.network.convention.prediction)
         # Parts and processes may hold unequal shares: weigh each so that the sum over parts of
         # the mean over processes, which is what is taken, is the mean over the global batch.
         share = len(t) * self.accelerator.num_processes / self.config.batch_size
-        return residual.square().mean() * share
+        return (weight * residual.square()).mean() * share
 
     def _update(self, loss: float) -> tuple[float, float]:
         """Take the step; the loss and the norm of its gradient."""
@@ -190,8 +189,7 @@ class Training:
             return generator(self.seed, stream, self.step)
 
         chosen = balanced_choice(len(self.images), size, draw("images"))[mine]
-        timesteps = self.network.below or self.schedule.timesteps
-        t = antithetic_timesteps(timesteps, size, draw("timesteps"))[mine]
+        t = self.path.antithetic(size, draw("timesteps"), self.network.below)[mine]
         x_0 = to_float(self.images[chosen])
         if self.config.flip:
             flipped = torch.rand(size, generator=draw("flips"))[mine] < 0.5

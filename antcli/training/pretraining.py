@@ -13,7 +13,8 @@ from diffusers import AutoencoderKL, DDPMScheduler, UNet2DModel
 from torch import Tensor
 
 from antcli.config import TrainingConfig
-from antcli.diffusion.schedule import Schedule
+from antcli.diffusion.convention import Convention
+from antcli.diffusion.path import BetaPath
 from antcli.methods.trainable.denoiser import all_weights
 from antcli.sources.writing import write_source
 from antcli.training.devices import make_accelerator
@@ -99,8 +100,9 @@ def pretrain(
     pipeline in fp16, of the averaged weights.
     """
     model = model or pixel_model(x_0.shape[-1], seed)
-    schedule = Schedule(model.scheduler.betas.double())
-    training = Training(all_weights(model.unet), schedule, x_0, config, accelerator, seed=seed)
+    convention = Convention(BetaPath(model.scheduler.betas.double()))
+    network = all_weights(model.unet, convention)
+    training = Training(network, x_0, config, accelerator, seed=seed)
     state = folder / "state.safetensors"
     if state.exists():
         training.load(state)

@@ -9,8 +9,8 @@ from source_kinds import TEXT_DIMENSION, text_unet
 from torch import Tensor
 
 from antcli.config import AdaptorConfig
-from antcli.diffusion.prediction import Convention
-from antcli.diffusion.schedule import Schedule
+from antcli.diffusion.convention import Convention
+from antcli.diffusion.path import BetaPath
 from antcli.methods.trainable.adaptors import AdaptedDenoiser, Adaptor
 from antcli.methods.trainable.denoiser import Denoiser
 
@@ -261,7 +261,7 @@ def test_a_sample_does_not_see_its_batch(make_unet: MakeUnet) -> None:
 def test_a_transformer_is_one_block() -> None:
     unet = text_unet(in_channels=4, out_channels=4)
     text = torch.randn(1, 5, TEXT_DIMENSION)
-    convention = Convention(Schedule.linear(), condition={"encoder_hidden_states": text})
+    convention = Convention(BetaPath.linear(), condition={"encoder_hidden_states": text})
     x_t, t = torch.randn(2, 4, 8, 8), torch.tensor([3, 800])
     with torch.no_grad():
         expected = unet(x_t, t, text.expand(2, -1, -1)).sample

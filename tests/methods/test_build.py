@@ -9,8 +9,8 @@ from diffusers import UNet2DModel
 from torch import Tensor, nn
 
 from antcli.config import AdaptConfig, AdaptorConfig, NoiseConfig, TrainingConfig
-from antcli.diffusion.prediction import PLAIN
-from antcli.diffusion.schedule import Schedule
+from antcli.diffusion.convention import PLAIN
+from antcli.diffusion.path import BetaPath
 from antcli.methods.build import build_network, evaluations_per_step, noise_rule, target_rule
 from antcli.methods.classifier import new_classifier
 from antcli.methods.table import METHODS
@@ -31,7 +31,7 @@ def test_a_step_costs_what_is_said(
     config = replace(
         CONFIG, method=method, noise=NoiseConfig(inner_steps=3, omega=0.01, gradient=gradient)
     )
-    schedule = Schedule.linear()
+    path = BetaPath.linear()
     network, classifier = (
         build_network(make_unet(size=8), config, PLAIN),
         new_classifier(8, seed=0),
@@ -51,12 +51,11 @@ def test_a_step_costs_what_is_said(
 
     training = Training(
         network,
-        schedule,
         torch.zeros(2, 3, 8, 8),
         config.training,
         accelerator,
-        noise=noise_rule(config, schedule),
-        target=target_rule(config, schedule, classifier),
+        noise=noise_rule(config, path),
+        target=target_rule(config, path, classifier),
     )
     count("denoiser", network)
     count("classifier", classifier)
@@ -89,12 +88,12 @@ def test_adaptors_start_from_the_seed_alone(make_unet: MakeUnet) -> None:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_parts_follow_the_table(method: str) -> None:
-    config, schedule = replace(CONFIG, method=method), Schedule.linear()
+    config, path = replace(CONFIG, method=method), BetaPath.linear()
     adversarial = METHODS[method].noise == "adversarial"
     guided = METHODS[method].target == "guided"
-    assert (noise_rule(config, schedule) is not None) == adversarial
+    assert (noise_rule(config, path) is not None) == adversarial
     classifier = new_classifier(8, seed=0) if guided else None
-    assert (target_rule(config, schedule, classifier) is not None) == guided
+    assert (target_rule(config, path, classifier) is not None) == guided
 
 
 def test_with_low_memory_the_classifier_comes_only_to_be_asked() -> None:
@@ -109,11 +108,11 @@ def test_with_low_memory_the_classifier_comes_only_to_be_asked() -> None:
             self.places.append(f"to {device}")
             return self
 
-    classifier, schedule = Watched(), Schedule.linear()
+    classifier, path = Watched(), BetaPath.linear()
     x_t, t = torch.randn(2, 3, 8, 8), torch.tensor([1, 500])
     low, plain = (
         target_rule(
-            replace(CONFIG, training=replace(CONFIG.training, low_memory=low)), schedule, classifier
+            replace(CONFIG, training=replace(CONFIG.training, low_memory=low)), path, classifier
         )
         for low in (True, False)
     )
@@ -124,9 +123,9 @@ def test_with_low_memory_the_classifier_comes_only_to_be_asked() -> None:
 
 
 def test_settings_reach_the_parts() -> None:
-    schedule = Schedule.linear()
+    path = BetaPath.linear()
     config = replace(CONFIG, noise=NoiseConfig(inner_steps=1, omega=0.5))
-    rule = noise_rule(config, schedule)
+    rule = noise_rule(config, path)
     assert rule is not None
     eps = torch.randn(2, 3, 4, 4)
     x_0, t = torch.zeros_like(eps), torch.tensor([1, 2])

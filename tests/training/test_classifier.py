@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from antcli.artifacts import save_tensors
 from antcli.config import ClassifierConfig
-from antcli.diffusion.schedule import Schedule
+from antcli.diffusion.path import BetaPath
 from antcli.errors import AntError
 from antcli.methods.classifier import NoisyClassifier, new_classifier
 from antcli.methods.guidance import TARGET_CLASS
@@ -24,7 +24,8 @@ from antcli.training.classifier import (
 
 SIZE = 8
 CONFIG = ClassifierConfig(steps=30, batch_size=16, learning_rate=3e-3)
-SCHEDULE = Schedule.linear()
+PATH = BetaPath.linear()
+ALPHA_BAR = torch.cumprod(1 - PATH.betas, 0)
 
 
 def plain(level: int, count: int) -> Tensor:
@@ -35,7 +36,7 @@ def plain(level: int, count: int) -> Tensor:
 
 
 def train(source: Tensor, target: Tensor, config: ClassifierConfig = CONFIG) -> ClassifierTraining:
-    training = ClassifierTraining(source, target, SCHEDULE, config)
+    training = ClassifierTraining(source, target, PATH, config)
     list(training.steps())
     return training
 
@@ -70,7 +71,7 @@ def test_the_logits_are_source_then_target(easy: ClassifierTraining) -> None:
 
 
 def test_the_loss_falls_and_steps_are_counted() -> None:
-    training = ClassifierTraining(plain(0, 20), plain(225, 10), SCHEDULE, CONFIG)
+    training = ClassifierTraining(plain(0, 20), plain(225, 10), PATH, CONFIG)
     records = list(training.steps())
     assert [record.step for record in records] == list(range(1, 31))
     assert {record.steps for record in records} == {30}
@@ -98,7 +99,7 @@ def test_accuracy_is_the_share_of_right_answers() -> None:
         def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
             return torch.stack([-x_t[:, 0, 0, 0], x_t[:, 0, 0, 0]], dim=1)
 
-    training = ClassifierTraining(plain(0, 10), plain(225, 10), SCHEDULE, CONFIG)
+    training = ClassifierTraining(plain(0, 10), plain(225, 10), PATH, CONFIG)
     training.classifier = FirstPixel()  # type: ignore[assignment]
     black, white = torch.zeros(1, 3, SIZE, SIZE), torch.full((1, 3, SIZE, SIZE), 255.0)
     training.held_out = (torch.cat([black, white]).byte(), torch.cat([white] * 3 + [black]).byte())
@@ -106,7 +107,7 @@ def test_accuracy_is_the_share_of_right_answers() -> None:
     assert (first.source, first.target) == (0.5, 0.75)
     # With noise eps, x_t is on the wrong side with probability Phi(-sqrt(ab / (1 - ab))).
     last = training.report().levels[-1]
-    alpha_bar = SCHEDULE.alpha_bar[last.t]
+    alpha_bar = ALPHA_BAR[last.t]
     wrong = torch.distributions.Normal(0, 1).cdf(-(alpha_bar / (1 - alpha_bar)).sqrt()).item()
     assert last.target == pytest.approx(0.75 * (1 - wrong) + 0.25 * wrong, abs=0.1)
 
@@ -148,7 +149,7 @@ def test_the_report_is_plain_json(easy: ClassifierTraining) -> None:
 # --- what is held out ----------------------------------------------------------------------
 
 
-class WatchingSchedule(Schedule):
+class WatchingPath(BetaPath):
     """Notes every image that noise is added to."""
 
     seen: list[Tensor]
@@ -164,18 +165,18 @@ def numbers(x_0: list[Tensor]) -> set[int]:
 
 
 def test_held_out_images_are_never_trained_on() -> None:
-    schedule = WatchingSchedule(SCHEDULE.betas)
-    object.__setattr__(schedule, "seen", [])
+    path = WatchingPath(PATH.betas)
+    object.__setattr__(path, "seen", [])
     greys = torch.arange(35, dtype=torch.uint8).view(35, 1, 1, 1).expand(35, 3, SIZE, SIZE)
-    training = ClassifierTraining(greys[:20], greys[20:], schedule, replace(CONFIG, steps=10))
+    training = ClassifierTraining(greys[:20], greys[20:], path, replace(CONFIG, steps=10))
     steps = training.steps()
     for _ in range(10):
         next(steps)
-    trained = numbers(schedule.seen)
+    trained = numbers(path.seen)
     assert list(steps) == []
-    schedule.seen.clear()
+    path.seen.clear()
     training.report()
-    reported = numbers(schedule.seen)
+    reported = numbers(path.seen)
     assert trained & reported == set()
     assert trained | reported == set(range(35))
     assert len(reported & set(range(20))) == 4
@@ -183,7 +184,7 @@ def test_held_out_images_are_never_trained_on() -> None:
 
 
 def test_half_of_each_batch_is_of_either_class() -> None:
-    training = ClassifierTraining(plain(0, 20), plain(225, 3), SCHEDULE, CONFIG)
+    training = ClassifierTraining(plain(0, 20), plain(225, 3), PATH, CONFIG)
     x_t, t, labels = training._batch(0)
     assert x_t.shape == (16, 3, SIZE, SIZE)
     assert labels.tolist() == [0] * 8 + [1] * 8

@@ -15,7 +15,7 @@ from diffusers.models.resnet import ResnetBlock2D
 from torch import Tensor, nn
 
 from antcli.config import AdaptorConfig, GuidanceConfig, NoiseConfig, TrainingConfig
-from antcli.diffusion.schedule import Schedule
+from antcli.diffusion.path import BetaPath
 from antcli.errors import AntError
 from antcli.methods.classifier import new_classifier
 from antcli.methods.guidance import guided_target
@@ -25,7 +25,8 @@ from antcli.methods.trainable.denoiser import Denoiser, all_weights
 from antcli.training.loop import NonFiniteLossError, StepRecord, Training, learning_rate
 
 CONFIG = TrainingConfig(steps=6, batch_size=4, warmup_steps=2)
-SCHEDULE = Schedule.linear()
+PATH = BetaPath.linear()
+ALPHA_BAR = torch.cumprod(1 - PATH.betas, 0)
 SIZE = 8
 MakeUnet = Callable[..., UNet2DModel]
 MakeTraining = Callable[..., Training]
@@ -52,13 +53,11 @@ def make_training(make_unet: MakeUnet, accelerator: Accelerator) -> MakeTraining
             noise = NoiseConfig(inner_steps=2, omega=0.05, gradient="residual")
             guidance = GuidanceConfig(gamma=5.0, coefficient="paper", sign="minus")
             parts = {
-                "noise": partial(adversarial_noise, schedule=SCHEDULE, config=noise),
-                "target": partial(
-                    guided_target, classifier=classifier, schedule=SCHEDULE, config=guidance
-                ),
+                "noise": partial(adversarial_noise, path=PATH, config=noise),
+                "target": partial(guided_target, classifier=classifier, path=PATH, config=guidance),
             }
         settings = {"accelerator": accelerator, **parts, **more}
-        return Training(network, SCHEDULE, images, config, **settings)
+        return Training(network, images, config, **settings)
 
     return make
 
@@ -109,7 +108,7 @@ def seen_images(batches: list[tuple[Tensor, Tensor, Tensor]], images: Tensor) ->
 
 def add_noise(x_0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
     """DDPM, Eq. 4, sample by sample."""
-    steps = [math.prod(1 - b for b in SCHEDULE.betas[: i + 1].tolist()) for i in t]
+    steps = [math.prod(1 - b for b in PATH.betas[: i + 1].tolist()) for i in t]
     mixed = [
         math.sqrt(a) * x + math.sqrt(1 - a) * e for a, x, e in zip(steps, x_0, eps, strict=True)
     ]
@@ -137,7 +136,7 @@ def test_loss_is_that_of_ant(make_training: MakeTraining) -> None:
     classifier = new_classifier(SIZE, seed=0).double()
     record = next(steps)
     x_0, t, eps = batches[1]
-    alpha_bar, losses = SCHEDULE.alpha_bar.tolist(), []
+    alpha_bar, losses = ALPHA_BAR.tolist(), []
     for i in range(CONFIG.batch_size):
         x, e, at = x_0[i : i + 1], eps[i : i + 1], t[i : i + 1]
         for _ in range(2):
@@ -333,7 +332,7 @@ def test_a_state_of_other_shapes_is_refused(
 ) -> None:
     wide = AdaptedDenoiser(make_unet(SIZE, (8, 16)), AdaptorConfig(width=16))
     path = tmp_path / "state.safetensors"
-    Training(wide, SCHEDULE, some_images(), CONFIG, accelerator).save(path, {})
+    Training(wide, some_images(), CONFIG, accelerator).save(path, {})
     training = make_training(ant=True)
     before = everything(training)
     with pytest.raises(AntError, match="another model"):
@@ -517,7 +516,7 @@ def test_only_noise_levels_that_are_adapted_are_drawn(
         return eps
 
     config = replace(CONFIG, steps=40)
-    training = Training(network, SCHEDULE, some_images(), config, accelerator, target=target)
+    training = Training(network, some_images(), config, accelerator, target=target)
     list(training.steps())
-    assert max(drawn) < 0.3 * SCHEDULE.timesteps
-    assert max(drawn) > 0.25 * SCHEDULE.timesteps
+    assert max(drawn) < 0.3 * PATH.span
+    assert max(drawn) > 0.25 * PATH.span

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from antcli.artifacts import load_metadata, load_tensors, save_tensors
 from antcli.config import ClassifierConfig
-from antcli.diffusion.schedule import Schedule
+from antcli.diffusion.path import BetaPath
 from antcli.errors import AntError
 from antcli.methods.imagenet_classifier import HEAD, PUBLISHED, EncoderShape, ImageNetClassifier
 from antcli.training.classifier import (
@@ -137,7 +137,7 @@ def trained(file: Path, monkeypatch: pytest.MonkeyPatch) -> ClassifierTraining:
     config = ClassifierConfig(steps=20, batch_size=8, learning_rate=1e-3)
     start = pretrained_classifier(file, SIZE)
     training = ClassifierTraining(
-        plain(0, 10), plain(225, 5), Schedule.linear(), config, classifier=start
+        plain(0, 10), plain(225, 5), BetaPath.linear(), config, classifier=start
     )
     losses = [record.loss for record in training.steps()]
     assert sum(losses[-10:]) / 10 < 0.5
@@ -194,7 +194,7 @@ def test_a_batch_in_parts_gives_the_same_gradient(file: Path) -> None:
         training = ClassifierTraining(
             plain(0, 10),
             plain(225, 5),
-            Schedule.linear(),
+            BetaPath.linear(),
             replace(ClassifierConfig(), batch_size=8),
             classifier=pretrained_classifier(file, SIZE),
         )

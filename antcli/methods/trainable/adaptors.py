@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from antcli.config import AdaptorConfig
-from antcli.diffusion.prediction import PLAIN, Convention
+from antcli.diffusion.convention import PLAIN, Convention
 from antcli.methods.trainable.denoiser import Denoiser
 
 
@@ -93,14 +93,14 @@ class AdaptedDenoiser(Denoiser):
     `timesteps` on they are silent, and the prediction is the source's.
     """
 
-    below: int
+    below: float
 
     def __init__(
         self, unet: ModelMixin, config: AdaptorConfig, convention: Convention = PLAIN
     ) -> None:
         super().__init__(unet.requires_grad_(False), convention)
         self.adaptors = nn.ModuleDict()
-        self.below = max(1, round(config.below * convention.schedule.timesteps))
+        self.below = convention.path.limit(config.below)
         gate = self._gate = _Gate()
         for name, block in _blocks(unet):
             adaptor = _adaptor_for(block, config)

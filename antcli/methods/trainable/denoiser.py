@@ -5,13 +5,13 @@ from __future__ import annotations
 from diffusers import ModelMixin
 from torch import Tensor, nn
 
-from antcli.diffusion.prediction import PLAIN, Convention
+from antcli.diffusion.convention import PLAIN, Convention
 
 
 class Denoiser(nn.Module):
     """A U-Net of diffusers that predicts the noise, whatever it says in its own words."""
 
-    below: int | None = None
+    below: float | None = None
     """Only at t below this does what trains change the prediction; None: at every t."""
 
     def __init__(self, unet: ModelMixin, convention: Convention = PLAIN) -> None:
@@ -22,7 +22,7 @@ class Denoiser(nn.Module):
     def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
         """eps_theta(x_t, t): [B, C, H, W] and [B] to [B, C, H, W]."""
         condition = self.convention.inputs(x_t)
-        output = self.unet(x_t, t, **condition, return_dict=False)[0]
+        output = self.unet(x_t, self.convention.path.told(t), **condition, return_dict=False)[0]
         return self.convention.eps(output, x_t, t)
 
     def trained(self) -> dict[str, nn.Parameter]:
