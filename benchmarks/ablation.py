@@ -33,12 +33,13 @@ from attributes import AttributeNetwork, draw, judge, to_float
 from measures import Reference, diversity_by_lpips, measure, reference
 from torch import Tensor
 
-from antcli.config import AdaptConfig, AdaptorConfig, TrainingConfig
+from antcli.config import AdaptConfig, TrainingConfig
 from antcli.evaluation.lpips import LpipsFeatures, load_lpips
 from antcli.images.folder import read_folder
 from antcli.images.grid import grid, save_png, to_uint8
 from antcli.methods.classifier import Classifier
 from antcli.methods.table import METHODS
+from antcli.methods.trainable.adaptors import AdaptorConfig
 from antcli.methods.trainable.denoiser import Denoiser
 from antcli.sources.source import Source, find_source
 from antcli.training.adaptation import build_training
@@ -104,12 +105,12 @@ class Bench:
             method=row.removesuffix(EVERYWHERE),
             seed=seed,
             training=replace(training, learning_rate=rate),
-            adaptor=replace(adaptor, below=1.0) if row.endswith(EVERYWHERE) else adaptor,
+            adaptor=replace(adaptor, t_limit=1.0) if row.endswith(EVERYWHERE) else adaptor,
         )
 
     def classifier(self, config: AdaptConfig) -> tuple[Classifier | None, float]:
         """The classifier of a seed, shared by the rows that need one, and what it cost."""
-        if not METHODS[config.method].needs_classifier:
+        if not METHODS[config.method].stages:
             return None, 0.0
         name = named(self.name, f"classifier-{self.target}-{config.seed}")
         file = HERE / ".cache" / f"{name}.safetensors"
@@ -125,7 +126,9 @@ class Bench:
     def training(self, config: AdaptConfig) -> tuple[Training, float]:
         """A training of one row, not begun."""
         classifier, seconds = self.classifier(config)
-        return build_training(self.inputs, config, self.accelerator, classifier), seconds
+        return build_training(
+            self.inputs, config, self.accelerator, {"classifier": classifier}
+        ), seconds
 
     def draw(self, network: Denoiser) -> Tensor:
         """Samples in [-1, 1], the same noise for every row."""

@@ -7,8 +7,9 @@ import pytest
 
 from antcli import __version__
 from antcli.artifacts import file_hash
-from antcli.config import AdaptConfig, NoiseConfig, TrainingConfig, adapt_config_from, read_toml
+from antcli.config import AdaptConfig, TrainingConfig, adapt_config_from, read_toml
 from antcli.errors import AntError
+from antcli.methods.noise.adversarial import NoiseConfig
 from antcli.runs import Run, default_folder, find_run, remember_latest
 
 CONFIG = AdaptConfig(

@@ -110,9 +110,9 @@ def adapt_command(
     Example: `ant adapt --source avatars --target examples/10shots/sunglasses`
     """
     from antcli.cli.progress import fetching
-    from antcli.config import PRESETS, adapt_config_from, read_toml
+    from antcli.config import adapt_config_from, read_toml
     from antcli.runs import Run, default_folder
-    from antcli.training.inputs import check_inputs, defaults_for
+    from antcli.training.inputs import check_inputs, defaults_for, preset_for
 
     have_source(source, target)
     flags = {
@@ -129,7 +129,7 @@ def adapt_command(
         "condition": typed(class_label=class_label, prompt=prompt),
         "stopping": typed(auto=None if steps is None else steps == AUTO),
     }
-    layers = [defaults_for(source), PRESETS[preset] if preset else {}]
+    layers = [defaults_for(source), preset_for(preset, source) if preset else {}]
     layers += [read_toml(config) if config else {}, flags]
     settings = adapt_config_from(*layers)
     run = Run(out or default_folder(settings))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,21 +14,30 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from antcli.artifacts import load_metadata, load_tensors, save_tensors
-from antcli.config import ClassifierConfig
+from antcli.diffusion.examples import Examples
 from antcli.diffusion.path import Path as NoisePath
 from antcli.diffusion.sampling import images_at_once
 from antcli.errors import AntError
-from antcli.images.grid import to_float
-from antcli.methods.classifier import LEVELS, Classifier, NoisyClassifier, new_classifier
-from antcli.methods.guidance import TARGET_CLASS
+from antcli.methods.classifier import (
+    LEVELS,
+    TARGET_CLASS,
+    Classifier,
+    ClassifierConfig,
+    NoisyClassifier,
+    new_classifier,
+)
 from antcli.methods.imagenet_classifier import EncoderShape, ImageNetClassifier
 from antcli.randomness import balanced_choice, generator, normal
 
 NOISE_LEVELS = (0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9)
 """Shares of T at which the accuracy is reported."""
 USELESS_BELOW = 0.6
-VIEWS = 200
-"""Noised views of each class at each reported noise level."""
+VIEWS, LEAST_VIEWS = 200, 20
+"""Noised views of each class at each noise level that it is checked at."""
+PIXELS_VIEWED = VIEWS * 64 * 64
+"""Larger images get fewer views: on a CPU, 200 of 256x256 would take minutes."""
+SOME_STEPS = 100
+"""A classifier that has been trained for fewer says nothing about the images."""
 KIND = "classifier"
 SMALL, IMAGENET = "small", "imagenet"
 """Architectures."""
@@ -43,6 +52,14 @@ class ClassifierStep:
     step: int
     steps: int
     loss: float
+
+
+@dataclass(frozen=True)
+class ClassifierChecked:
+    """At so many noise levels it has been calibrated or judged."""
+
+    done: int
+    total: int
 
 
 @dataclass(frozen=True)
@@ -63,6 +80,8 @@ class ClassifierReport:
     levels: tuple[NoiseLevel, ...]
     held_out_source: int
     held_out_target: int
+    steps: int = SOME_STEPS
+    """That it was trained for."""
 
     @property
     def best_accuracy(self) -> float | None:
@@ -90,15 +109,14 @@ class ClassifierReport:
 class ClassifierTraining:
     """Cross-entropy on noised x_t at all t, half of each batch from either class.
 
-    `source_images` and `target_images` are uint8 [N, C, H, W], or latents. A fifth of each is
-    held out for the report; of fewer than five images none is. `classifier` goes on from where
-    it is; without it, a small one begins.
+    Of both classes `config.held_out` is held out for the report. `classifier` goes on from where it
+    is; without it, a small one begins.
     """
 
     def __init__(
         self,
-        source_images: Tensor,
-        target_images: Tensor,
+        source: Examples,
+        target: Examples,
         path: NoisePath,
         config: ClassifierConfig,
         *,
@@ -112,12 +130,13 @@ class ClassifierTraining:
         self.device = torch.device(device)
         self.training_images, self.held_out = zip(
             *(
-                _split(images, generator(seed, "held-out", label))
-                for label, images in enumerate((source_images, target_images))
+                _split(examples, config.held_out, generator(seed, "held-out", label))
+                for label, examples in enumerate((source, target))
             ),
             strict=True,
         )
-        channels, size, _ = target_images.shape[1:]
+        channels, size, _ = target.x_0.shape[1:]
+        self.views = min(VIEWS, max(LEAST_VIEWS, PIXELS_VIEWED // size**2))
         self.at_once = images_at_once((channels, size, size))
         if classifier is None:
             classifier = new_classifier(size, seed, int(path.span), channels)
@@ -140,7 +159,6 @@ class ClassifierTraining:
             optimizer.step()
             yield ClassifierStep(step + 1, config.steps, loss)
         classifier.eval().requires_grad_(False)
-        self._calibrate()
 
     def _backward(self, x_t: Tensor, t: Tensor, labels: Tensor) -> float:
         """The mean loss of a batch; its gradient, gathered from as many images as fit at once."""
@@ -152,32 +170,42 @@ class ClassifierTraining:
             total += loss.item()
         return total
 
-    @torch.no_grad()
     def report(self) -> ClassifierReport:
-        """Accuracy at each noise level, on the held-out images."""
+        """What `checked` returns."""
+        checking = self.checked()
+        while True:
+            try:
+                next(checking)
+            except StopIteration as end:
+                return end.value
+
+    def checked(self) -> Generator[ClassifierChecked, None, ClassifierReport]:
+        """Calibrate on held-out images, then measure the accuracy on them at each noise level."""
+        calibrated = all(len(examples) for examples in self.held_out)
+        total = len(NOISE_LEVELS) + (LEVELS if calibrated else 0)
+        self.classifier.confidence.fill_(1)
+        for level in range(LEVELS) if calibrated else ():
+            self._calibrate(level)
+            yield ClassifierChecked(level + 1, total)
         levels = []
         for share in NOISE_LEVELS:
             t = self.path.at(share)
             source, target = (self._accuracy(label, t) for label in range(2))
             levels.append(NoiseLevel(t, source, target))
-        return ClassifierReport(tuple(levels), len(self.held_out[0]), len(self.held_out[1]))
+            yield ClassifierChecked(total - len(NOISE_LEVELS) + len(levels), total)
+        source_images, target_images = (len(examples) for examples in self.held_out)
+        return ClassifierReport(tuple(levels), source_images, target_images, self.config.steps)
 
-    @torch.no_grad()
-    def _calibrate(self) -> None:
-        """Set the confidence at each noise level to what held-out images bear out.
+    def _calibrate(self, level: int) -> None:
+        """Set the confidence at a noise level to what held-out images bear out.
 
         It minimises their cross-entropy over a scale of the logits (temperature scaling, Guo et
         al. 2017, section 4.2). Logits are only ever scaled down: few images cannot justify more.
         """
-        if any(len(images) == 0 for images in self.held_out):
-            return
-        for level in range(LEVELS):
-            t = self.path.at(level / (LEVELS - 1))
-            margins = torch.cat(
-                [sign * self._margins(label, t) for label, sign in ((0, -1), (1, 1))]
-            )
-            losses = functional.softplus(-CONFIDENCES[:, None] * margins.cpu()).mean(1)
-            self.classifier.confidence[level] = CONFIDENCES[losses.argmin()]
+        t = self.path.at(level / (LEVELS - 1))
+        margins = torch.cat([sign * self._margins(label, t) for label, sign in ((0, -1), (1, 1))])
+        losses = functional.softplus(-CONFIDENCES[:, None] * margins.cpu()).mean(1)
+        self.classifier.confidence[level] = CONFIDENCES[losses.argmin()]
 
     def _accuracy(self, label: int, t: float) -> float | None:
         if len(self.held_out[label]) == 0:
@@ -185,14 +213,17 @@ class ClassifierTraining:
         called_target = self._margins(label, t) > 0
         return (called_target == bool(label)).float().mean().item()
 
+    @torch.no_grad()
     def _margins(self, label: int, t: float) -> Tensor:
-        """Target's logit less source's, of noised held-out images of a class, [VIEWS]."""
-        images = self.held_out[label]
-        chosen = balanced_choice(len(images), VIEWS, generator(self.seed, "views", label))
-        x_0 = to_float(images[chosen]).to(self.device)
-        ts = torch.full((VIEWS,), t, device=self.device)
+        """Target's logit less source's, of noised held-out images of a class, [views]."""
+        held_out, views = self.held_out[label], self.views
+        chosen = balanced_choice(len(held_out), views, generator(self.seed, "views", label))
+        x_0 = held_out.take(chosen, torch.zeros(views, dtype=torch.bool)).to(self.device)
+        ts = torch.full((views,), t, device=self.device)
         told = self.path.told(ts)
-        eps = normal(self.seed, "report", int(told[0]), range(VIEWS), x_0.shape[1:])
+        eps = normal(
+            self.seed, "report", int(self.path.told(torch.tensor(t))), range(views), x_0.shape[1:]
+        )
         x_t = self.path.add_noise(x_0, eps.to(self.device), ts)
         parts = zip(x_t.split(self.at_once), told.split(self.at_once), strict=True)
         logits = torch.cat([self.classifier(x, t_part) for x, t_part in parts])
@@ -200,22 +231,24 @@ class ClassifierTraining:
 
     def _batch(self, step: int) -> tuple[Tensor, Tensor, Tensor]:
         half = self.config.batch_size // 2
-        size = 2 * half
-        chosen = [
-            images[balanced_choice(len(images), half, generator(self.seed, "classify", step, i))]
-            for i, images in enumerate(self.training_images)
-        ]
-        draw = generator(self.seed, "classifier", step)
-        x_0 = to_float(torch.cat(chosen))
+        size, draw = 2 * half, generator(self.seed, "classifier", step)
+        mirror = torch.zeros(size, dtype=torch.bool)
         if self.flip:
-            flipped = torch.rand(size, generator=draw) < 0.5
-            x_0 = torch.where(flipped[:, None, None, None], x_0.flip(-1), x_0)
+            mirror = torch.rand(size, generator=draw) < 0.5
+        x_0 = torch.cat(
+            [
+                examples.take(
+                    balanced_choice(len(examples), half, generator(self.seed, "classify", step, i)),
+                    mirror[i * half : (i + 1) * half],
+                )
+                for i, examples in enumerate(self.training_images)
+            ]
+        )
         t = self.path.uniform(size, draw)
         eps = torch.randn(x_0.shape, generator=draw)
         x_t = self.path.add_noise(x_0, eps, t)
-        t = self.path.told(t)
         labels = torch.arange(2).repeat_interleave(half)
-        return x_t.to(self.device), t.to(self.device), labels.to(self.device)
+        return x_t.to(self.device), self.path.told(t).to(self.device), labels.to(self.device)
 
 
 def save_classifier(path: Path, classifier: Classifier, metadata: dict[str, Any]) -> None:
@@ -282,8 +315,8 @@ def _untrained(metadata: dict[str, str]) -> Classifier:
     return ImageNetClassifier(EncoderShape(**shape | lists), timesteps)
 
 
-def _split(images: Tensor, draw: torch.Generator) -> tuple[Tensor, Tensor]:
-    """A fifth of the images, none of fewer than five, is held out."""
-    order = torch.randperm(len(images), generator=draw)
-    held_out = len(images) // 5
-    return images[order[held_out:]], images[order[:held_out]]
+def _split(examples: Examples, share: float, draw: torch.Generator) -> tuple[Examples, Examples]:
+    """What is trained on, and the share that is held out, in whole images."""
+    order = torch.randperm(len(examples), generator=draw)
+    held_out = int(share * len(examples))
+    return examples.part(order[held_out:]), examples.part(order[:held_out])

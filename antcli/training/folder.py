@@ -11,7 +11,7 @@ from antcli.artifacts import load_tensors, save_tensors
 from antcli.config import AdaptConfig
 from antcli.evaluation.stopping import Choice, Score, read_scores, write_scores
 from antcli.images.grid import grid, save_png, to_uint8
-from antcli.methods.table import METHODS
+from antcli.methods.trainable.full import FullDenoiser
 from antcli.runs import Run
 from antcli.sources.writing import write_like
 from antcli.training.inputs import Inputs, metadata
@@ -70,8 +70,10 @@ class RunFolder:
                     for name, parameter in self.training.parameters.items():
                         parameter.copy_(kept[name])
             save_tensors(self.run.weights, self.training.parameters, self._metadata(self._title))
-            if METHODS[self.config.method].trains == "all":
-                write_like(self.inputs.source, self.run.model, self.training.network.unet)
+            network = self.training.network
+            # Above a limit in t the source speaks, which no folder of one network can say.
+            if isinstance(network, FullDenoiser) and network.limit is None:
+                write_like(self.inputs.source, self.run.model, network.unet)
         self._facts("finished", choice)
         self.run.state.unlink(missing_ok=True)
 

@@ -15,14 +15,17 @@ from torch import Tensor
 from antcli import __version__
 from antcli.artifacts import file_hash
 from antcli.config import AdaptConfig
+from antcli.diffusion.examples import Examples, Latents, Pixels
 from antcli.images.folder import ImageFolder, check_folder, read_folder
 from antcli.images.grid import to_float, to_uint8
 from antcli.methods.classifier import Classifier
+from antcli.methods.presets import PRESETS, Preset
 from antcli.methods.table import METHODS
 from antcli.methods.trainable.denoiser import Denoiser
 from antcli.sources.source import Source, find_source
 from antcli.sources.transfer import Progress, silent
 from antcli.training.classifier import (
+    ClassifierChecked,
     ClassifierReport,
     ClassifierStep,
     ClassifierTraining,
@@ -38,6 +41,9 @@ class SourceSamples:
 
     done: int
     total: int
+
+
+ClassifierRecord = SourceSamples | ClassifierStep | ClassifierChecked | ClassifierReport
 
 
 @dataclass(frozen=True)
@@ -70,6 +76,12 @@ def defaults_for(source: str) -> dict[str, Any]:
     return {"adaptor": {"pooling": 2}, "training": {"steps": 200}}
 
 
+def preset_for(name: Preset, source: str) -> dict[str, Any]:
+    """Named settings, as they are for a source. Raises `AntError` as `find_source`."""
+    found = find_source(source)
+    return PRESETS[name](found.shape, found.latent)
+
+
 def check_inputs(
     config: AdaptConfig,
     *,
@@ -90,53 +102,66 @@ def check_inputs(
         check_folder(source_images)
     source = source.asked(config.condition)
     pretrained = None
-    if config.classifier.init and classifier is None and METHODS[config.method].needs_classifier:
+    if (
+        config.classifier.init
+        and classifier is None
+        and "classifier" in METHODS[config.method].stages
+    ):
         channels, size, _ = source.shape
         pretrained = find_pretrained(config.classifier.init, size, on_progress)
         check_pretrained(pretrained, size, channels)
     return Inputs(source, target, classifier, source_images, pretrained)
 
 
-def encode(source: Source, images: Tensor, device: torch.device | str) -> Tensor:
-    """Latents [N, c, h, w] of images, uint8 [N, 3, H, W]; for a source of pixels, the images."""
-    return source.codec(device).encode(to_float(images)) if source.latent else images
+def examples_of(
+    source: Source, images: Tensor, device: torch.device | str, *, flip: bool = True
+) -> Examples:
+    """x_0 of images, uint8 [N, 3, H, W]; with `flip`, of their mirror images too."""
+    if not source.latent:
+        return Pixels(images)
+    codec = source.codec(device)
+    mirrored = codec.encode(to_float(images.flip(-1))) if flip else None
+    return Latents(codec.encode(to_float(images)), mirrored)
 
 
 def train_classifier(
-    inputs: Inputs, config: AdaptConfig, accelerator: Accelerator, out: Path
-) -> Iterator[SourceSamples | ClassifierStep | ClassifierReport]:
-    """Train the noise-aware classifier and write it to `out`.
+    inputs: Inputs, config: AdaptConfig, accelerator: Accelerator, out: Path | None
+) -> Iterator[ClassifierRecord]:
+    """Train the noise-aware classifier and write it to `out`, unless that is None.
 
-    Where no folder of source images is given, they are sampled from the source itself.
+    Where no folder of source images is given, they are sampled from the source itself. Those of a
+    latent source are decoded and encoded again, as the target's images are, so that what tells
+    the two apart is not that one of them has passed the encoder.
     """
     source, device = inputs.source, accelerator.device
     if inputs.source_images is not None:
         images = read_folder(inputs.source_images, source.size).images
-        source_x_0 = encode(source, images, device)
     else:
         batches: list[Tensor] = []
         for batch in _sample_source(source, config, accelerator):
             batches.append(batch)
             done = sum(map(len, batches))
             yield SourceSamples(done, config.classifier.source_samples)
-        source_x_0 = torch.cat(batches)
+        images = torch.cat(batches)
+    flip = config.training.flip
     training = ClassifierTraining(
-        source_x_0,
-        encode(source, inputs.target.images, device),
+        examples_of(source, images, device, flip=flip),
+        examples_of(source, inputs.target.images, device, flip=flip),
         source.path,
         config.classifier,
         device=device,
         seed=config.seed,
-        flip=config.training.flip,
+        flip=flip,
         classifier=_start(inputs, config),
     )
     yield from training.steps()
-    report = training.report()
-    facts = {
-        **metadata(inputs, config, "classifier of noised source and target images"),
-        "ant.report": report.as_dict(),
-    }
-    save_classifier(out, training.classifier, facts)
+    report = yield from training.checked()
+    if out is not None:
+        facts = {
+            **metadata(inputs, config, "classifier of noised source and target images"),
+            "ant.report": report.as_dict(),
+        }
+        save_classifier(out, training.classifier, facts)
     yield report
 
 
@@ -150,19 +175,22 @@ def _start(inputs: Inputs, config: AdaptConfig) -> Classifier | None:
 def _sample_source(
     source: Source, config: AdaptConfig, accelerator: Accelerator
 ) -> Iterator[Tensor]:
-    """Pixels as uint8; latents as they are, to be learnt from."""
-    unet = Denoiser(source.load(), source.convention).to(accelerator.device)
-    seeds = range(config.classifier.source_samples)
-    steps = config.classifier.sampling_steps
-    with accelerator.autocast():
-        batches = source.sample(
-            unet,
-            [config.seed * len(seeds) + i for i in seeds],
-            steps=steps,
-            device=accelerator.device,
-        )
-        for x_0 in batches:
-            yield x_0.cpu() if source.latent else to_uint8(x_0.cpu())
+    """Images, uint8 [B, 3, H, W]."""
+    network = Denoiser(source.load(), source.convention).to(accelerator.device)
+    codec = source.codec(accelerator.device)
+
+    def predict(x_t: Tensor, t: Tensor) -> Tensor:
+        with accelerator.autocast():  # not around a generator, which would leave it on meanwhile
+            return network(x_t, t)
+
+    count = config.classifier.source_samples
+    for x_0 in source.sample(
+        predict,
+        [config.seed * count + i for i in range(count)],
+        steps=config.classifier.sampling_steps,
+        device=accelerator.device,
+    ):
+        yield to_uint8(codec.decode(x_0).cpu())
 
 
 def metadata(inputs: Inputs, config: AdaptConfig, title: str) -> dict[str, Any]:

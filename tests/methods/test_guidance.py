@@ -3,12 +3,17 @@ from typing import Literal
 
 import pytest
 import torch
+from method_steps import as_step_at
 from torch import Tensor, nn
 
-from antcli.config import GuidanceConfig
 from antcli.diffusion.path import BetaPath
 from antcli.methods.classifier import NoisyClassifier, new_classifier
-from antcli.methods.guidance import coefficient, guided_target, log_likelihood_gradient
+from antcli.methods.target.guided import (
+    GuidanceConfig,
+    GuidedTarget,
+    coefficient,
+    log_likelihood_gradient,
+)
 
 PATH = BetaPath.linear()
 # At t, of the paper, of the published code, and derived from the paper's Appendix A.2.
@@ -102,7 +107,7 @@ def test_target_of_eq_8(
 ) -> None:
     eps, x_t, t = batch
     config = GuidanceConfig(gamma=3.0, coefficient=kind, sign=sign)
-    found = guided_target(eps, x_t, t, classifier=classifier, path=PATH, config=config)
+    found = GuidedTarget(config, classifier)(as_step_at(x_t, eps, t))
     gradient = log_likelihood_gradient(classifier, x_t, t)
     for i in range(3):
         steps = [1 - beta for beta in PATH.betas[: t[i] + 1].tolist()]
@@ -122,7 +127,7 @@ def test_minus_moves_images_to_the_target_and_plus_away(
 
     def gain(sign: Literal["minus", "plus"]) -> Tensor:
         config = GuidanceConfig(gamma=0.1, sign=sign)
-        guided = guided_target(eps, x_t, t, classifier=classifier, path=PATH, config=config)
+        guided = GuidedTarget(config, classifier)(as_step_at(x_t, eps, t))
         moved = PATH.to_x_0(guided, x_t, t) - PATH.to_x_0(eps, x_t, t)
         step = 0.01 * moved / moved.flatten(1).norm(dim=1).view(3, 1, 1, 1)
         return log_p_target(classifier, x_t + step, t) - log_p_target(classifier, x_t, t)
@@ -135,7 +140,7 @@ def test_no_guidance_leaves_the_noise(
     classifier: NoisyClassifier, batch: tuple[Tensor, Tensor, Tensor]
 ) -> None:
     config = GuidanceConfig(gamma=0.0)
-    found = guided_target(*batch, classifier=classifier, path=PATH, config=config)
+    found = GuidedTarget(config, classifier)(as_step_at(batch[1], batch[0], batch[2]))
     torch.testing.assert_close(found, batch[0], rtol=0, atol=0)
 
 
@@ -144,7 +149,9 @@ def test_nothing_receives_a_gradient(
 ) -> None:
     for grad_enabled in (True, False):
         with torch.set_grad_enabled(grad_enabled):
-            found = guided_target(*batch, classifier=classifier, path=PATH, config=GuidanceConfig())
+            found = GuidedTarget(GuidanceConfig(), classifier)(
+                as_step_at(batch[1], batch[0], batch[2])
+            )
         assert not found.requires_grad
         assert not torch.equal(found, batch[0])
     assert all(p.grad is None for p in classifier.parameters())

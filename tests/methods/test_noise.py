@@ -1,14 +1,20 @@
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import pytest
 import torch
+from method_steps import as_step
 from torch import Tensor, nn
 
-from antcli.config import NoiseConfig
 from antcli.diffusion.path import BetaPath
-from antcli.methods.noise import adversarial_noise, normalise, residual_gradient
+from antcli.methods.choice import Step
+from antcli.methods.noise.adversarial import (
+    AdversarialNoise,
+    NoiseConfig,
+    normalise,
+    residual_gradient,
+)
 
 KINDS: tuple[Literal["full", "residual"], ...] = ("full", "residual")
 PATH = BetaPath.linear()
@@ -84,6 +90,11 @@ SLOW: dict[str, Callable[..., Tensor]] = {"full": slow_full, "residual": slow_re
 # --- Eq. 7 ---------------------------------------------------------------------------------
 
 
+def step_of(batch: Sequence[Tensor], network: nn.Module) -> Step:
+    eps, x_0, t = batch
+    return as_step(x_0, eps, t, network)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_gradient(
     kind: Literal["full", "residual"],
@@ -126,7 +137,7 @@ def test_adversarial_noise_against_a_slow_loop(
     batch: tuple[Tensor, Tensor, Tensor],
 ) -> None:
     config = NoiseConfig(inner_steps=steps, omega=0.1, gradient=kind)
-    found = adversarial_noise(*batch, network, path=PATH, config=config)
+    found = AdversarialNoise(config)(step_of(batch, network))
     for i, (eps, x_0, t) in enumerate(zip(*batch, strict=True)):
         expected = eps
         for _ in range(steps):
@@ -143,10 +154,10 @@ def test_a_sample_does_not_see_its_batch(
 ) -> None:
     """Sums over each sample, not means over the batch: omega means the same for any size."""
     config = NoiseConfig(inner_steps=2, omega=0.1, gradient=kind)
-    together = adversarial_noise(*batch, network, path=PATH, config=config)
+    together = AdversarialNoise(config)(step_of(batch, network))
     for i in range(3):
         alone = [part[i : i + 1] for part in batch]
-        found = adversarial_noise(*alone, network, path=PATH, config=config)
+        found = AdversarialNoise(config)(step_of(alone, network))
         torch.testing.assert_close(found[0], together[i])
 
 
@@ -158,7 +169,7 @@ def test_the_noise_gets_harder(
 ) -> None:
     config = NoiseConfig(inner_steps=5, omega=0.02, gradient=kind)
     before = normalise(batch[0])
-    after = adversarial_noise(before, *batch[1:], network, path=PATH, config=config)
+    after = AdversarialNoise(config)(step_of((before, *batch[1:]), network))
     for i, t in enumerate(batch[2].tolist()):
         losses = [
             residual(eps[i], batch[1][i], t, network).square().sum() for eps in (before, after)
@@ -177,7 +188,7 @@ def test_no_parameter_receives_a_gradient(
     config = NoiseConfig(inner_steps=2, omega=0.1, gradient=kind)
     for grad_enabled in (True, False):
         with torch.set_grad_enabled(grad_enabled):
-            found = adversarial_noise(*batch, network, path=PATH, config=config)
+            found = AdversarialNoise(config)(step_of(batch, network))
         assert not found.requires_grad
     assert all(p.grad is None for p in network.parameters())
     assert [p.requires_grad for p in network.parameters()] == [False, False, True, True]
@@ -188,7 +199,7 @@ def test_no_inner_step_leaves_the_noise(
     network: TinyDenoiser, batch: tuple[Tensor, Tensor, Tensor]
 ) -> None:
     config = NoiseConfig(inner_steps=0)
-    found = adversarial_noise(*batch, network, path=PATH, config=config)
+    found = AdversarialNoise(config)(step_of(batch, network))
     torch.testing.assert_close(found, batch[0], rtol=0, atol=0)
 
 

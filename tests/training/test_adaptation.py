@@ -9,23 +9,18 @@ import torch
 from accelerate import Accelerator
 
 from antcli.artifacts import load_metadata, load_tensors, save_tensors
-from antcli.config import (
-    AdaptConfig,
-    ClassifierConfig,
-    PreviewConfig,
-    StoppingConfig,
-    TrainingConfig,
-)
+from antcli.config import AdaptConfig, PreviewConfig, StoppingConfig, TrainingConfig
 from antcli.errors import AntError
 from antcli.evaluation import scoring
 from antcli.evaluation.samples import load_adapted
 from antcli.evaluation.stopping import Choice, Score, read_scores
+from antcli.methods.classifier import ClassifierConfig
 from antcli.methods.table import METHODS
 from antcli.runs import Run
 from antcli.sources.source import find_source
 from antcli.training import adaptation
 from antcli.training.adaptation import Preview, Resumed, adapt
-from antcli.training.classifier import ClassifierReport, ClassifierStep
+from antcli.training.classifier import ClassifierChecked, ClassifierReport, ClassifierStep
 from antcli.training.inputs import SourceSamples, check_inputs
 from antcli.training.loop import StepRecord
 
@@ -69,7 +64,7 @@ def kinds(records: list[Any]) -> list[type]:
 def test_records_come_in_the_order_of_the_work(config: AdaptConfig, start: Adapt) -> None:
     run, records = start(config)
     assert kinds(records) == [
-        *(SourceSamples, ClassifierStep, ClassifierReport, Preview, StepRecord)
+        *(SourceSamples, ClassifierStep, ClassifierChecked, ClassifierReport, Preview, StepRecord)
     ]
     assert [r.step for r in records if isinstance(r, Preview)] == [0, 2, 4]
     assert all(r.path.is_file() for r in records if isinstance(r, Preview))
@@ -124,7 +119,7 @@ def test_the_adapted_network_comes_back(
 ) -> None:
     config = replace(config, method=method)
     run, records = start(config)
-    assert (ClassifierReport in kinds(records)) == METHODS[method].needs_classifier
+    assert (ClassifierReport in kinds(records)) == ("classifier" in METHODS[method].stages)
     source = find_source(str(tiny_source))
     network = load_adapted(run, source)
     stored = load_tensors(run.weights)

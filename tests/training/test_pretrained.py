@@ -9,9 +9,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from antcli.artifacts import load_metadata, load_tensors, save_tensors
-from antcli.config import ClassifierConfig
+from antcli.diffusion.examples import Pixels
 from antcli.diffusion.path import BetaPath
 from antcli.errors import AntError
+from antcli.methods.classifier import ClassifierConfig
 from antcli.methods.imagenet_classifier import HEAD, PUBLISHED, EncoderShape, ImageNetClassifier
 from antcli.training.classifier import (
     ClassifierTraining,
@@ -124,10 +125,10 @@ def test_what_is_no_such_classifier_is_refused(weights: dict[str, Tensor], tmp_p
 # --- training and files --------------------------------------------------------------------
 
 
-def plain(level: int, count: int) -> Tensor:
+def plain(level: int, count: int) -> Pixels:
     draw = torch.Generator().manual_seed(level)
     shape = (count, 3, SIZE, SIZE)
-    return torch.randint(level, level + 30, shape, dtype=torch.uint8, generator=draw)
+    return Pixels(torch.randint(level, level + 30, shape, dtype=torch.uint8, generator=draw))
 
 
 @pytest.fixture

@@ -8,13 +8,14 @@ from diffusers import DDPMPipeline
 
 from antcli.artifacts import load_tensors
 from antcli.config import TrainingConfig
+from antcli.diffusion.examples import Pixels
 from antcli.diffusion.path import BetaPath
 from antcli.sources.source import find_source
 from antcli.training import pretraining
 from antcli.training.pretraining import PRETRAINING, pretrain, small_unet
 
 CONFIG = TrainingConfig(steps=3, batch_size=2, learning_rate=1e-3, warmup_steps=0)
-IMAGES = torch.arange(6 * 3 * 8 * 8).remainder(256).to(torch.uint8).view(6, 3, 8, 8)
+IMAGES = Pixels(torch.arange(6 * 3 * 8 * 8).remainder(256).to(torch.uint8).view(6, 3, 8, 8))
 
 
 @pytest.fixture(autouse=True)

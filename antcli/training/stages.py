@@ -1,0 +1,60 @@
+"""What some methods need before they train: each stage prepares something for their rules."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+
+from antcli.config import AdaptConfig
+from antcli.methods.classifier import Classifier
+from antcli.methods.table import METHODS
+from antcli.runs import Run
+from antcli.training.classifier import load_classifier
+from antcli.training.inputs import ClassifierRecord, Inputs, train_classifier
+
+Stage = Callable[[Inputs, AdaptConfig, Run, Accelerator], Generator[ClassifierRecord, None, Any]]
+"""Yields records of its work; what it returns is handed to the rules under its name."""
+
+
+def any_process(accelerator: Accelerator, flag: bool) -> bool:
+    """Whether a flag is up in some process; all of them are told the same."""
+    if accelerator.num_processes == 1:
+        return flag
+    raised = torch.tensor(float(flag), device=accelerator.device)
+    return bool(accelerator.reduce(raised, "sum").item())
+
+
+def classifier(
+    inputs: Inputs, config: AdaptConfig, run: Run, accelerator: Accelerator
+) -> Generator[ClassifierRecord, None, Classifier]:
+    """The noise-aware classifier, trained unless the run has one or was given one.
+
+    Every process trains it, so that none waits for longer than its network allows; all take the
+    one that the first has written.
+    """
+    main = accelerator.is_main_process
+    file = inputs.classifier_file or run.classifier
+    if not any_process(accelerator, main and file.exists()):
+        yield from train_classifier(inputs, config, accelerator, file if main else None)
+    accelerator.wait_for_everyone()
+    channels, size, _ = inputs.source.shape
+    found = load_classifier(file, size, channels)
+    return found if config.training.low_memory else found.to(accelerator.device)
+
+
+STAGES: dict[str, Stage] = {
+    "classifier": classifier,
+}
+
+
+def prepare(
+    inputs: Inputs, config: AdaptConfig, run: Run, accelerator: Accelerator
+) -> Generator[ClassifierRecord, None, Mapping[str, Any]]:
+    """What the stages of the settings' method give, by their names."""
+    prepared = {}
+    for name in METHODS[config.method].stages:
+        prepared[name] = yield from STAGES[name](inputs, config, run, accelerator)
+    return prepared
