@@ -68,7 +68,10 @@ def adapt_command(
         typer.Option(help="Of AdamW, after the warm-up."),
     ] = None,
     method: Annotated[
-        Literal["ant", "adaptor", "adaptor-guided", "adaptor-adversarial", "full"] | None,
+        Literal[
+            "ant", "adaptor", "adaptor-guided", "adaptor-adversarial", "full", "lora", "ant-lora"
+        ]
+        | None,
         typer.Option(help="What is trained, and how. [default: ant]"),
     ] = None,
     preset: Annotated[

@@ -11,12 +11,13 @@ from antcli.methods.condition import frozen
 from antcli.methods.noise import adversarial, gaussian
 from antcli.methods.target import guided
 from antcli.methods.target import noise as plain
-from antcli.methods.trainable import adaptors, full
+from antcli.methods.trainable import adaptors, full, lora
 from antcli.settings import NonNegative, settings_of
 
 TRAINABLE = {
     "adaptors": adaptors.CHOICE,
     "full": full.CHOICE,
+    "lora": lora.CHOICE,
 }
 NOISE = {
     "gaussian": gaussian.CHOICE,
@@ -72,6 +73,8 @@ METHODS: dict[str, Method] = {
     "adaptor-guided": Method("adaptors", "gaussian", "guided"),
     "adaptor-adversarial": Method("adaptors", "adversarial", "noise"),
     "full": Method("full", "gaussian", "noise"),
+    "lora": Method("lora", "gaussian", "noise"),
+    "ant-lora": Method("lora", "adversarial", "guided"),
 }
 
 

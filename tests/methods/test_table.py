@@ -27,7 +27,7 @@ def test_no_point_of_the_grid_has_two_names() -> None:
 
 def test_only_guidance_needs_a_classifier() -> None:
     needing = {name for name, method in METHODS.items() if "classifier" in method.stages}
-    assert needing == {"ant", "adaptor-guided"}
+    assert needing == {"ant", "adaptor-guided", "ant-lora"}
 
 
 def test_the_command_offers_every_method() -> None:
