@@ -9,6 +9,7 @@ from typing import Any
 from antcli.methods.choice import Choice
 from antcli.methods.condition import frozen
 from antcli.methods.noise import adversarial, gaussian
+from antcli.methods.penalties import pairwise
 from antcli.methods.target import guided
 from antcli.methods.target import noise as plain
 from antcli.methods.trainable import adaptors, full, lora
@@ -27,7 +28,9 @@ TARGET = {
     "noise": plain.CHOICE,
     "guided": guided.CHOICE,
 }
-PENALTIES: dict[str, Choice] = {}
+PENALTIES: dict[str, Choice] = {
+    "pairwise": pairwise.CHOICE,
+}
 CONDITION = {
     "frozen": frozen.CHOICE,
 }
