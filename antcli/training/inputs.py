@@ -125,9 +125,9 @@ def examples_of(
 
 
 def train_classifier(
-    inputs: Inputs, config: AdaptConfig, accelerator: Accelerator, out: Path | None
+    inputs: Inputs, config: AdaptConfig, accelerator: Accelerator, out: Path
 ) -> Iterator[ClassifierRecord]:
-    """Train the noise-aware classifier and write it to `out`, unless that is None.
+    """Train the noise-aware classifier and write it to `out`.
 
     Where no folder of source images is given, they are sampled from the source itself. Those of a
     latent source are decoded and encoded again, as the target's images are, so that what tells
@@ -156,12 +156,11 @@ def train_classifier(
     )
     yield from training.steps()
     report = yield from training.checked()
-    if out is not None:
-        facts = {
-            **metadata(inputs, config, "classifier of noised source and target images"),
-            "ant.report": report.as_dict(),
-        }
-        save_classifier(out, training.classifier, facts)
+    facts = {
+        **metadata(inputs, config, "classifier of noised source and target images"),
+        "ant.report": report.as_dict(),
+    }
+    save_classifier(out, training.classifier, facts)
     yield report
 
 

@@ -30,15 +30,10 @@ def any_process(accelerator: Accelerator, flag: bool) -> bool:
 def classifier(
     inputs: Inputs, config: AdaptConfig, run: Run, accelerator: Accelerator
 ) -> Generator[ClassifierRecord, None, Classifier]:
-    """The noise-aware classifier, trained unless the run has one or was given one.
-
-    Every process trains it, so that none waits for longer than its network allows; all take the
-    one that the first has written.
-    """
-    main = accelerator.is_main_process
+    """The noise-aware classifier: the first process trains it unless it was given or is there."""
     file = inputs.classifier_file or run.classifier
-    if not any_process(accelerator, main and file.exists()):
-        yield from train_classifier(inputs, config, accelerator, file if main else None)
+    if accelerator.is_main_process and not file.exists():
+        yield from train_classifier(inputs, config, accelerator, file)
     accelerator.wait_for_everyone()
     channels, size, _ = inputs.source.shape
     found = load_classifier(file, size, channels)
