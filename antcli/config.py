@@ -39,6 +39,9 @@ class ConditionConfig:
     """Of a source with classes, which has to be told one, from 0 on; -1: none is."""
     prompt: str = ""
     """Of a source that is conditional on text; the empty prompt asks for anything."""
+    guidance_scale: NonNegative = 0.0
+    """Of classifier-free guidance, wherever samples are drawn for a prompt; 1: none, 0: what is
+    usual for the source."""
 
 
 @settings

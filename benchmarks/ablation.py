@@ -98,7 +98,7 @@ class Bench:
         """The default recipe, all rows at equal steps."""
         training = TrainingConfig(steps=self.chosen.steps)
         rate = LEARNING_RATE.get(row, training.learning_rate)
-        adaptor = replace(AdaptorConfig(), **defaults_for(self.name).get("adaptor", {}))
+        adaptor = replace(AdaptorConfig(), **defaults_for(self.source).get("adaptor", {}))
         return AdaptConfig(
             source=self.name,
             target=str(SHOTS / self.target),

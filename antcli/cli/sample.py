@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 from antcli.cli.console import Bar, result, say
-from antcli.cli.options import DeviceOption, RunArgument, SeedOption
+from antcli.cli.options import DeviceOption, GuidanceOption, RunArgument, SeedOption
 
 
 def sample_command(
@@ -21,6 +22,7 @@ def sample_command(
     steps: Annotated[int, typer.Option(min=1, max=1000, help="Network passes an image.")] = 25,
     scheduler: Annotated[Literal["dpm++", "ddim", "ddpm"], typer.Option()] = "dpm++",
     seed: SeedOption = 0,
+    guidance_scale: GuidanceOption = None,
     grid: Annotated[bool, typer.Option(help="Write a page of all images too.")] = True,
     device: DeviceOption = "auto",
 ) -> None:
@@ -32,6 +34,7 @@ def sample_command(
     found = find_run(run)
     folder = out or found.samples
     plan = SamplingPlan(found, folder, range(seed, seed + count), scheduler, steps)
+    plan = replace(plan, guidance_scale=guidance_scale)
     with Bar() as bar:
         for done in draw_samples(plan, make_accelerator(device, "no")):
             bar.update("sampling", done, count)

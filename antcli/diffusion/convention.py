@@ -18,6 +18,10 @@ class Convention:
     prediction: Prediction = "epsilon"
     condition: Mapping[str, Tensor] = field(default_factory=dict)
     """By the names of the network's `forward`; each [1, ...]."""
+    unconditional: Mapping[str, Tensor] = field(default_factory=dict)
+    """The same where nothing is asked for; empty: it cannot be."""
+    guidance_scale: float = 1.0
+    """Of samples: eps_nothing + scale (eps_asked - eps_nothing) (Ho and Salimans 2022, Eq. 6)."""
 
     def inputs(self, x_t: Tensor) -> dict[str, Tensor]:
         """The condition for each image of a batch."""

@@ -70,8 +70,10 @@ def adapt(
     run: Run,
     accelerator: Accelerator,
     stop: Callable[[], bool] = lambda: False,
+    *,
+    clear: bool = False,
 ) -> Iterator[Record]:
-    """Adapt the source to the target; a run that was cut goes on where it was.
+    """Adapt the source to the target; a run that was cut goes on where it was, unless `clear`.
 
     With `config.stopping.auto` it ends where `is_over` says, at the step that `choose` names.
     Raises `KeyboardInterrupt` after the step in which `stop()` turned true, with the state
@@ -80,6 +82,10 @@ def adapt(
     main = accelerator.is_main_process
     check_batch(config.training, accelerator)
     check_whole_batches(config, accelerator.num_processes)
+    accelerator.wait_for_everyone()
+    if main:
+        run.begin(config, inputs.identity(), clear=clear)
+    accelerator.wait_for_everyone()
     prepared = yield from prepare(inputs, config, run, accelerator)
     training = build_training(inputs, config, accelerator, prepared)
     folder = RunFolder(run, training, inputs, config)
@@ -111,6 +117,8 @@ def adapt(
                 scores.append(scorer.score(training.network, record.step))
             write_scores(run.scores, scores)
             yield scores[-1]
+        if main and marked:
+            folder.rotate(scores)
         stopping = any_process(accelerator, stop())
         if main and (marked or stopping):
             folder.state()

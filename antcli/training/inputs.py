@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,8 +14,9 @@ from torch import Tensor
 
 from antcli import __version__
 from antcli.artifacts import file_hash
-from antcli.config import AdaptConfig
+from antcli.config import AdaptConfig, adapt_config_from
 from antcli.diffusion.examples import Examples, Latents, Pixels
+from antcli.errors import AntError
 from antcli.images.folder import ImageFolder, check_folder, read_folder
 from antcli.images.grid import to_float, to_uint8
 from antcli.methods.classifier import Classifier
@@ -68,18 +69,44 @@ class Inputs:
         }
 
 
-def defaults_for(source: str) -> dict[str, Any]:
-    """The settings whose defaults depend on the source. Raises `AntError` as `find_source`."""
-    if not find_source(source).latent:
+def defaults_for(source: Source) -> dict[str, Any]:
+    """The settings whose defaults depend on the source."""
+    if not source.latent:
         return {}
     # The paper's c of its LDM; and glasses that 100 steps leave half-drawn are there after 200.
     return {"adaptor": {"pooling": 2}, "training": {"steps": 200}}
 
 
-def preset_for(name: Preset, source: str) -> dict[str, Any]:
-    """Named settings, as they are for a source. Raises `AntError` as `find_source`."""
-    found = find_source(source)
-    return PRESETS[name](found.shape, found.latent)
+def settings_for(
+    said: Mapping[str, Any],
+    preset: Preset | None = None,
+    on_progress: Progress = silent,
+    *,
+    has_classifier: bool = False,
+) -> tuple[AdaptConfig, str]:
+    """All settings, from what is `said` as nested tables; and a remark, where one is due.
+
+    What is not said is the preset's, the source's or the method's default. A preset's classifier
+    is got, if one is needed; where it cannot be had, the remark says what is taken instead.
+    Raises `AntError` as `find_source` and `adapt_config_from`.
+    """
+    checked = adapt_config_from(said)
+    source = find_source(checked.source)
+    layers, remark = [defaults_for(source)], ""
+    if preset is not None:
+        layers.append(PRESETS[preset](source.shape, source.latent))
+        init = layers[-1]["classifier"]["init"]
+        needed = "classifier" in METHODS[checked.method].stages and not has_classifier
+        if init and needed and "init" not in said.get("classifier", {}):
+            try:
+                find_pretrained(init, source.shape[-1], on_progress)
+            except AntError as error:
+                layers.append({"classifier": {"init": ""}})
+                remark = (
+                    f"the {preset}'s classifier, {init}, cannot be had ({error.message}): a small "
+                    "one is trained from nothing instead"
+                )
+    return adapt_config_from(*layers, said), remark
 
 
 def check_inputs(
@@ -180,7 +207,7 @@ def _sample_source(
 
     def predict(x_t: Tensor, t: Tensor) -> Tensor:
         with accelerator.autocast():  # not around a generator, which would leave it on meanwhile
-            return network(x_t, t)
+            return network.guided(x_t, t)
 
     count = config.classifier.source_samples
     for x_0 in source.sample(

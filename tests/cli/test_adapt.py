@@ -200,17 +200,17 @@ def test_ctrl_c_leaves_a_run_that_resumes(
 def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_good_state(
     adapt: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from antcli.methods import build
+    from antcli.methods.target.guided import GuidedTarget
 
-    real = build.guided_target
+    real = GuidedTarget.__call__
     calls = []
 
-    def bad_from_the_fourth(*tensors: torch.Tensor, **settings: object) -> torch.Tensor:
+    def bad_from_the_fourth(rule: GuidedTarget, step: object) -> torch.Tensor:
         calls.append(1)
-        target = real(*tensors, **settings)
+        target = real(rule, step)
         return target * float("nan") if len(calls) > 3 else target
 
-    monkeypatch.setattr(build, "guided_target", bad_from_the_fourth)
+    monkeypatch.setattr(GuidedTarget, "__call__", bad_from_the_fourth)
     done = adapt("--steps", 8)
     assert done.code == 1
     assert "the loss of step 4 is not a finite number" in done.err

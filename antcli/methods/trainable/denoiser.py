@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -43,6 +44,18 @@ class Denoiser(nn.Module):
     def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
         """eps_theta(x_t, t): [B, C, H, W] and [B], on any device, to [B, C, H, W]."""
         return self._eps(self.unet, x_t, t)
+
+    def guided(self, x_t: Tensor, t: Tensor) -> Tensor:
+        """As samples are drawn: eps with the classifier-free guidance of its convention."""
+        asked, eps = self.convention, self(x_t, t)
+        if not asked.unconditional or asked.guidance_scale == 1:
+            return eps
+        self.convention = replace(asked, condition=asked.unconditional)
+        try:
+            nothing = self(x_t, t)
+        finally:
+            self.convention = asked
+        return nothing + asked.guidance_scale * (eps - nothing)
 
     def source(self, x_t: Tensor, t: Tensor) -> Tensor:
         """What the source predicts, which is frozen: no gradient, whatever has been trained."""
