@@ -159,7 +159,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise AntError(
-            f"cannot read {path}: {error.strerror}", "check the path after --config", exit_code=2
+            f"cannot read {path}: {error.strerror}", "check its path", exit_code=2
         ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise AntError(f"{path} is not valid TOML: {error}", "correct it", exit_code=2) from error

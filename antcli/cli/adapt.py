@@ -18,6 +18,7 @@ from antcli.cli.options import (
     GuidanceOption,
     PromptOption,
     SourceImagesOption,
+    naming_options,
     typed,
 )
 from antcli.cli.progress import fetching
@@ -110,6 +111,7 @@ DryRunOption = Annotated[
 ForceOption = Annotated[bool, typer.Option(help="Start over a run that is there already.")]
 
 
+@naming_options
 def adapt_command(
     source: SourceOption = None,
     target: TargetOption = None,

@@ -9,9 +9,10 @@ from typing import Annotated, Literal
 import typer
 
 from antcli.cli.console import Bar, result, say
-from antcli.cli.options import DeviceOption, GuidanceOption, RunArgument, SeedOption
+from antcli.cli.options import DeviceOption, GuidanceOption, RunArgument, SeedOption, naming_options
 
 
+@naming_options
 def sample_command(
     run: RunArgument = None,
     count: Annotated[int, typer.Option("-n", min=1, help="How many images.")] = 16,

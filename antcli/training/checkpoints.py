@@ -83,7 +83,7 @@ def load_state(path: Path, parts: Mapping[str, Trained]) -> dict[str, str]:
     if not all(trained.fits(found[part]) for part, trained in parts.items()):
         raise AntError(
             f"{path} holds the state of another model",
-            "choose another place, or start this run again from its beginning",
+            "choose another `out`, or start this run again with `force`",
         )
     for part, trained in parts.items():
         trained.restore(found[part])

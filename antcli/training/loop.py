@@ -62,7 +62,7 @@ def check_batch(config: TrainingConfig, accelerator: Accelerator) -> None:
     if config.batch_size < accelerator.num_processes:
         raise AntError(
             f"{accelerator.num_processes} processes cannot share a batch of {config.batch_size}",
-            "start fewer processes or take a larger batch",
+            "start fewer processes or raise `batch_size`",
             exit_code=2,
         )
 

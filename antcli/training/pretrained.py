@@ -16,7 +16,7 @@ from antcli.sources.download import fetch_file
 from antcli.sources.transfer import Progress, silent
 from antcli.weights import misfit
 
-WITHOUT = "without --init, a small classifier is trained from nothing"
+WITHOUT = "without `init`, a small classifier is trained from nothing"
 
 
 def find_pretrained(init: str, size: int, on_progress: Progress = silent) -> Path:

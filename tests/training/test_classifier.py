@@ -13,7 +13,9 @@ from antcli.errors import AntError
 from antcli.methods.classifier import LEVELS, ClassifierConfig, NoisyClassifier, new_classifier
 from antcli.methods.target.guided import TARGET_CLASS
 from antcli.training.classifier import (
+    LEAST_VIEWS,
     NOISE_LEVELS,
+    VIEWS,
     ClassifierReport,
     ClassifierTraining,
     NoiseLevel,
@@ -210,6 +212,26 @@ def test_none_of_a_few_images_is_held_out_and_no_verdict_given(source: int, targ
     assert report.best_accuracy is None
     assert not report.useless
     assert json.loads(json.dumps(report.as_dict()))["best_accuracy"] is None
+
+
+@pytest.mark.parametrize(("size", "views"), [(8, VIEWS), (128, 50), (256, LEAST_VIEWS)])
+def test_large_images_are_looked_at_less_often(size: int, views: int) -> None:
+    images = Pixels(torch.zeros(10, 3, size, size, dtype=torch.uint8))
+    assert ClassifierTraining(images, images, PATH, CONFIG).views == views
+
+
+def test_checking_is_told_level_by_level(easy: ClassifierTraining) -> None:
+    checks = list(easy.checked())
+    assert [check.done for check in checks] == list(range(1, LEVELS + len(NOISE_LEVELS) + 1))
+    assert {check.total for check in checks} == {len(checks)}
+
+
+def test_with_nothing_held_out_all_images_are_learnt_and_nothing_calibrated() -> None:
+    training = train(plain(0, 20), plain(225, 10), replace(CONFIG, held_out=0.0))
+    report = training.report()
+    assert [len(images) for images in training.training_images] == [20, 10]
+    assert (report.held_out_source, report.held_out_target, report.best_accuracy) == (0, 0, None)
+    assert (training.classifier.confidence == 1).all()
 
 
 # --- files ---------------------------------------------------------------------------------

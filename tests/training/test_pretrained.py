@@ -107,7 +107,7 @@ def test_another_size_is_refused_in_one_line(file: Path) -> None:
     for size in (32, 64, 256):
         with pytest.raises(AntError, match=f"classifies 16x16, the source makes {size}") as raised:
             pretrained_classifier(file, size)
-        assert "--init" in raised.value.hint
+        assert "`init`" in raised.value.hint
     with pytest.raises(AntError, match="maps of 3 channels, the source makes 4"):
         check_pretrained(file, SIZE, channels=4)
 
