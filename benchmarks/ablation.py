@@ -37,8 +37,8 @@ from antcli.config import AdaptConfig, TrainingConfig
 from antcli.evaluation.lpips import LpipsFeatures, load_lpips
 from antcli.images.folder import read_folder
 from antcli.images.grid import grid, save_png, to_uint8
+from antcli.methods.build import stages_of
 from antcli.methods.classifier import Classifier
-from antcli.methods.table import METHODS
 from antcli.methods.trainable.adaptors import AdaptorConfig
 from antcli.methods.trainable.denoiser import Denoiser
 from antcli.sources.source import Source, find_source
@@ -110,7 +110,7 @@ class Bench:
 
     def classifier(self, config: AdaptConfig) -> tuple[Classifier | None, float]:
         """The classifier of a seed, shared by the rows that need one, and what it cost."""
-        if not METHODS[config.method].stages:
+        if not stages_of(config):
             return None, 0.0
         name = named(self.name, f"classifier-{self.target}-{config.seed}")
         file = HERE / ".cache" / f"{name}.safetensors"

@@ -31,7 +31,7 @@ from antcli.evaluation.intra_lpips import intra_lpips
 from antcli.evaluation.lpips import LpipsFeatures, load_lpips
 from antcli.images.folder import read_folder
 from antcli.images.grid import to_uint8
-from antcli.methods.table import METHODS
+from antcli.methods.build import stages_of
 from antcli.methods.trainable.adaptors import AdaptorConfig
 from antcli.methods.trainable.denoiser import Denoiser
 from antcli.sources.source import find_source
@@ -107,7 +107,7 @@ def runs(measures: Measures, row: str, seed: int) -> Iterator[tuple[int, dict[st
         adaptor=adaptor,
     )
     classifier = None
-    if METHODS[config.method].stages:
+    if stages_of(config):
         file = measures.chosen.scratch / f"classifier-{seed}.safetensors"
         if not file.exists():
             for _ in train_classifier(measures.inputs, config, measures.accelerator, file):

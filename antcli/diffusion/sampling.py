@@ -52,7 +52,7 @@ def sample(
 
         solver, x_t = SOLVERS[scheduler](noise), noise()
         for t, after in itertools.pairwise(path.steps(steps).tolist()):
-            at = torch.full((len(x_t),), t, device=device)
+            at = torch.full((len(x_t),), t)  # on the CPU, where a look at it costs nothing
             eps = predict(x_t, at).float()
             x_0 = path.to_x_0(eps, x_t, at)
             x_0 = x_0.clamp(-1, 1) if clip else x_0

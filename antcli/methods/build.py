@@ -66,6 +66,11 @@ def choices_of(config: AdaptConfig) -> list[Choice]:
     return [*METHODS[config.method].choices.values(), *(c for _, c in _penalties(config))]
 
 
+def stages_of(config: AdaptConfig) -> tuple[str, ...]:
+    """What has to be prepared before training."""
+    return tuple(dict.fromkeys(stage for c in choices_of(config) for stage in c.stages))
+
+
 def build_network(unet: ModelMixin, config: AdaptConfig, convention: Convention) -> Denoiser:
     """The network that the method trains, with what trains marked; it takes `unet` over."""
     choice = METHODS[config.method].choices["trains"]

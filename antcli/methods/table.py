@@ -58,11 +58,6 @@ class Method:
         }
 
     @property
-    def stages(self) -> tuple[str, ...]:
-        """What has to be prepared before it trains."""
-        return tuple(dict.fromkeys(s for c in self.choices.values() for s in c.stages))
-
-    @property
     def defaults(self) -> Iterator[Mapping[str, Any]]:
         """What its choices prefer, as layers of settings."""
         yield {"penalties": self.penalties}

@@ -19,9 +19,9 @@ from antcli.diffusion.examples import Examples, Latents, Pixels
 from antcli.errors import AntError
 from antcli.images.folder import ImageFolder, check_folder, read_folder
 from antcli.images.grid import to_float, to_uint8
+from antcli.methods.build import stages_of
 from antcli.methods.classifier import Classifier
 from antcli.methods.presets import PRESETS, Preset
-from antcli.methods.table import METHODS
 from antcli.methods.trainable.denoiser import Denoiser
 from antcli.sources.source import Source, find_source
 from antcli.sources.transfer import Progress, silent
@@ -96,7 +96,7 @@ def settings_for(
     if preset is not None:
         layers.append(PRESETS[preset](source.shape, source.latent))
         init = layers[-1]["classifier"]["init"]
-        needed = "classifier" in METHODS[checked.method].stages and not has_classifier
+        needed = "classifier" in stages_of(checked) and not has_classifier
         if init and needed and "init" not in said.get("classifier", {}):
             try:
                 find_pretrained(init, source.shape[-1], on_progress)
@@ -129,11 +129,7 @@ def check_inputs(
         check_folder(source_images)
     source = source.asked(config.condition)
     pretrained = None
-    if (
-        config.classifier.init
-        and classifier is None
-        and "classifier" in METHODS[config.method].stages
-    ):
+    if config.classifier.init and classifier is None and "classifier" in stages_of(config):
         channels, size, _ = source.shape
         pretrained = find_pretrained(config.classifier.init, size, on_progress)
         check_pretrained(pretrained, size, channels)

@@ -9,8 +9,8 @@ import torch
 from accelerate import Accelerator
 
 from antcli.config import AdaptConfig
+from antcli.methods.build import stages_of
 from antcli.methods.classifier import Classifier
-from antcli.methods.table import METHODS
 from antcli.runs import Run
 from antcli.training.classifier import load_classifier
 from antcli.training.inputs import ClassifierRecord, Inputs, train_classifier
@@ -50,6 +50,6 @@ def prepare(
 ) -> Generator[ClassifierRecord, None, Mapping[str, Any]]:
     """What the stages of the settings' method give, by their names."""
     prepared = {}
-    for name in METHODS[config.method].stages:
+    for name in stages_of(config):
         prepared[name] = yield from STAGES[name](inputs, config, run, accelerator)
     return prepared

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from antcli.config import AdaptConfig, TrainingConfig
 from antcli.diffusion.convention import PLAIN
 from antcli.diffusion.examples import Pixels
-from antcli.methods.build import build_network, build_objective, evaluations_per_step
+from antcli.methods.build import build_network, build_objective, evaluations_per_step, stages_of
 from antcli.methods.classifier import new_classifier
 from antcli.methods.noise.adversarial import AdversarialNoise, NoiseConfig
 from antcli.methods.table import METHODS
@@ -91,8 +91,8 @@ def test_adaptors_start_from_the_seed_alone(make_unet: MakeUnet) -> None:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_parts_follow_the_table(method: str) -> None:
-    prepared = dict.fromkeys(METHODS[method].stages, nn.Identity())
-    objective = build_objective(replace(CONFIG, method=method), prepared)
+    config = replace(CONFIG, method=method)
+    objective = build_objective(config, dict.fromkeys(stages_of(config), nn.Identity()))
     assert isinstance(objective.noise, AdversarialNoise) == (METHODS[method].noise == "adversarial")
     assert isinstance(objective.target, GuidedTarget) == (METHODS[method].target == "guided")
     assert objective.penalties == ()

@@ -1,6 +1,8 @@
 from typing import get_args, get_type_hints
 
 from antcli.cli.adapt import adapt_command
+from antcli.config import adapt_config_from
+from antcli.methods.build import stages_of
 from antcli.methods.table import METHODS, Method
 
 
@@ -26,7 +28,9 @@ def test_no_point_of_the_grid_has_two_names() -> None:
 
 
 def test_only_guidance_needs_a_classifier() -> None:
-    needing = {name for name, method in METHODS.items() if "classifier" in method.stages}
+    names = {"source": "a", "target": "b"}
+    configs = {name: adapt_config_from(names, {"method": name}) for name in METHODS}
+    needing = {name for name, config in configs.items() if "classifier" in stages_of(config)}
     assert needing == {"ant", "adaptor-guided", "ant-lora"}
 
 

@@ -356,6 +356,18 @@ def test_a_state_of_other_shapes_is_refused(
     torch.testing.assert_close(everything(training), before, rtol=0, atol=0)
 
 
+def test_the_scale_of_fp16_is_part_of_the_state(
+    make_training: MakeTraining, tmp_path: Path
+) -> None:
+    first, second = (
+        make_training(accelerator=OneOfSeveral(0, 1, torch.amp.GradScaler("cpu", init_scale=scale)))
+        for scale in (512.0, 2.0)
+    )
+    first.save(tmp_path / "state.safetensors", {})
+    second.load(tmp_path / "state.safetensors")
+    assert second.accelerator.scaler.get_scale() == 512
+
+
 # --- a loss that is no number --------------------------------------------------------------
 
 
@@ -463,9 +475,9 @@ def test_low_memory_recomputes_what_it_does_not_keep(make_training: MakeTraining
 class OneOfSeveral:
     """Stands in for one process's accelerator; keeps the gradients of its only step."""
 
-    def __init__(self, index: int, processes: int) -> None:
+    def __init__(self, index: int, processes: int, scaler: Any = None) -> None:
         self.process_index, self.num_processes = index, processes
-        self.device, self.scaler = torch.device("cpu"), None
+        self.device, self.scaler = torch.device("cpu"), scaler
         self.gradients: list[Tensor] = []
         self.losses: list[float] = []
 
