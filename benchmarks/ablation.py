@@ -43,7 +43,7 @@ from antcli.methods.trainable.adaptors import AdaptorConfig
 from antcli.methods.trainable.denoiser import Denoiser
 from antcli.sources.source import Source, find_source
 from antcli.training.adaptation import build_training
-from antcli.training.classifier import load_classifier
+from antcli.training.classifier_files import load_classifier
 from antcli.training.devices import make_accelerator
 from antcli.training.inputs import Inputs, defaults_for, train_classifier
 from antcli.training.loop import Training

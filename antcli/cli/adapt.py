@@ -7,10 +7,29 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import typer
 
+from antcli.cli.adapt_options import (
+    BatchOption,
+    ClassifierOption,
+    ConfigOption,
+    DeviceOption,
+    DryRunOption,
+    ForceOption,
+    LowMemoryOption,
+    MethodOption,
+    MicroBatchOption,
+    OutOption,
+    PrecisionOption,
+    PresetOption,
+    RateOption,
+    SeedOption,
+    SourceOption,
+    StepsOption,
+    TargetOption,
+)
 from antcli.cli.console import complain, result, say
 from antcli.cli.fetch_source import have_source
 from antcli.cli.options import (
@@ -29,86 +48,11 @@ SIGNALLED = 128
 if TYPE_CHECKING:
     from antcli.config import AdaptConfig
     from antcli.runs import Run
-    from antcli.sources.transfer import Progress
     from antcli.training.adaptation import Record
     from antcli.training.inputs import Inputs
 
 
 AUTO = "auto"
-
-SourceOption = Annotated[
-    str | None,
-    typer.Option(
-        help="The pretrained model: a name (`ant fetch-source` lists them), a diffusers folder "
-        "or a hub id. A --config file may say it."
-    ),
-]
-TargetOption = Annotated[
-    Path | None,
-    typer.Option(help="Folder with the few images of the new domain. A --config file may say it."),
-]
-OutOption = Annotated[
-    Path | None,
-    typer.Option(metavar="RUN", help="Folder of the run. [default: runs/SOURCE-TARGET-METHOD]"),
-]
-StepsOption = Annotated[
-    str | None,
-    typer.Option(
-        metavar="N|auto",
-        help="Training steps. More is not better: few images overfit. `auto` scores the "
-        "samples while it trains, stops, and takes the best step.",
-    ),
-]
-BatchOption = Annotated[int | None, typer.Option(min=1, help="Images a step, over all processes.")]
-MicroBatchOption = Annotated[
-    int | None,
-    typer.Option(min=1, help="Images at a time; less memory, same result. [default: all]"),
-]
-LowMemoryOption = Annotated[
-    bool | None,
-    typer.Option(
-        "--low-memory",
-        help="For large sources on small cards: recompute maps instead of keeping them "
-        "(gradient checkpointing), one image at a time, the classifier on the device only "
-        "while it is asked. Slower, same result.",
-    ),
-]
-RateOption = Annotated[
-    float | None,
-    typer.Option(help="Of AdamW, after the warm-up. [default: the method's]"),
-]
-MethodOption = Annotated[
-    Literal["ant", "adaptor", "adaptor-guided", "adaptor-adversarial", "full", "lora", "ant-lora"]
-    | None,
-    typer.Option(help="What is trained, and how. [default: ant]"),
-]
-PresetOption = Annotated[
-    Literal["paper"] | None,
-    typer.Option(help="`paper`: the settings of the ANT paper instead of the defaults."),
-]
-ClassifierOption = Annotated[
-    Path | None,
-    typer.Option(metavar="FILE", help="From `ant train-classifier`; else one is trained."),
-]
-ConfigOption = Annotated[
-    Path | None,
-    typer.Option(metavar="FILE.toml", help="Settings; `--dry-run` prints all of them."),
-]
-SeedOption = Annotated[
-    int | None,
-    typer.Option(min=0, help="All randomness follows from it. [default: 0]"),
-]
-DeviceOption = Annotated[
-    str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps. [default: auto]")
-]
-PrecisionOption = Annotated[
-    Literal["auto", "no", "fp16", "bf16"] | None,
-    typer.Option(help="Of the network's passes. [default: auto]"),
-]
-DryRunOption = Annotated[
-    bool, typer.Option("--dry-run", help="Check everything, print the plan, do nothing.")
-]
-ForceOption = Annotated[bool, typer.Option(help="Start over a run that is there already.")]
 
 
 @naming_options
@@ -157,9 +101,9 @@ def adapt_command(
         "condition": typed(class_label=class_label, prompt=prompt, guidance_scale=guidance_scale),
         "stopping": typed(auto=None if steps is None else steps == AUTO),
     }
+    settings = _settings(flags, config, preset, has_classifier=classifier is not None)
+    run = Run(out or default_folder(settings))
     with fetching() as show:
-        settings = _settings(flags, config, preset, show, own_classifier=classifier is not None)
-        run = Run(out or default_folder(settings))
         inputs = check_inputs(
             settings, classifier=classifier, source_images=source_images, on_progress=show
         )
@@ -180,9 +124,8 @@ def _settings(
     flags: dict[str, Any],
     file: Path | None,
     preset: Literal["paper"] | None,
-    show: Progress,
     *,
-    own_classifier: bool,
+    has_classifier: bool,
 ) -> AdaptConfig:
     """From what the file and the options say, over what is the default of all they leave out.
 
@@ -200,7 +143,8 @@ def _settings(
     checked = adapt_config_from(said)
     resolve_device(checked.device)
     have_source(checked.source, Path(checked.target))
-    settings, remark = settings_for(said, preset, show, has_classifier=own_classifier)
+    with fetching() as show:
+        settings, remark = settings_for(said, preset, show, has_classifier=has_classifier)
     if remark:
         say(f"note: {remark}")
     if not flags["stopping"].get("auto"):

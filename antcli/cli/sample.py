@@ -28,7 +28,7 @@ def sample_command(
     device: DeviceOption = "auto",
 ) -> None:
     """Draw images from a run, each named by its seed and depending on nothing else."""
-    from antcli.evaluation.samples import SamplingPlan, draw_samples
+    from antcli.evaluation.samples import SamplingPlan, check_run_source, draw_samples
     from antcli.runs import find_run
     from antcli.training.devices import make_accelerator
 
@@ -36,6 +36,9 @@ def sample_command(
     folder = out or found.samples
     plan = SamplingPlan(found, folder, range(seed, seed + count), scheduler, steps)
     plan = replace(plan, guidance_scale=guidance_scale)
+    if found.condition.exists():
+        scale = check_run_source(found).guidance_scale if guidance_scale is None else guidance_scale
+        say(f"classifier-free guidance of scale {scale:g}" + (": none" if scale == 1 else ""))
     with Bar() as bar:
         for done in draw_samples(plan, make_accelerator(device, "no")):
             bar.update("sampling", done, count)

@@ -30,9 +30,8 @@ from antcli.training.classifier import (
     ClassifierReport,
     ClassifierStep,
     ClassifierTraining,
-    check_classifier,
-    save_classifier,
 )
+from antcli.training.classifier_files import check_classifier, save_classifier
 from antcli.training.pretrained import check_pretrained, find_pretrained, pretrained_classifier
 
 

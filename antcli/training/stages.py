@@ -12,7 +12,7 @@ from antcli.config import AdaptConfig
 from antcli.methods.build import stages_of
 from antcli.methods.classifier import Classifier
 from antcli.runs import Run
-from antcli.training.classifier import load_classifier
+from antcli.training.classifier_files import load_classifier
 from antcli.training.inputs import ClassifierRecord, Inputs, train_classifier
 
 Stage = Callable[[Inputs, AdaptConfig, Run, Accelerator], Generator[ClassifierRecord, None, Any]]

@@ -19,10 +19,8 @@ from antcli.training.classifier import (
     ClassifierReport,
     ClassifierTraining,
     NoiseLevel,
-    check_classifier,
-    load_classifier,
-    save_classifier,
 )
+from antcli.training.classifier_files import check_classifier, load_classifier, save_classifier
 
 SIZE = 8
 CONFIG = ClassifierConfig(steps=30, batch_size=16, learning_rate=3e-3)

@@ -14,12 +14,8 @@ from antcli.diffusion.path import BetaPath
 from antcli.errors import AntError
 from antcli.methods.classifier import ClassifierConfig
 from antcli.methods.imagenet_classifier import HEAD, PUBLISHED, EncoderShape, ImageNetClassifier
-from antcli.training.classifier import (
-    ClassifierTraining,
-    check_classifier,
-    load_classifier,
-    save_classifier,
-)
+from antcli.training.classifier import ClassifierTraining
+from antcli.training.classifier_files import check_classifier, load_classifier, save_classifier
 from antcli.training.pretrained import (
     check_pretrained,
     find_pretrained,
