@@ -37,12 +37,3 @@ def balanced_choice(count: int, size: int, draw: torch.Generator) -> Tensor:
     """`size` indices below `count`, in random order, none used twice before all are used once."""
     rounds = -(-size // count)
     return torch.cat([torch.randperm(count, generator=draw) for _ in range(rounds)])[:size]
-
-
-def antithetic_timesteps(timesteps: int, size: int, draw: torch.Generator) -> Tensor:
-    """`size` timesteps in [0, timesteps): the second half mirrors the first, t and T-1-t.
-
-    Pairs lower the variance of the loss over t. int64, on the CPU.
-    """
-    half = torch.randint(timesteps, ((size + 1) // 2,), generator=draw)
-    return torch.cat([half, timesteps - 1 - half])[:size]

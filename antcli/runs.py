@@ -17,8 +17,8 @@ from antcli.errors import AntError
 
 FACTS = {"config", "status", "step"}
 """What every run tells of itself, beside its identity."""
-HOW = ("config.training.low_memory", "config.training.micro_batch")
-"""Settings that say how a step is computed, not what it does: a run may go on with others."""
+SAME_RESULT = ("config.training.low_memory", "config.training.micro_batch", "config.preview.keep")
+"""Settings that do not change what a run comes to: it may go on with others."""
 
 
 @dataclass(frozen=True)
@@ -169,9 +169,7 @@ class Run:
         """Raise `AntError` where the folder holds something that is no run."""
         free = not self.folder.exists() or (self.folder.is_dir() and not any(self.folder.iterdir()))
         if not free and not self.started:
-            raise AntError(
-                f"{self.folder} exists and is no run of ant", "choose another place with --out"
-            )
+            raise AntError(f"{self.folder} exists and is no run of ant", "choose another `out`")
 
     def check_can_start(self, config: AdaptConfig, identity: Mapping[str, Any]) -> None:
         """Raise `AntError` unless the folder is free, or holds this very run unfinished."""
@@ -181,16 +179,19 @@ class Run:
         if self.finished:
             raise AntError(
                 f"the run in {self.folder} is finished",
-                f"look at {self.preview}, or start over with --force, or choose another --out",
+                f"look at {self.preview}, or start over with `force`, or choose another `out`",
             )
-        facts = self.facts()
         now = {"config": asdict(config), **identity}
+        # What was written by an older version has the settings of today at their defaults.
+        facts = {**self.facts(), "config": asdict(self.config())}
         before = {key: facts.get(key) for key in now}
-        changed = [change for change in differences(before, now) if not change.startswith(HOW)]
+        changed = [
+            change for change in differences(before, now) if not change.startswith(SAME_RESULT)
+        ]
         if changed:
             raise AntError(
                 f"{self.folder} holds an unfinished run with other settings ({'; '.join(changed)})",
-                "type its own command to go on, start over with --force, or choose another --out",
+                "type its own command to go on, start over with `force`, or choose another `out`",
             )
 
     def begin(self, config: AdaptConfig, identity: Mapping[str, Any], *, clear: bool) -> None:

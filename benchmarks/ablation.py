@@ -33,16 +33,17 @@ from attributes import AttributeNetwork, draw, judge, to_float
 from measures import Reference, diversity_by_lpips, measure, reference
 from torch import Tensor
 
-from antcli.config import AdaptConfig, AdaptorConfig, TrainingConfig
+from antcli.config import AdaptConfig, TrainingConfig
 from antcli.evaluation.lpips import LpipsFeatures, load_lpips
 from antcli.images.folder import read_folder
 from antcli.images.grid import grid, save_png, to_uint8
+from antcli.methods.build import stages_of
 from antcli.methods.classifier import Classifier
-from antcli.methods.table import METHODS
+from antcli.methods.trainable.adaptors import AdaptorConfig
 from antcli.methods.trainable.denoiser import Denoiser
 from antcli.sources.source import Source, find_source
 from antcli.training.adaptation import build_training
-from antcli.training.classifier import load_classifier
+from antcli.training.classifier_files import load_classifier
 from antcli.training.devices import make_accelerator
 from antcli.training.inputs import Inputs, defaults_for, train_classifier
 from antcli.training.loop import Training
@@ -97,19 +98,19 @@ class Bench:
         """The default recipe, all rows at equal steps."""
         training = TrainingConfig(steps=self.chosen.steps)
         rate = LEARNING_RATE.get(row, training.learning_rate)
-        adaptor = replace(AdaptorConfig(), **defaults_for(self.name).get("adaptor", {}))
+        adaptor = replace(AdaptorConfig(), **defaults_for(self.source).get("adaptor", {}))
         return AdaptConfig(
             source=self.name,
             target=str(SHOTS / self.target),
             method=row.removesuffix(EVERYWHERE),
             seed=seed,
             training=replace(training, learning_rate=rate),
-            adaptor=replace(adaptor, below=1.0) if row.endswith(EVERYWHERE) else adaptor,
+            adaptor=replace(adaptor, t_limit=1.0) if row.endswith(EVERYWHERE) else adaptor,
         )
 
     def classifier(self, config: AdaptConfig) -> tuple[Classifier | None, float]:
         """The classifier of a seed, shared by the rows that need one, and what it cost."""
-        if not METHODS[config.method].needs_classifier:
+        if not stages_of(config):
             return None, 0.0
         name = named(self.name, f"classifier-{self.target}-{config.seed}")
         file = HERE / ".cache" / f"{name}.safetensors"
@@ -125,7 +126,9 @@ class Bench:
     def training(self, config: AdaptConfig) -> tuple[Training, float]:
         """A training of one row, not begun."""
         classifier, seconds = self.classifier(config)
-        return build_training(self.inputs, config, self.accelerator, classifier), seconds
+        return build_training(
+            self.inputs, config, self.accelerator, {"classifier": classifier}
+        ), seconds
 
     def draw(self, network: Denoiser) -> Tensor:
         """Samples in [-1, 1], the same noise for every row."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import statistics
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
@@ -17,8 +18,10 @@ from ablation import Bench, versions
 from torch import Tensor
 
 from antcli.images.grid import to_float
-from antcli.methods.classifier import NoisyClassifier
-from antcli.methods.guidance import TARGET_CLASS, guided_target
+from antcli.methods.choice import Step
+from antcli.methods.classifier import TARGET_CLASS, NoisyClassifier
+from antcli.methods.target.guided import GuidedTarget
+from antcli.methods.trainable.denoiser import Denoiser
 from antcli.randomness import normal
 
 LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
@@ -41,11 +44,12 @@ def at_level(bench: Bench, classifier: NoisyClassifier, t: int, seed: int) -> tu
     x_0 = to_float(bench.inputs.target.images).repeat(VIEWS, 1, 1, 1)
     eps = normal(seed, "guidance", t, range(len(x_0)), x_0.shape[1:])
     times = torch.full((len(x_0),), t)
-    x_t = bench.source.schedule.add_noise(x_0, eps, times)
+    x_t = bench.source.path.add_noise(x_0, eps, times)
     config = bench.config("ant", seed).guidance
-    target: Tensor = guided_target(
-        eps, x_t, times, classifier=classifier, schedule=bench.source.schedule, config=config
-    )
+    network = Denoiser(bench.source.load(), bench.source.convention)
+    unmirrored = torch.zeros(len(x_0), dtype=torch.bool)
+    step = Step(network, network, nullcontext, x_0, eps, times, torch.arange(len(x_0)), unmirrored)
+    target: Tensor = GuidedTarget(config, classifier)(step)
     p = classifier(x_t, times).softmax(1)[:, TARGET_CLASS]
     return 100 * float((target - eps).square().mean().sqrt()), float(p.median())
 
@@ -54,7 +58,7 @@ def lines(bench: Bench, seeds: list[int]) -> str:
     """Two lines of the table."""
     shifts, sure = [], []
     for level in LEVELS:
-        t = int(level * bench.source.schedule.timesteps)
+        t = int(level * bench.source.path.span)
         found = []
         for seed in seeds:
             classifier, _ = bench.classifier(bench.config("ant", seed))

@@ -24,10 +24,12 @@ import torch
 from accelerate import Accelerator
 from diffusers import UNet2DModel
 
-from antcli.config import PRESETS, AdaptConfig, adapt_config_from
-from antcli.diffusion.prediction import PLAIN
-from antcli.methods.build import build_network, noise_rule, target_rule
+from antcli.config import AdaptConfig, adapt_config_from
+from antcli.diffusion.convention import PLAIN
+from antcli.diffusion.examples import Pixels
+from antcli.methods.build import build_network, build_objective
 from antcli.methods.classifier import new_classifier
+from antcli.methods.presets import paper
 from antcli.training.devices import make_accelerator
 from antcli.training.loop import Training
 
@@ -66,7 +68,7 @@ def one_step(setting: str, batch: int, size: int, device: str, inner: int) -> di
     training = {"steps": 1, "batch_size": batch, **SETTINGS[setting]}
     asked = {"training": training, "noise": {"inner_steps": inner}, "device": device}
     names = {"source": "church", "target": "shots"}
-    config = adapt_config_from(PRESETS["paper"], asked, names)
+    config = adapt_config_from(paper((3, size, size), latent=False), asked, names)
     accelerator = make_accelerator(device, config.mixed_precision)
     ready = build(config, size, accelerator)
     resting = memory(accelerator.device)
@@ -89,12 +91,10 @@ def build(config: AdaptConfig, size: int, accelerator: Accelerator) -> Training:
         classifier.to(accelerator.device)
     return Training(
         build_network(unet, config, PLAIN),
-        PLAIN.schedule,
-        torch.zeros(10, 3, size, size, dtype=torch.uint8),
+        Pixels(torch.zeros(10, 3, size, size, dtype=torch.uint8)),
         config.training,
         accelerator,
-        noise=noise_rule(config, PLAIN.schedule),
-        target=target_rule(config, PLAIN.schedule, classifier),
+        objective=build_objective(config, {"classifier": classifier}),
     )
 
 

@@ -23,7 +23,7 @@ from PIL import Image
 from table import spread
 from torch import Tensor
 
-from antcli.config import AdaptConfig, AdaptorConfig, TrainingConfig
+from antcli.config import AdaptConfig, TrainingConfig
 from antcli.evaluation.centres import colours
 from antcli.evaluation.features.source import SourceSpace
 from antcli.evaluation.frechet import Gaussian, frechet_distance
@@ -31,11 +31,12 @@ from antcli.evaluation.intra_lpips import intra_lpips
 from antcli.evaluation.lpips import LpipsFeatures, load_lpips
 from antcli.images.folder import read_folder
 from antcli.images.grid import to_uint8
-from antcli.methods.table import METHODS
+from antcli.methods.build import stages_of
+from antcli.methods.trainable.adaptors import AdaptorConfig
 from antcli.methods.trainable.denoiser import Denoiser
 from antcli.sources.source import find_source
 from antcli.training.adaptation import build_training
-from antcli.training.classifier import load_classifier
+from antcli.training.classifier_files import load_classifier
 from antcli.training.devices import make_accelerator
 from antcli.training.inputs import Inputs, train_classifier
 
@@ -96,7 +97,7 @@ def runs(measures: Measures, row: str, seed: int) -> Iterator[tuple[int, dict[st
     """Train one row; its measures after each of the steps."""
     training = TrainingConfig(steps=max(MEASURE_AT))
     rate = LEARNING_RATE.get(row, training.learning_rate)
-    adaptor = replace(AdaptorConfig(), below=1.0) if row.endswith(EVERYWHERE) else AdaptorConfig()
+    adaptor = replace(AdaptorConfig(), t_limit=1.0) if row.endswith(EVERYWHERE) else AdaptorConfig()
     config = AdaptConfig(
         str(measures.chosen.source),
         str(measures.chosen.target),
@@ -106,13 +107,15 @@ def runs(measures: Measures, row: str, seed: int) -> Iterator[tuple[int, dict[st
         adaptor=adaptor,
     )
     classifier = None
-    if METHODS[config.method].needs_classifier:
+    if stages_of(config):
         file = measures.chosen.scratch / f"classifier-{seed}.safetensors"
         if not file.exists():
             for _ in train_classifier(measures.inputs, config, measures.accelerator, file):
                 pass
         classifier = load_classifier(file, measures.source.size)
-    trained = build_training(measures.inputs, config, measures.accelerator, classifier)
+    trained = build_training(
+        measures.inputs, config, measures.accelerator, {"classifier": classifier}
+    )
     for record in trained.steps():
         if record.step in MEASURE_AT:
             with trained.averaged():

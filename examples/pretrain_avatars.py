@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy
 import torch
 
+from antcli.diffusion.examples import Pixels
 from antcli.drawn_faces.domains import avatar
 from antcli.training.pretraining import PRETRAINING, pretrain_logged
 
@@ -31,7 +32,8 @@ def main() -> None:
     chosen = parser.parse_args()
     pixels = numpy.stack([numpy.asarray(avatar(i, SIZE)[0]) for i in range(DRAWINGS)])
     images = torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous()
-    pretrain_logged(images, chosen.out, replace(PRETRAINING, steps=chosen.steps), chosen.seed)
+    config = replace(PRETRAINING, steps=chosen.steps)
+    pretrain_logged(Pixels(images), chosen.out, config, chosen.seed)
 
 
 if __name__ == "__main__":

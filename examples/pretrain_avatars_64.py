@@ -16,6 +16,7 @@ import torch
 from diffusers import AutoencoderKL
 from torch import Tensor
 
+from antcli.diffusion import examples
 from antcli.drawn_faces.domains import avatar
 from antcli.images.grid import to_float
 from antcli.sources.codec import Latents
@@ -61,7 +62,7 @@ def main() -> None:
     model = latent_model(autoencoder, x_0.shape[-1], chosen.seed)
     # A latent cannot be flipped as an image can; the drawings lean to both sides by themselves.
     config = replace(PRETRAINING, steps=chosen.steps, flip=False)
-    pretrain_logged(x_0, chosen.out, config, chosen.seed, model)
+    pretrain_logged(examples.Latents(x_0), chosen.out, config, chosen.seed, model)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
+from antcli.diffusion.examples import Pixels
 from antcli.images.folder import read_folder
 from antcli.training.pretraining import PRETRAINING, pretrain_logged
 
@@ -26,7 +27,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     chosen = parser.parse_args()
     images = read_folder(chosen.images, chosen.size).images
-    pretrain_logged(images, chosen.out, replace(PRETRAINING, steps=chosen.steps), chosen.seed)
+    config = replace(PRETRAINING, steps=chosen.steps)
+    pretrain_logged(Pixels(images), chosen.out, config, chosen.seed)
 
 
 if __name__ == "__main__":

@@ -5,15 +5,9 @@ from typing import Any
 
 import pytest
 
-from antcli.config import (
-    PRESETS,
-    AdaptConfig,
-    adapt_config_from,
-    differences,
-    read_toml,
-    to_toml,
-)
+from antcli.config import AdaptConfig, adapt_config_from, differences, read_toml, to_toml
 from antcli.errors import AntError
+from antcli.methods.presets import paper
 
 NAMES: dict[str, Any] = {"source": "avatars", "target": "photos"}
 
@@ -53,7 +47,7 @@ def test_layers_are_not_changed() -> None:
 
 
 def test_the_paper_preset_holds_the_papers_settings() -> None:
-    config = adapt_config_from(PRESETS["paper"], NAMES)
+    config = adapt_config_from(paper((3, 256, 256), latent=False), NAMES)
     assert (config.noise.inner_steps, config.noise.omega) == (10, 0.02)
     assert config.noise.gradient == "full"
     assert (config.guidance.gamma, config.guidance.coefficient) == (5.0, "paper")

@@ -59,8 +59,8 @@ def test_the_carried_source_is_whole_and_small(make_unet: Callable) -> None:
     assert 2_000_000 <= parameters <= 5_000_000
     size = sum(file.stat().st_size for file in source.folder.rglob("*") if file.is_file())
     assert size <= 10_000_000
-    assert source.schedule.timesteps == 1000
-    np.testing.assert_allclose(source.schedule.betas[[0, -1]], [1e-4, 0.02], rtol=1e-6)
+    assert source.path.span == 1000
+    np.testing.assert_allclose(source.path.betas[[0, -1]], [1e-4, 0.02], rtol=1e-6)
 
 
 def test_the_carried_latent_source_is_whole_and_small() -> None:

@@ -3,7 +3,7 @@ from collections import Counter
 import pytest
 import torch
 
-from antcli.randomness import antithetic_timesteps, balanced_choice, generator, normal
+from antcli.randomness import balanced_choice, generator, normal
 
 
 def draws(*name: object) -> list[float]:
@@ -39,7 +39,6 @@ def test_the_global_generator_is_left_alone() -> None:
     before = torch.get_rng_state()
     normal(0, "noise", 0, range(3), (2, 2))
     balanced_choice(5, 3, generator(0, "images"))
-    antithetic_timesteps(10, 4, generator(0, "timesteps"))
     torch.testing.assert_close(torch.get_rng_state(), before, rtol=0, atol=0)
 
 
@@ -80,20 +79,3 @@ def test_a_choice_is_in_random_order() -> None:
     assert all(60 <= firsts[i] <= 140 for i in range(4))
     orders = {tuple(balanced_choice(4, 4, generator(s, "images")).tolist()) for s in range(400)}
     assert len(orders) == 24
-
-
-@pytest.mark.parametrize("size", [1, 2, 5, 8])
-def test_timesteps_come_in_mirrored_pairs(size: int) -> None:
-    t = antithetic_timesteps(1000, size, generator(0, "timesteps"))
-    assert t.dtype == torch.int64
-    assert t.shape == (size,)
-    half = (size + 1) // 2
-    for i in range(half, size):
-        assert t[i] + t[i - half] == 999
-
-
-def test_timesteps_are_uniform() -> None:
-    t = antithetic_timesteps(10, 20_001, generator(0, "timesteps"))
-    counts = torch.bincount(t, minlength=10)
-    assert len(counts) == 10
-    torch.testing.assert_close(counts / len(t), torch.full((10,), 0.1), rtol=0, atol=0.01)

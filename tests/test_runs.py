@@ -1,4 +1,5 @@
 import hashlib
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -7,8 +8,9 @@ import pytest
 
 from antcli import __version__
 from antcli.artifacts import file_hash
-from antcli.config import AdaptConfig, NoiseConfig, TrainingConfig, adapt_config_from, read_toml
+from antcli.config import AdaptConfig, TrainingConfig, adapt_config_from, read_toml
 from antcli.errors import AntError
+from antcli.methods.noise.adversarial import NoiseConfig
 from antcli.runs import Run, default_folder, find_run, remember_latest
 
 CONFIG = AdaptConfig(
@@ -36,7 +38,7 @@ def finish(run: Run) -> None:
 def refusal(run: Run, config: AdaptConfig = CONFIG, **identity: Any) -> AntError:
     with pytest.raises(AntError) as raised:
         run.check_can_start(config, {**IDENTITY, **identity})
-    assert "--out" in raised.value.hint
+    assert "`out`" in raised.value.hint
     return raised.value
 
 
@@ -108,6 +110,17 @@ def test_less_memory_goes_on(run: Run) -> None:
     refusal(run, replace(small, training=replace(small.training, batch_size=99)))
 
 
+def test_a_run_of_an_older_version_goes_on(run: Run) -> None:
+    run.write_facts(CONFIG, IDENTITY, status="running", step=50)
+    facts = json.loads(run.facts_file.read_text())
+    for table in ("full", "lora", "penalties"):
+        del facts["config"][table]
+    facts["config"]["adaptor"]["below"] = facts["config"]["adaptor"].pop("t_limit")
+    run.facts_file.write_text(json.dumps(facts))
+    assert run.config() == CONFIG
+    run.check_can_start(CONFIG, IDENTITY)
+
+
 def test_other_settings_do_not_go_on(run: Run) -> None:
     changed = replace(CONFIG, seed=4, noise=NoiseConfig(omega=0.2))
     message = refusal(run, changed).message
@@ -128,7 +141,7 @@ def test_a_finished_run_is_not_overwritten(run: Run) -> None:
     finish(run)
     error = refusal(run)
     assert "is finished" in error.message
-    assert "--force" in error.hint
+    assert "`force`" in error.hint
 
 
 def test_somebody_elses_folder_is_not_written_to(tmp_path: Path) -> None:

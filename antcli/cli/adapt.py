@@ -5,21 +5,45 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import typer
 
+from antcli.cli.adapt_options import (
+    BatchOption,
+    ClassifierOption,
+    ConfigOption,
+    DeviceOption,
+    DryRunOption,
+    ForceOption,
+    LowMemoryOption,
+    MethodOption,
+    MicroBatchOption,
+    OutOption,
+    PrecisionOption,
+    PresetOption,
+    RateOption,
+    SeedOption,
+    SourceOption,
+    StepsOption,
+    TargetOption,
+)
 from antcli.cli.console import complain, result, say
 from antcli.cli.fetch_source import have_source
 from antcli.cli.options import (
     ClassLabelOption,
+    GuidanceOption,
     PromptOption,
     SourceImagesOption,
-    SourceOption,
-    TargetOption,
+    naming_options,
     typed,
 )
+from antcli.cli.progress import fetching
+
+SIGNALLED = 128
+"""Exit codes from here on say which signal ended the program."""
 
 if TYPE_CHECKING:
     from antcli.config import AdaptConfig
@@ -31,77 +55,29 @@ if TYPE_CHECKING:
 AUTO = "auto"
 
 
+@naming_options
 def adapt_command(
-    source: SourceOption,
-    target: TargetOption,
-    out: Annotated[
-        Path | None,
-        typer.Option(metavar="RUN", help="Folder of the run. [default: runs/SOURCE-TARGET-METHOD]"),
-    ] = None,
-    steps: Annotated[
-        str | None,
-        typer.Option(
-            metavar="N|auto",
-            help="Training steps. More is not better: few images overfit. `auto` scores the "
-            "samples while it trains, stops, and takes the best step.",
-        ),
-    ] = None,
-    batch_size: Annotated[
-        int | None,
-        typer.Option(min=1, help="Images a step, over all processes."),
-    ] = None,
-    micro_batch: Annotated[
-        int | None,
-        typer.Option(min=1, help="Images at a time; less memory, same result. [default: all]"),
-    ] = None,
-    low_memory: Annotated[
-        bool | None,
-        typer.Option(
-            "--low-memory",
-            help="For large sources on small cards: recompute maps instead of keeping them "
-            "(gradient checkpointing), one image at a time, the classifier on the device only "
-            "while it is asked. Slower, same result.",
-        ),
-    ] = None,
-    learning_rate: Annotated[
-        float | None,
-        typer.Option(help="Of AdamW, after the warm-up."),
-    ] = None,
-    method: Annotated[
-        Literal["ant", "adaptor", "adaptor-guided", "adaptor-adversarial", "full"] | None,
-        typer.Option(help="What is trained, and how. [default: ant]"),
-    ] = None,
-    preset: Annotated[
-        Literal["paper"] | None,
-        typer.Option(help="`paper`: the settings of the ANT paper instead of the defaults."),
-    ] = None,
-    classifier: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="From `ant train-classifier`; else one is trained."),
-    ] = None,
+    source: SourceOption = None,
+    target: TargetOption = None,
+    out: OutOption = None,
+    steps: StepsOption = None,
+    batch_size: BatchOption = None,
+    micro_batch: MicroBatchOption = None,
+    low_memory: LowMemoryOption = None,
+    learning_rate: RateOption = None,
+    method: MethodOption = None,
+    preset: PresetOption = None,
+    classifier: ClassifierOption = None,
     source_images: SourceImagesOption = None,
     class_label: ClassLabelOption = None,
     prompt: PromptOption = None,
-    config: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE.toml", help="Settings; `--dry-run` prints all of them."),
-    ] = None,
-    seed: Annotated[
-        int | None,
-        typer.Option(min=0, help="All randomness follows from it. [default: 0]"),
-    ] = None,
-    device: Annotated[
-        str | None,
-        typer.Option(help="auto, cpu, cuda, cuda:N or mps. [default: auto]"),
-    ] = None,
-    mixed_precision: Annotated[
-        Literal["auto", "no", "fp16", "bf16"] | None,
-        typer.Option(help="Of the network's passes. [default: auto]"),
-    ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check everything, print the plan, do nothing.")
-    ] = False,
-    force: Annotated[bool, typer.Option(help="Start over a run that is there already.")] = False,
+    guidance_scale: GuidanceOption = None,
+    config: ConfigOption = None,
+    seed: SeedOption = None,
+    device: DeviceOption = None,
+    mixed_precision: PrecisionOption = None,
+    dry_run: DryRunOption = False,
+    force: ForceOption = False,
 ) -> None:
     """Adapt a pretrained source to the domain of a few images.
 
@@ -109,29 +85,23 @@ def adapt_command(
 
     Example: `ant adapt --source avatars --target examples/10shots/sunglasses`
     """
-    from antcli.cli.progress import fetching
-    from antcli.config import PRESETS, adapt_config_from, read_toml
     from antcli.runs import Run, default_folder
-    from antcli.training.inputs import check_inputs, defaults_for
+    from antcli.training.inputs import check_inputs
 
-    have_source(source, target)
     flags = {
-        **typed(method=method, seed=seed, device=device, mixed_precision=mixed_precision),
-        "source": source,
-        "target": str(target),
+        **typed(source=source, target=target and str(target), method=method, seed=seed),
+        **typed(device=device, mixed_precision=mixed_precision),
         "training": typed(
-            steps=_steps(steps),
+            steps=_number(steps),
             batch_size=batch_size,
             micro_batch=micro_batch,
             low_memory=low_memory,
             learning_rate=learning_rate,
         ),
-        "condition": typed(class_label=class_label, prompt=prompt),
+        "condition": typed(class_label=class_label, prompt=prompt, guidance_scale=guidance_scale),
         "stopping": typed(auto=None if steps is None else steps == AUTO),
     }
-    layers = [defaults_for(source), PRESETS[preset] if preset else {}]
-    layers += [read_toml(config) if config else {}, flags]
-    settings = adapt_config_from(*layers)
+    settings = _settings(flags, config, preset, has_classifier=classifier is not None)
     run = Run(out or default_folder(settings))
     with fetching() as show:
         inputs = check_inputs(
@@ -139,6 +109,9 @@ def adapt_command(
         )
     for note in inputs.target.notes:
         say(f"note: {note}")
+    if inputs.source.guidance_scale != 1:
+        scale = inputs.source.guidance_scale
+        say(f"note: samples are drawn with classifier-free guidance of scale {scale:g}")
     if dry_run:
         _show_plan(settings, run, inputs)
         return
@@ -147,12 +120,43 @@ def adapt_command(
     _adapt(settings, run, inputs, force)
 
 
-def _steps(steps: str | None) -> int | None:
-    """The steps at most; `auto` has room to find its own end."""
-    from antcli.config import MOST_STEPS
+def _settings(
+    flags: dict[str, Any],
+    file: Path | None,
+    preset: Literal["paper"] | None,
+    *,
+    has_classifier: bool,
+) -> AdaptConfig:
+    """From what the file and the options say, over what is the default of all they leave out.
 
+    What can be told before a source is fetched is told before.
+    """
+    from antcli.config import MOST_STEPS, adapt_config_from, merge, read_toml
+    from antcli.training.devices import resolve_device
+    from antcli.training.inputs import settings_for
+
+    said = merge(read_toml(file) if file else {}, flags)
+    missing = [f"--{name}" for name in ("source", "target") if name not in said]
+    if missing:
+        message = f"say {' and '.join(missing)}, or take a --config file that does"
+        raise typer.BadParameter(message, param_hint=missing[0])
+    checked = adapt_config_from(said)
+    resolve_device(checked.device)
+    have_source(checked.source, Path(checked.target))
+    with fetching() as show:
+        settings, remark = settings_for(said, preset, show, has_classifier=has_classifier)
+    if remark:
+        say(f"note: {remark}")
+    if not flags["stopping"].get("auto"):
+        return settings
+    steps = max(MOST_STEPS, settings.training.steps)
+    return replace(settings, training=replace(settings.training, steps=steps))
+
+
+def _number(steps: str | None) -> int | None:
+    """The steps that were typed as a number."""
     if steps is None or steps == AUTO:
-        return None if steps is None else MOST_STEPS
+        return None
     if not steps.isdecimal() or int(steps) < 1:
         message = f"{steps!r} is neither a number from 1 on nor auto"
         raise typer.BadParameter(message, param_hint="--steps")
@@ -170,13 +174,9 @@ def _adapt(settings: AdaptConfig, run: Run, inputs: Inputs, force: bool) -> None
     from antcli.training.loop import NonFiniteLossError
 
     accelerator = make_accelerator(settings.device, settings.mixed_precision)
-    accelerator.wait_for_everyone()
-    if accelerator.is_main_process:
-        run.begin(settings, inputs.identity(), clear=force)
-    accelerator.wait_for_everyone()
     try:
         with _asked_to_stop() as stop:
-            records = adapt(inputs, settings, run, accelerator, lambda: bool(stop))
+            records = adapt(inputs, settings, run, accelerator, lambda: bool(stop), clear=force)
             follow(_interruptible(records, stop), settings.training.steps)
     except NonFiniteLossError as error:
         kept = f"; the last good state is {run.state}" if run.state.exists() else ""
@@ -191,6 +191,9 @@ def _adapt(settings: AdaptConfig, run: Run, inputs: Inputs, force: bool) -> None
             "and the result is the same",
         ) from error
     except KeyboardInterrupt:
+        if signal.SIGTERM in stop:
+            hint = "type the same command again to go on"
+            raise AntError("terminated", hint, exit_code=SIGNALLED + signal.SIGTERM) from None
         complain("interrupted", "type the same command again to go on")
         raise
     if not accelerator.is_main_process:
@@ -206,14 +209,18 @@ def _adapt(settings: AdaptConfig, run: Run, inputs: Inputs, force: bool) -> None
 def _show_plan(settings: AdaptConfig, run: Run, inputs: Inputs) -> None:
     from antcli.config import to_toml
     from antcli.methods.build import evaluations_per_step
+    from antcli.methods.table import METHODS
 
     result(to_toml(settings).rstrip())
     images = len(inputs.target.paths)
     views = settings.training.steps * settings.training.batch_size / images
+    choices = METHODS[settings.method].choices
     passes = ", ".join(f"{n} {what}" for what, n in evaluations_per_step(settings).items())
     result(f"# run: {run.folder}")
     result(f"# source: {inputs.source.folder} ({inputs.source.size}x{inputs.source.size})")
-    result(f"# target: {images} images, each seen {views:.0f} times")
+    result(f"# target: {images} images, each seen {views:g} times")
+    result(f"# {settings.method}: trains {choices['trains'].help}")
+    result(f"# on {choices['noise'].help}, towards {choices['target'].help}")
     result(f"# evaluations per step and image: {passes}")
 
 
@@ -229,7 +236,7 @@ def _interruptible(records: Iterator[Record], stop: list[int]) -> Iterator[Recor
 
 @contextmanager
 def _asked_to_stop() -> Iterator[list[int]]:
-    """Ctrl-C asks the run to stop after its step, which is then saved; twice stops at once."""
+    """Ctrl-C or SIGTERM ask the run to stop after its step, which is then saved; twice, at once."""
     asked: list[int] = []
 
     def ask(number: int, _frame: object) -> None:
@@ -238,8 +245,10 @@ def _asked_to_stop() -> Iterator[list[int]]:
         asked.append(number)
         say("stopping after this step; Ctrl-C again stops at once")
 
-    before = signal.signal(signal.SIGINT, ask)
+    signals = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, ask) for number in signals]
     try:
         yield asked
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in zip(signals, before, strict=True):
+            signal.signal(number, handler)

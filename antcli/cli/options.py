@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
+import re
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from antcli.errors import AntError
 
 SourceOption = Annotated[
     str,
@@ -26,6 +32,15 @@ PromptOption = Annotated[
     str | None,
     typer.Option(help="What a source that is conditional on text is asked for. [default: '']"),
 ]
+GuidanceOption = Annotated[
+    float | None,
+    typer.Option(
+        "--guidance-scale",
+        min=0,
+        help="Of classifier-free guidance in samples for a prompt; 1: none. "
+        "[default: the source's, 7.5 for Stable Diffusion]",
+    ),
+]
 SourceImagesOption = Annotated[
     Path | None,
     typer.Option(
@@ -40,6 +55,24 @@ RunArgument = Annotated[
 SeedOption = Annotated[int, typer.Option(min=0, help="All randomness follows from it.")]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+
+
+def naming_options(command: Callable[..., None]) -> Callable[..., None]:
+    """A command in whose errors the engine's settings, in backticks, are its own options."""
+    names = "|".join(inspect.signature(command).parameters)
+
+    def named(text: str) -> str:
+        return re.sub(f"`({names})`", lambda found: "--" + found[1].replace("_", "-"), text)
+
+    @wraps(command)
+    def run(*arguments: Any, **options: Any) -> None:
+        try:
+            command(*arguments, **options)
+        except AntError as error:
+            told = named(error.message), named(error.hint)
+            raise AntError(*told, exit_code=error.exit_code) from error
+
+    return run
 
 
 def typed(**options: Any) -> dict[str, Any]:

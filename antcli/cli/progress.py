@@ -19,7 +19,7 @@ def follow(records: Iterable[Record], steps: int) -> ClassifierReport | None:
     """Show the records of an adaptation or of a classifier's training as they come."""
     from antcli.evaluation.stopping import Choice, Score
     from antcli.training.adaptation import Preview, Resumed
-    from antcli.training.classifier import ClassifierReport, ClassifierStep
+    from antcli.training.classifier import ClassifierChecked, ClassifierReport, ClassifierStep
     from antcli.training.inputs import SourceSamples
     from antcli.training.loop import StepRecord
 
@@ -31,6 +31,8 @@ def follow(records: Iterable[Record], steps: int) -> ClassifierReport | None:
                     bar.update("sampling the source", done, total)
                 case ClassifierStep(step, total, loss):
                     bar.update("training the classifier", step, total, f"loss {loss:.3f}")
+                case ClassifierChecked(done, total):
+                    bar.update("checking the classifier", done, total)
                 case ClassifierReport():
                     report = record
                     show_report(record)
@@ -77,6 +79,8 @@ def fetching() -> Iterator[Callable[[Downloaded | Converting | Assumed], None]]:
 
 def show_report(report: ClassifierReport) -> None:
     """The classifier's accuracy at each noise level, and a warning where it is blind."""
+    from antcli.training.classifier import SOME_STEPS
+
     say(
         f"classifier on {report.held_out_source} source and {report.held_out_target} target "
         "images it has not seen, share called rightly (source / target):"
@@ -93,7 +97,12 @@ def show_report(report: ClassifierReport) -> None:
             "  of fewer than five images none is held out: how good this classifier is remains "
             "unknown"
         )
-    if report.useless:
+    if report.useless and report.steps < SOME_STEPS:
+        say(
+            f"warning: after {report.steps} steps of training this classifier is near guessing at "
+            "every noise level; guidance by it moves nothing. Give it more steps"
+        )
+    elif report.useless:
         say(
             "warning: this classifier is useless, near guessing at every noise level; "
             "guidance by it moves nothing. Source and target may be too alike, or the "

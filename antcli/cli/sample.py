@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 from antcli.cli.console import Bar, result, say
-from antcli.cli.options import DeviceOption, RunArgument, SeedOption
+from antcli.cli.options import DeviceOption, GuidanceOption, RunArgument, SeedOption, naming_options
 
 
+@naming_options
 def sample_command(
     run: RunArgument = None,
     count: Annotated[int, typer.Option("-n", min=1, help="How many images.")] = 16,
@@ -21,17 +23,22 @@ def sample_command(
     steps: Annotated[int, typer.Option(min=1, max=1000, help="Network passes an image.")] = 25,
     scheduler: Annotated[Literal["dpm++", "ddim", "ddpm"], typer.Option()] = "dpm++",
     seed: SeedOption = 0,
+    guidance_scale: GuidanceOption = None,
     grid: Annotated[bool, typer.Option(help="Write a page of all images too.")] = True,
     device: DeviceOption = "auto",
 ) -> None:
     """Draw images from a run, each named by its seed and depending on nothing else."""
-    from antcli.evaluation.samples import SamplingPlan, draw_samples
+    from antcli.evaluation.samples import SamplingPlan, check_run_source, draw_samples
     from antcli.runs import find_run
     from antcli.training.devices import make_accelerator
 
     found = find_run(run)
     folder = out or found.samples
     plan = SamplingPlan(found, folder, range(seed, seed + count), scheduler, steps)
+    plan = replace(plan, guidance_scale=guidance_scale)
+    if found.condition.exists():
+        scale = check_run_source(found).guidance_scale if guidance_scale is None else guidance_scale
+        say(f"classifier-free guidance of scale {scale:g}" + (": none" if scale == 1 else ""))
     with Bar() as bar:
         for done in draw_samples(plan, make_accelerator(device, "no")):
             bar.update("sampling", done, count)

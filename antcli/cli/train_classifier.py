@@ -18,10 +18,12 @@ from antcli.cli.options import (
     SourceImagesOption,
     SourceOption,
     TargetOption,
+    naming_options,
     typed,
 )
 
 
+@naming_options
 def train_classifier_command(
     source: SourceOption,
     target: TargetOption,

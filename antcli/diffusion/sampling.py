@@ -1,15 +1,16 @@
-"""Sampling: diffusers' schedulers, one generator for each image."""
+"""Sampling along any path, from all noise to none: one generator for each image."""
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
 import torch
-from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler
 from torch import Tensor
 
-from antcli.diffusion.schedule import Schedule
+from antcli.diffusion.path import Path
 from antcli.randomness import generator
 
 SchedulerName = Literal["dpm++", "ddim", "ddpm"]
@@ -22,33 +23,10 @@ def images_at_once(shape: Sequence[int]) -> int:
     return min(MOST_AT_ONCE, max(1, PIXELS_AT_ONCE // (shape[-2] * shape[-1])))
 
 
-def make_scheduler(
-    name: SchedulerName, schedule: Schedule, *, clip: bool = True
-) -> DPMSolverMultistepScheduler | DDIMScheduler | DDPMScheduler:
-    """A diffusers scheduler over `schedule` that clips x_0 to [-1, 1] at every step, if `clip`.
-
-    Without clipping, a small pixel model burns its colours out within 25 steps. Latents have no
-    such bounds.
-    """
-    common = {
-        "num_train_timesteps": schedule.timesteps,
-        "trained_betas": schedule.betas.float().numpy(),
-        "timestep_spacing": "trailing",
-    }
-    if name == "dpm++":
-        # Thresholding at a maximum of 1 is clipping: the one form that this class offers.
-        return DPMSolverMultistepScheduler(
-            **common, algorithm_type="sde-dpmsolver++", thresholding=clip, sample_max_value=1.0
-        )
-    if name == "ddim":
-        return DDIMScheduler(**common, clip_sample=clip)
-    return DDPMScheduler(**common, clip_sample=clip)
-
-
 @torch.no_grad()
 def sample(
     predict: Callable[[Tensor, Tensor], Tensor],
-    schedule: Schedule,
+    path: Path,
     seeds: Sequence[int],
     shape: tuple[int, int, int],
     *,
@@ -60,16 +38,84 @@ def sample(
 ) -> Iterator[Tensor]:
     """x_0 from its seed, yielded in batches of float32 [<=B, *shape]; in [-1, 1] if `clip`.
 
-    `predict(x_t, t)` is eps_theta. x_0 depends on its own seed alone.
+    `predict(x_t, t)` is eps_theta. x_0 depends on its own seed alone. Clipping is of x_0 at every
+    step: without it, a small pixel model burns its colours out within 25 steps. Latents have no
+    such bounds.
     """
     batch_size = batch_size or images_at_once(shape)
     for start in range(0, len(seeds), batch_size):
         generators = [generator(seed, "sample") for seed in seeds[start : start + batch_size]]
-        x_t = torch.stack([torch.randn(shape, generator=g) for g in generators]).to(device)
-        solver = make_scheduler(scheduler, schedule, clip=clip)
-        solver.set_timesteps(steps, device=device)
-        noise = {} if scheduler == "ddim" else {"generator": generators}
-        for t in solver.timesteps:
-            eps = predict(x_t, t.expand(len(x_t)))
-            x_t = solver.step(eps.float(), t, x_t, **noise, return_dict=False)[0]
+
+        def noise(generators: list[torch.Generator] = generators) -> Tensor:
+            draws = [torch.randn(shape, generator=g) for g in generators]
+            return torch.stack(draws).to(device)
+
+        solver, x_t = SOLVERS[scheduler](noise), noise()
+        for t, after in itertools.pairwise(path.steps(steps).tolist()):
+            at = torch.full((len(x_t),), t)  # on the CPU, where a look at it costs nothing
+            eps = predict(x_t, at).float()
+            x_0 = path.to_x_0(eps, x_t, at)
+            x_0 = x_0.clamp(-1, 1) if clip else x_0
+            x_t = solver.step(x_t, x_0, eps, *_level(path, t), *_level(path, after))
         yield x_t.clamp(-1, 1) if clip else x_t
+
+
+def _level(path: Path, t: float) -> tuple[float, float]:
+    """Alpha and sigma at one t, as numbers."""
+    alpha, sigma = path.alpha_sigma(torch.tensor([t]), torch.empty(1, dtype=torch.float64))
+    return float(alpha), float(sigma)
+
+
+class Ddim:
+    """Song et al. 2021, Eq. 12 with no noise; on the straight path, Euler's method."""
+
+    def __init__(self, noise: Callable[[], Tensor]) -> None:
+        self.noise = noise
+
+    def step(
+        self, x_t: Tensor, x_0: Tensor, eps: Tensor, a_t: float, s_t: float, a_s: float, s_s: float
+    ) -> Tensor:
+        """From alpha a_t and sigma s_t to a_s and s_s."""
+        return a_s * x_0 + s_s * eps
+
+
+class Ddpm(Ddim):
+    """The posterior of x_s given x_t and x_0 (Ho et al. 2020, Eq. 6 and 7), of any two points."""
+
+    def step(
+        self, x_t: Tensor, x_0: Tensor, eps: Tensor, a_t: float, s_t: float, a_s: float, s_s: float
+    ) -> Tensor:
+        """From alpha a_t and sigma s_t to a_s and s_s."""
+        kept = a_t / a_s
+        added = s_t**2 - (kept * s_s) ** 2
+        mean = (a_s * added * x_0 + kept * s_s**2 * x_t) / s_t**2
+        return mean + math.sqrt(added) * s_s / s_t * self.noise() if s_s else mean
+
+
+class DpmSolver(Ddim):
+    """SDE-DPM-Solver++(2M), midpoint; Lu et al. 2022 (arXiv 2211.01095), App. D.
+
+    First order at the first step and at the last, which ends without noise.
+    """
+
+    last: tuple[Tensor, float] | None = None
+    """x_0 and log(alpha / sigma) of the step before."""
+
+    def step(
+        self, x_t: Tensor, x_0: Tensor, eps: Tensor, a_t: float, s_t: float, a_s: float, s_s: float
+    ) -> Tensor:
+        """From alpha a_t and sigma s_t to a_s and s_s."""
+        if not s_s:
+            return a_s * x_0
+        here = math.log(a_t / s_t)
+        h = math.log(a_s / s_s) - here
+        change = -math.expm1(-2 * h)
+        x_s = s_s / s_t * math.exp(-h) * x_t + a_s * change * x_0
+        if self.last is not None:
+            before, there = self.last
+            x_s = x_s + a_s * change * h / (here - there) / 2 * (x_0 - before)
+        self.last = x_0, here
+        return x_s + s_s * math.sqrt(change) * self.noise()
+
+
+SOLVERS: dict[SchedulerName, type[Ddim]] = {"dpm++": DpmSolver, "ddim": Ddim, "ddpm": Ddpm}

@@ -104,7 +104,7 @@ def _little_moved(run: Run, config: AdaptConfig, evaluation: Mapping[str, Any]) 
     else:
         more = f"--steps {2 * config.training.steps}"
         yield Advice(f"{seen}: train for more steps.", _again(run, config, more))
-    if METHODS[config.method].trains == "adaptors" and config.adaptor.below < 1:
+    if METHODS[config.method].trains == "adaptors" and config.adaptor.t_limit < 1:
         yield Advice(
             "If the target differs from the source in its colours or layout as a whole, let the "
             "adaptors act at high noise, too: write these two lines into a file and give it with "

@@ -34,6 +34,8 @@ class SamplingPlan:
     steps: int = 25
     adapted: bool = True
     """False: by the source, as it was before the run."""
+    guidance_scale: float | None = None
+    """Of classifier-free guidance; None: the run's."""
 
     def path(self, seed: int) -> Path:
         """The image of one seed."""
@@ -54,8 +56,12 @@ class SamplingPlan:
         return {
             "ant.run": str(self.run.folder.resolve()),
             "ant.weights_sha256": self._weights_sha256,
-            "ant.sampler": f"{self.scheduler}, {self.steps} steps",
+            "ant.sampler": f"{self.scheduler}, {self.steps} steps{self._guidance}",
         }
+
+    @property
+    def _guidance(self) -> str:
+        return "" if self.guidance_scale is None else f", guidance {self.guidance_scale:g}"
 
     @property
     def _weights_sha256(self) -> str:
@@ -69,13 +75,25 @@ def check_run_source(run: Run) -> Source:
     facts = run.facts()
     source = find_source(facts["config"]["source"])
     if run.condition.exists():
-        source = replace(source, condition=load_tensors(run.condition))
+        scale = run.config().condition.guidance_scale
+        source = source.asked_again(load_tensors(run.condition), scale)
     if source.sha256 != facts["source_sha256"]:
         raise AntError(
             f"source {source.name} is not the one that {run.folder} was adapted from",
             "get that source back, or adapt again",
         )
     return source
+
+
+def guided_by(source: Source, scale: float) -> Source:
+    """The same source with another guidance scale. Raises `AntError` where it has no prompt."""
+    if not source.unconditional:
+        raise AntError(
+            "this run was made without a prompt: there is nothing to guide towards",
+            "leave the guidance scale out",
+            exit_code=2,
+        )
+    return replace(source, guidance_scale=scale)
 
 
 def load_adapted(run: Run, source: Source, weights: Path | None = None) -> Denoiser:
@@ -109,6 +127,8 @@ def draw_samples(plan: SamplingPlan, accelerator: Accelerator) -> Iterator[int]:
         yield done
         return
     source = check_run_source(plan.run)
+    if plan.guidance_scale is not None:
+        source = guided_by(source, plan.guidance_scale)
     if plan.adapted:
         network = load_adapted(plan.run, source)
     else:

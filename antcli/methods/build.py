@@ -2,70 +2,124 @@
 
 from __future__ import annotations
 
-from functools import partial
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from diffusers import ModelMixin
-from torch import Tensor, nn
+from torch import Tensor
 
 from antcli.config import AdaptConfig
-from antcli.diffusion.prediction import Convention
-from antcli.diffusion.schedule import Schedule
-from antcli.methods.guidance import TargetRule, guided_target
-from antcli.methods.noise import NoiseRule, adversarial_noise
-from antcli.methods.table import METHODS
-from antcli.methods.trainable.adaptors import AdaptedDenoiser
-from antcli.methods.trainable.denoiser import Denoiser, all_weights
+from antcli.diffusion.convention import Convention
+from antcli.errors import AntError
+from antcli.methods.choice import Choice, Rule, Step
+from antcli.methods.table import METHODS, PENALTIES
+from antcli.methods.trainable.denoiser import Denoiser
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What a network is trained towards: Eq. 8 of ANT, or less, or more."""
+
+    noise: Rule | None = None
+    """None leaves the noise as it is drawn."""
+    target: Rule | None = None
+    """None: the noise."""
+    penalties: tuple[tuple[float, Rule], ...] = ()
+    """Each with what it is multiplied by."""
+    visiting: bool = False
+    """Whether what the rules ask is on the device only while they do."""
+
+    @contextmanager
+    def at_hand(self, device: torch.device) -> Iterator[None]:
+        """Inside, the rules may be asked."""
+        rules = (self.noise, self.target, *(rule for _, rule in self.penalties))
+        guests = [rule.module for rule in rules if rule is not None and rule.module is not None]
+        for guest in guests if self.visiting else ():
+            guest.to(device)
+        yield
+        for guest in guests if self.visiting else ():
+            guest.to("cpu")
+
+    def prepared(self, step: Step) -> tuple[Step, Tensor]:
+        """The step with the noise that is trained on, and what eps_theta is pulled to."""
+        if self.noise is not None:
+            with step.autocast():
+                step = replace(step, eps=self.noise(step))
+        return step, step.eps if self.target is None else self.target(step)
+
+    def loss(self, step: Step, target: Tensor) -> Tensor:
+        """The mean over the images; an error of eps weighs the same whatever the network says."""
+        residual = step.output - target
+        weight = step.path.weight(step.t, step.x_t, step.network.convention.prediction)
+        loss = (weight * residual.square()).mean()
+        for factor, penalty in self.penalties:
+            loss = loss + factor * penalty(step)
+        return loss
+
+
+def choices_of(config: AdaptConfig) -> list[Choice]:
+    """All that the settings take: those of the method, and the penalties with a weight."""
+    return [*METHODS[config.method].choices.values(), *(c for _, c in _penalties(config))]
+
+
+def stages_of(config: AdaptConfig) -> tuple[str, ...]:
+    """What has to be prepared before training."""
+    return tuple(dict.fromkeys(stage for c in choices_of(config) for stage in c.stages))
 
 
 def build_network(unet: ModelMixin, config: AdaptConfig, convention: Convention) -> Denoiser:
     """The network that the method trains, with what trains marked; it takes `unet` over."""
-    if METHODS[config.method].trains == "all":
-        return all_weights(unet, convention)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
-        return AdaptedDenoiser(unet, config.adaptor, convention)
+    choice = METHODS[config.method].choices["trains"]
+    network: Denoiser = choice.build(unet, _settings(choice, config), convention, config.seed)
+    return network
 
 
-def noise_rule(config: AdaptConfig, schedule: Schedule) -> NoiseRule | None:
-    """What turns Gaussian noise into the noise that is trained on; None leaves it."""
-    if METHODS[config.method].noise == "gaussian":
-        return None
-    return partial(adversarial_noise, schedule=schedule, config=config.noise)
+def build_objective(config: AdaptConfig, prepared: Mapping[str, Any]) -> Objective:
+    """What it is trained towards; `prepared` is what the method's stages gave."""
+
+    def rule(choice: Choice) -> Any:
+        return choice.build(_settings(choice, config), prepared)
+
+    choices = METHODS[config.method].choices
+    penalties = tuple((weight, rule(choice)) for weight, choice in _penalties(config))
+    noise, target = rule(choices["noise"]), rule(choices["target"])
+    return Objective(noise, target, penalties, visiting=config.training.low_memory)
 
 
-def target_rule(
-    config: AdaptConfig, schedule: Schedule, classifier: nn.Module | None
-) -> TargetRule | None:
-    """What the network is to predict; None is the noise itself."""
-    if not METHODS[config.method].needs_classifier:
-        return None
-    assert classifier is not None
-    rule = partial(guided_target, classifier=classifier, schedule=schedule, config=config.guidance)
-    return _visited(rule, classifier) if config.training.low_memory else rule
-
-
-def _visited(rule: TargetRule, classifier: nn.Module) -> TargetRule:
-    """The same rule, with its classifier on the device only while it is asked."""
-
-    def target(eps: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
-        classifier.to(x_t.device)
-        found = rule(eps, x_t, t)
-        classifier.to("cpu")
-        return found
-
-    return target
+def check_whole_batches(config: AdaptConfig, processes: int) -> None:
+    """Raise `AntError` where a batch is taken apart whose images a penalty has to see together."""
+    coupling = [c for c in choices_of(config) if c.couples]
+    if not coupling:
+        return
+    training = config.training
+    apart = 0 < training.micro_batch < training.batch_size or (
+        training.low_memory and not training.micro_batch
+    )
+    if apart or processes > 1:
+        raise AntError(
+            f"{coupling[0].help} compares the images of a batch, which "
+            + ("micro-batches take apart" if apart else f"{processes} processes share"),
+            "put the whole batch through one process at once, or leave this penalty out",
+            exit_code=2,
+        )
 
 
 def evaluations_per_step(config: AdaptConfig) -> dict[str, int]:
     """Passes through each network that one training step takes, for each image of the batch."""
-    method = METHODS[config.method]
-    inner = config.noise.inner_steps if method.noise == "adversarial" else 0
-    through = inner if config.noise.gradient == "full" else 0
-    guided = int(method.needs_classifier)
-    return {
-        "denoiser forward": 1 + inner,
-        "denoiser backward": 1 + through,
-        "classifier forward": guided,
-        "classifier backward": guided,
-    }
+    passes = Counter({"denoiser forward": 1, "denoiser backward": 1})
+    for choice in choices_of(config):
+        passes.update(choice.passes(_settings(choice, config)))
+    return dict(passes)
+
+
+def _penalties(config: AdaptConfig) -> list[tuple[float, Choice]]:
+    weights = {name: getattr(config.penalties, name) for name in PENALTIES}
+    return [(weight, PENALTIES[name]) for name, weight in weights.items() if weight]
+
+
+def _settings(choice: Choice, config: AdaptConfig) -> Any:
+    return next((getattr(config, table) for table in choice.tables), None)

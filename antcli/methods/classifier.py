@@ -4,17 +4,50 @@ from __future__ import annotations
 
 import itertools
 import math
+from typing import Annotated, Any
 
 import torch
+from annotated_types import Ge, Le
 from diffusers.models.embeddings import TimestepEmbedding, Timesteps
 from torch import Tensor, nn
 from torch.nn import functional
 
+from antcli.settings import Count, NonNegative, Positive, settings
+
+TARGET_CLASS = 1
+"""The logits are [source, target]."""
+FINE_TUNING_RATE = 1e-4
+"""Of a pretrained classifier (ANT, section 5)."""
 SMALLEST_MAP = 4
 WIDTHS = (32, 64, 96, 128)
 EMBEDDING = 128
 LEVELS = 11
 """Noise levels, evenly from t = 0 to t = T-1, at which the confidence is set."""
+
+
+@settings
+class ClassifierConfig:
+    """The noise-aware classifier and what it is trained on."""
+
+    init: str = ""
+    """A pretrained ImageNet classifier to go on from: imagenet-64, imagenet-256 or its file.
+    Empty: a small one begins from nothing."""
+    steps: Count = 300
+    batch_size: Annotated[int, Ge(2)] = 64
+    learning_rate: Positive = 1e-3
+    """Where `init` is said, it is 1e-4 unless said as well."""
+    weight_decay: NonNegative = 0.05
+    source_samples: Annotated[int, Ge(5)] = 200
+    """Drawn from the source model where no folder of source images is given."""
+    sampling_steps: Count = 15
+    held_out: Annotated[float, Ge(0), Le(0.5)] = 0.2
+    """Share of each domain's images that it is calibrated and judged by, and not trained on; fewer
+    than one image, or 0: it learns from all, and is neither calibrated nor judged."""
+
+    @classmethod
+    def understood(cls, table: dict[str, Any]) -> dict[str, Any]:
+        """What is pretrained has a learning rate of its own."""
+        return {"learning_rate": FINE_TUNING_RATE, **table} if table.get("init") else table
 
 
 class Classifier(nn.Module):

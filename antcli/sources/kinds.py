@@ -6,13 +6,15 @@ from typing import Any, get_args
 
 from diffusers import DDPMScheduler
 
-from antcli.diffusion.prediction import Prediction
+from antcli.diffusion.path import Prediction
 from antcli.errors import AntError
 from antcli.sources.codec import Autoencoder
 from antcli.sources.networks import NETWORKS
 
 MORE_CONDITIONS = ("class_embed_type", "addition_embed_type", "encoder_hid_dim_type")
 """Settings of networks that want something beside a class or an encoded text."""
+ON_BETAS = [kind for kind in get_args(Prediction) if kind != "flow_prediction"]
+"""What networks of a beta schedule predict."""
 HINT = "`ant fetch-source` lists sources that can be adapted"
 
 
@@ -51,8 +53,8 @@ def make_scheduler(name: str, config: dict[str, Any]) -> DDPMScheduler:
     if config.get("beta_start", config.get("trained_betas")) is None:
         raise AntError(f"source {name} has a {kind}, not a schedule of betas", HINT)
     prediction = config.get("prediction_type", "epsilon")
-    if prediction not in get_args(Prediction):
-        known = ", ".join(get_args(Prediction))
+    if prediction not in ON_BETAS:
+        known = ", ".join(ON_BETAS)
         raise AntError(f"source {name} predicts {prediction}; known are {known}", HINT)
     if config.get("rescale_betas_zero_snr"):
         raise AntError(

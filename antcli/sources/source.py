@@ -15,16 +15,23 @@ from torch import Tensor
 
 from antcli.artifacts import file_hash
 from antcli.config import ConditionConfig
-from antcli.diffusion.prediction import Convention
+from antcli.diffusion.convention import Convention
+from antcli.diffusion.path import BetaPath
 from antcli.diffusion.sampling import SchedulerName, sample
-from antcli.diffusion.schedule import Schedule
+from antcli.errors import AntError
+from antcli.sources import condition as conditions
 from antcli.sources.catalog import catalog
 from antcli.sources.codec import Autoencoder, Codec, Pixels, find_autoencoder
-from antcli.sources.condition import make_condition
+from antcli.sources.condition import TEXT, make_condition
 from antcli.sources.fetch import locate
 from antcli.sources.files import find_weights, load_frozen, read_config
 from antcli.sources.kinds import check_network, make_scheduler
 from antcli.sources.networks import NETWORKS
+
+TEXT_GUIDANCE = 7.5
+"""The usual guidance scale of Stable Diffusion."""
+NOTHING = "nothing."
+"""Begins the names of what asks for nothing."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +50,10 @@ class Source:
     """None: it diffuses the pixels themselves."""
     condition: Mapping[str, Tensor] = field(default_factory=dict, compare=False)
     """What its network is asked with; see `asked`."""
+    unconditional: Mapping[str, Tensor] = field(default_factory=dict, compare=False)
+    """What asks it for nothing, where something is asked for and that is possible."""
+    guidance_scale: float = 1.0
+    """Of classifier-free guidance in its samples; 1: none."""
 
     @property
     def latent(self) -> bool:
@@ -62,15 +73,16 @@ class Source:
         return self.shape[-1] * (self.autoencoder.factor if self.autoencoder else 1)
 
     @cached_property
-    def schedule(self) -> Schedule:
-        """Its schedule in the papers' symbols."""
-        return Schedule(self.scheduler.betas.double())
+    def path(self) -> BetaPath:
+        """How noise comes over its x_0."""
+        return BetaPath(self.scheduler.betas.double())
 
     @property
     def convention(self) -> Convention:
         """How its network is asked, and how its answer is read."""
         prediction = self.scheduler.config.prediction_type
-        return Convention(self.schedule, prediction, self.condition)
+        asked = self.condition, self.unconditional, self.guidance_scale
+        return Convention(self.path, prediction, *asked)
 
     @cached_property
     def sha256(self) -> str:
@@ -87,7 +99,30 @@ class Source:
         Raises `AntError` where it does not know what is asked for, or has to be told what.
         """
         condition = make_condition(self.folder, self.name, self.unet_config, config)
-        return replace(self, condition=condition)
+        if TEXT not in condition or not config.prompt:
+            if config.guidance_scale > 0:
+                raise AntError(
+                    f"source {self.name} is asked for no text: there is nothing to guide towards",
+                    "leave the guidance scale out, or say a prompt",
+                    exit_code=2,
+                )
+            return replace(self, condition=condition)
+        nothing = {TEXT: conditions.encode_prompt(self.folder, self.name, "")}
+        scale = config.guidance_scale or TEXT_GUIDANCE
+        return replace(self, condition=condition, unconditional=nothing, guidance_scale=scale)
+
+    @property
+    def asks(self) -> dict[str, Tensor]:
+        """What `asked_again` takes."""
+        nothing = {f"{NOTHING}{name}": value for name, value in self.unconditional.items()}
+        return {**self.condition, **nothing}
+
+    def asked_again(self, asks: Mapping[str, Tensor], guidance_scale: float) -> Source:
+        """The same source, asked as one that gave these `asks`; a scale of 0 is the usual one."""
+        nothing = {k.removeprefix(NOTHING): v for k, v in asks.items() if k.startswith(NOTHING)}
+        condition = {k: v for k, v in asks.items() if not k.startswith(NOTHING)}
+        scale = (guidance_scale or TEXT_GUIDANCE) if nothing else 1.0
+        return replace(self, condition=condition, unconditional=nothing, guidance_scale=scale)
 
     def load(self) -> ModelMixin:
         """A fresh copy of its network in float32, frozen, in eval mode."""
@@ -104,11 +139,12 @@ class Source:
     ) -> Iterator[Tensor]:
         """x_0 in batches, as `sampling.sample` yields them; `predict` is eps_theta, adapted or not.
 
+        Of a `Denoiser` it is the `guided` one.
         x_0 of pixels is kept in [-1, 1]; latents have no such bounds.
         """
         return sample(
-            predict,
-            self.schedule,
+            getattr(predict, "guided", predict),
+            self.path,
             seeds,
             self.shape,
             scheduler=scheduler,

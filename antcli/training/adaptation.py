@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import torch
 from accelerate import Accelerator
 
 from antcli.config import AdaptConfig
 from antcli.evaluation.scoring import Scorer
 from antcli.evaluation.stopping import Choice, Score, choose, is_over, write_scores
-from antcli.methods.build import build_network, noise_rule, target_rule
-from antcli.methods.classifier import Classifier
-from antcli.methods.table import METHODS
+from antcli.methods.build import (
+    build_network,
+    build_objective,
+    check_whole_batches,
+    choices_of,
+)
 from antcli.runs import Run
-from antcli.training.classifier import ClassifierReport, ClassifierStep, load_classifier
 from antcli.training.folder import RunFolder
-from antcli.training.inputs import Inputs, SourceSamples, encode, train_classifier
+from antcli.training.inputs import ClassifierRecord, Inputs, examples_of
 from antcli.training.loop import StepRecord, Training, check_batch
+from antcli.training.stages import any_process, prepare
 
 
 @dataclass(frozen=True)
@@ -37,37 +40,27 @@ class Preview:
     path: Path
 
 
-Record = (
-    SourceSamples
-    | ClassifierStep
-    | ClassifierReport
-    | Resumed
-    | StepRecord
-    | Preview
-    | Score
-    | Choice
-)
+Record = ClassifierRecord | Resumed | StepRecord | Preview | Score | Choice
 
 
 def build_training(
     inputs: Inputs,
     config: AdaptConfig,
     accelerator: Accelerator,
-    classifier: Classifier | None,
+    prepared: Mapping[str, Any],
 ) -> Training:
-    """The training that a method's settings mean, not begun."""
-    source, schedule = inputs.source, inputs.source.schedule
-    images = inputs.target.images
+    """The training that a method's settings mean, not begun; `prepared` is what its stages gave."""
+    source = inputs.source
+    network = build_network(source.load(), config, source.convention)
+    if any(choice.asks_source for choice in choices_of(config)):
+        network.keep_source()
     return Training(
-        build_network(source.load(), config, source.convention),
-        schedule,
-        encode(source, images, accelerator.device),
+        network,
+        examples_of(source, inputs.target.images, accelerator.device),
         config.training,
         accelerator,
         seed=config.seed,
-        mirrored=encode(source, images.flip(-1), accelerator.device),
-        noise=noise_rule(config, schedule),
-        target=target_rule(config, schedule, classifier),
+        objective=build_objective(config, prepared),
     )
 
 
@@ -77,8 +70,10 @@ def adapt(
     run: Run,
     accelerator: Accelerator,
     stop: Callable[[], bool] = lambda: False,
+    *,
+    clear: bool = False,
 ) -> Iterator[Record]:
-    """Adapt the source to the target; a run that was cut goes on where it was.
+    """Adapt the source to the target; a run that was cut goes on where it was, unless `clear`.
 
     With `config.stopping.auto` it ends where `is_over` says, at the step that `choose` names.
     Raises `KeyboardInterrupt` after the step in which `stop()` turned true, with the state
@@ -86,23 +81,30 @@ def adapt(
     """
     main = accelerator.is_main_process
     check_batch(config.training, accelerator)
-    classifier = yield from _prepare_classifier(inputs, config, run, accelerator)
-    training = build_training(inputs, config, accelerator, classifier)
+    check_whole_batches(config, accelerator.num_processes)
+    accelerator.wait_for_everyone()
+    if main:
+        run.begin(config, inputs.identity(), clear=clear)
+    accelerator.wait_for_everyone()
+    prepared = yield from prepare(inputs, config, run, accelerator)
+    training = build_training(inputs, config, accelerator, prepared)
     folder = RunFolder(run, training, inputs, config)
     if main:
         folder.condition()
-    if run.state.exists():
+    if any_process(accelerator, main and run.state.exists()):
         training.load(run.state)
         yield Resumed(training.step)
     elif main:
         folder.preview()
         yield Preview(0, run.preview_at(0))
-    scorer = _scorer(inputs, accelerator) if main and config.stopping.auto else None
+    scorer = None
+    if main and config.stopping.auto:
+        scorer = Scorer(inputs.source, inputs.target.images, accelerator)
     scores = folder.cut() if main else []
     if scorer is not None and not scores:
         scores.append(scorer.unadapted)
         yield scores[-1]
-    over = config.stopping.auto and _any_process(accelerator, is_over(scores))
+    over = config.stopping.auto and any_process(accelerator, is_over(scores))
     for record in () if over else training.steps():
         if main:
             folder.log(record)
@@ -115,7 +117,9 @@ def adapt(
                 scores.append(scorer.score(training.network, record.step))
             write_scores(run.scores, scores)
             yield scores[-1]
-        stopping = _any_process(accelerator, stop())
+        if main and marked:
+            folder.rotate(scores)
+        stopping = any_process(accelerator, stop())
         if main and (marked or stopping):
             folder.state()
         if stopping:
@@ -123,7 +127,7 @@ def adapt(
         if main and marked:
             folder.preview()
             yield Preview(record.step, run.preview_at(record.step))
-        if config.stopping.auto and _any_process(accelerator, marked and is_over(scores)):
+        if config.stopping.auto and any_process(accelerator, marked and is_over(scores)):
             break
     choice = choose(scores) if scores else None
     if main:
@@ -131,29 +135,3 @@ def adapt(
     if choice is not None:
         yield choice
     accelerator.wait_for_everyone()
-
-
-def _scorer(inputs: Inputs, accelerator: Accelerator) -> Scorer:
-    return Scorer(inputs.source, inputs.target.images, accelerator)
-
-
-def _prepare_classifier(
-    inputs: Inputs, config: AdaptConfig, run: Run, accelerator: Accelerator
-) -> Generator[SourceSamples | ClassifierStep | ClassifierReport, None, Classifier | None]:
-    """Train the classifier unless the run has one; every process returns the same one."""
-    if not METHODS[config.method].needs_classifier:
-        return None
-    file = inputs.classifier_file or run.classifier
-    if accelerator.is_main_process and not file.exists():
-        yield from train_classifier(inputs, config, accelerator, file)
-    accelerator.wait_for_everyone()
-    channels, size, _ = inputs.source.shape
-    classifier = load_classifier(file, size, channels)
-    return classifier if config.training.low_memory else classifier.to(accelerator.device)
-
-
-def _any_process(accelerator: Accelerator, flag: bool) -> bool:
-    if accelerator.num_processes == 1:
-        return flag
-    raised = torch.tensor(float(flag), device=accelerator.device)
-    return bool(accelerator.reduce(raised, "sum").item())

@@ -17,7 +17,7 @@ from antcli.artifacts import replacing_parts
 from antcli.config import TrainingConfig
 from antcli.images.grid import to_float
 from antcli.randomness import balanced_choice, generator
-from antcli.training.checkpoints import load_state, save_state
+from antcli.training.checkpoints import Trained, load_state, save_state
 from antcli.training.ema import Ema
 from antcli.training.loop import NonFiniteLossError, StepRecord, learning_rate
 from antcli.training.pretraining import PRETRAINING, STATE_EVERY
@@ -70,9 +70,10 @@ def train_autoencoder(
     parameters = dict(autoencoder.named_parameters())
     ema = Ema(parameters, config.ema_decay)
     optimizer = torch.optim.AdamW(parameters.values(), weight_decay=config.weight_decay)
+    parts = {"": Trained(parameters, ema, optimizer)}
     state, step = folder / "state.safetensors", 0
     if state.exists():
-        step = load_state(state, parameters, ema, optimizer)
+        step = int(load_state(state, parts)["ant.step"])
     while step < config.steps:
         started = time.perf_counter()
         rate = learning_rate(config, step)
@@ -90,7 +91,7 @@ def train_autoencoder(
         step += 1
         ema.update(step)
         if step % STATE_EVERY == 0 and accelerator.is_main_process:
-            save_state(state, parameters, ema, optimizer, step, {"ant.config": asdict(config)})
+            save_state(state, parts, step, {"ant.config": asdict(config)})
         yield StepRecord(step, loss.item(), rate, float(norm), time.perf_counter() - started)
     if accelerator.is_main_process:
         with ema.applied(), replacing_parts(folder) as temporary:

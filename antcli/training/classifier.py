@@ -2,36 +2,36 @@
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from antcli.artifacts import load_metadata, load_tensors, save_tensors
-from antcli.config import ClassifierConfig
+from antcli.diffusion.examples import Examples
+from antcli.diffusion.path import Path
 from antcli.diffusion.sampling import images_at_once
-from antcli.diffusion.schedule import Schedule
-from antcli.errors import AntError
-from antcli.images.grid import to_float
-from antcli.methods.classifier import LEVELS, Classifier, NoisyClassifier, new_classifier
-from antcli.methods.guidance import TARGET_CLASS
-from antcli.methods.imagenet_classifier import EncoderShape, ImageNetClassifier
+from antcli.methods.classifier import (
+    LEVELS,
+    TARGET_CLASS,
+    Classifier,
+    ClassifierConfig,
+    new_classifier,
+)
 from antcli.randomness import balanced_choice, generator, normal
 
 NOISE_LEVELS = (0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9)
 """Shares of T at which the accuracy is reported."""
 USELESS_BELOW = 0.6
-VIEWS = 200
-"""Noised views of each class at each reported noise level."""
-KIND = "classifier"
-SMALL, IMAGENET = "small", "imagenet"
-"""Architectures."""
+VIEWS, LEAST_VIEWS = 200, 20
+"""Noised views of each class at each noise level that it is checked at."""
+PIXELS_VIEWED = VIEWS * 64 * 64
+"""Larger images get fewer views: on a CPU, 200 of 256x256 would take minutes."""
+SOME_STEPS = 100
+"""A classifier that has been trained for fewer says nothing about the images."""
 CONFIDENCES = torch.linspace(0.02, 1, 50)
 """Scales of the logits that calibration chooses from."""
 
@@ -46,10 +46,18 @@ class ClassifierStep:
 
 
 @dataclass(frozen=True)
+class ClassifierChecked:
+    """At so many noise levels it has been calibrated or judged."""
+
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
 class NoiseLevel:
     """Accuracy at one timestep, on images the classifier was not trained on."""
 
-    t: int
+    t: float
     source: float | None
     """Share of noised source images called source; None where none could be held out."""
     target: float | None
@@ -63,6 +71,8 @@ class ClassifierReport:
     levels: tuple[NoiseLevel, ...]
     held_out_source: int
     held_out_target: int
+    steps: int = SOME_STEPS
+    """That it was trained for."""
 
     @property
     def best_accuracy(self) -> float | None:
@@ -90,16 +100,15 @@ class ClassifierReport:
 class ClassifierTraining:
     """Cross-entropy on noised x_t at all t, half of each batch from either class.
 
-    `source_images` and `target_images` are uint8 [N, C, H, W], or latents. A fifth of each is
-    held out for the report; of fewer than five images none is. `classifier` goes on from where
-    it is; without it, a small one begins.
+    Of both classes `config.held_out` is held out for the report. `classifier` goes on from where it
+    is; without it, a small one begins.
     """
 
     def __init__(
         self,
-        source_images: Tensor,
-        target_images: Tensor,
-        schedule: Schedule,
+        source: Examples,
+        target: Examples,
+        path: Path,
         config: ClassifierConfig,
         *,
         device: torch.device | str = "cpu",
@@ -107,20 +116,21 @@ class ClassifierTraining:
         flip: bool = True,
         classifier: Classifier | None = None,
     ) -> None:
-        self.schedule, self.config, self.seed = schedule, config, seed
+        self.path, self.config, self.seed = path, config, seed
         self.flip = flip
         self.device = torch.device(device)
         self.training_images, self.held_out = zip(
             *(
-                _split(images, generator(seed, "held-out", label))
-                for label, images in enumerate((source_images, target_images))
+                _split(examples, config.held_out, generator(seed, "held-out", label))
+                for label, examples in enumerate((source, target))
             ),
             strict=True,
         )
-        channels, size, _ = target_images.shape[1:]
+        channels, size, _ = target.x_0.shape[1:]
+        self.views = min(VIEWS, max(LEAST_VIEWS, PIXELS_VIEWED // size**2))
         self.at_once = images_at_once((channels, size, size))
         if classifier is None:
-            classifier = new_classifier(size, seed, schedule.timesteps, channels)
+            classifier = new_classifier(size, seed, int(path.span), channels)
         self.classifier = classifier.to(self.device)
 
     def steps(self) -> Iterator[ClassifierStep]:
@@ -140,7 +150,6 @@ class ClassifierTraining:
             optimizer.step()
             yield ClassifierStep(step + 1, config.steps, loss)
         classifier.eval().requires_grad_(False)
-        self._calibrate()
 
     def _backward(self, x_t: Tensor, t: Tensor, labels: Tensor) -> float:
         """The mean loss of a batch; its gradient, gathered from as many images as fit at once."""
@@ -152,136 +161,89 @@ class ClassifierTraining:
             total += loss.item()
         return total
 
-    @torch.no_grad()
     def report(self) -> ClassifierReport:
-        """Accuracy at each noise level, on the held-out images."""
+        """What `checked` returns."""
+        checking = self.checked()
+        while True:
+            try:
+                next(checking)
+            except StopIteration as end:
+                return end.value
+
+    def checked(self) -> Generator[ClassifierChecked, None, ClassifierReport]:
+        """Calibrate on held-out images, then measure the accuracy on them at each noise level."""
+        calibrated = all(len(examples) for examples in self.held_out)
+        total = len(NOISE_LEVELS) + (LEVELS if calibrated else 0)
+        self.classifier.confidence.fill_(1)
+        for level in range(LEVELS) if calibrated else ():
+            self._calibrate(level)
+            yield ClassifierChecked(level + 1, total)
         levels = []
         for share in NOISE_LEVELS:
-            t = round(share * (self.schedule.timesteps - 1))
+            t = self.path.at(share)
             source, target = (self._accuracy(label, t) for label in range(2))
             levels.append(NoiseLevel(t, source, target))
-        return ClassifierReport(tuple(levels), len(self.held_out[0]), len(self.held_out[1]))
+            yield ClassifierChecked(total - len(NOISE_LEVELS) + len(levels), total)
+        source_images, target_images = (len(examples) for examples in self.held_out)
+        return ClassifierReport(tuple(levels), source_images, target_images, self.config.steps)
 
-    @torch.no_grad()
-    def _calibrate(self) -> None:
-        """Set the confidence at each noise level to what held-out images bear out.
+    def _calibrate(self, level: int) -> None:
+        """Set the confidence at a noise level to what held-out images bear out.
 
         It minimises their cross-entropy over a scale of the logits (temperature scaling, Guo et
         al. 2017, section 4.2). Logits are only ever scaled down: few images cannot justify more.
         """
-        if any(len(images) == 0 for images in self.held_out):
-            return
-        for level in range(LEVELS):
-            t = round(level / (LEVELS - 1) * (self.schedule.timesteps - 1))
-            margins = torch.cat(
-                [sign * self._margins(label, t) for label, sign in ((0, -1), (1, 1))]
-            )
-            losses = functional.softplus(-CONFIDENCES[:, None] * margins.cpu()).mean(1)
-            self.classifier.confidence[level] = CONFIDENCES[losses.argmin()]
+        t = self.path.at(level / (LEVELS - 1))
+        margins = torch.cat([sign * self._margins(label, t) for label, sign in ((0, -1), (1, 1))])
+        losses = functional.softplus(-CONFIDENCES[:, None] * margins.cpu()).mean(1)
+        self.classifier.confidence[level] = CONFIDENCES[losses.argmin()]
 
-    def _accuracy(self, label: int, t: int) -> float | None:
+    def _accuracy(self, label: int, t: float) -> float | None:
         if len(self.held_out[label]) == 0:
             return None
         called_target = self._margins(label, t) > 0
         return (called_target == bool(label)).float().mean().item()
 
-    def _margins(self, label: int, t: int) -> Tensor:
-        """Target's logit less source's, of noised held-out images of a class, [VIEWS]."""
-        images = self.held_out[label]
-        chosen = balanced_choice(len(images), VIEWS, generator(self.seed, "views", label))
-        x_0 = to_float(images[chosen]).to(self.device)
-        ts = torch.full((VIEWS,), t, device=self.device)
-        eps = normal(self.seed, "report", t, range(VIEWS), x_0.shape[1:]).to(self.device)
-        x_t = self.schedule.add_noise(x_0, eps, ts)
-        parts = zip(x_t.split(self.at_once), ts.split(self.at_once), strict=True)
+    @torch.no_grad()
+    def _margins(self, label: int, t: float) -> Tensor:
+        """Target's logit less source's, of noised held-out images of a class, [views]."""
+        held_out, views = self.held_out[label], self.views
+        chosen = balanced_choice(len(held_out), views, generator(self.seed, "views", label))
+        x_0 = held_out.take(chosen, torch.zeros(views, dtype=torch.bool)).to(self.device)
+        ts = torch.full((views,), t, device=self.device)
+        told = self.path.told(ts)
+        eps = normal(
+            self.seed, "report", int(self.path.told(torch.tensor(t))), range(views), x_0.shape[1:]
+        )
+        x_t = self.path.add_noise(x_0, eps.to(self.device), ts)
+        parts = zip(x_t.split(self.at_once), told.split(self.at_once), strict=True)
         logits = torch.cat([self.classifier(x, t_part) for x, t_part in parts])
         return logits[:, TARGET_CLASS] - logits[:, 1 - TARGET_CLASS]
 
     def _batch(self, step: int) -> tuple[Tensor, Tensor, Tensor]:
         half = self.config.batch_size // 2
-        size = 2 * half
-        chosen = [
-            images[balanced_choice(len(images), half, generator(self.seed, "classify", step, i))]
-            for i, images in enumerate(self.training_images)
-        ]
-        draw = generator(self.seed, "classifier", step)
-        x_0 = to_float(torch.cat(chosen))
+        size, draw = 2 * half, generator(self.seed, "classifier", step)
+        mirror = torch.zeros(size, dtype=torch.bool)
         if self.flip:
-            flipped = torch.rand(size, generator=draw) < 0.5
-            x_0 = torch.where(flipped[:, None, None, None], x_0.flip(-1), x_0)
-        t = torch.randint(self.schedule.timesteps, (size,), generator=draw)
+            mirror = torch.rand(size, generator=draw) < 0.5
+        x_0 = torch.cat(
+            [
+                examples.take(
+                    balanced_choice(len(examples), half, generator(self.seed, "classify", step, i)),
+                    mirror[i * half : (i + 1) * half],
+                )
+                for i, examples in enumerate(self.training_images)
+            ]
+        )
+        t = self.path.uniform(size, draw)
         eps = torch.randn(x_0.shape, generator=draw)
-        x_t = self.schedule.add_noise(x_0, eps, t)
+        x_t = self.path.add_noise(x_0, eps, t)
         labels = torch.arange(2).repeat_interleave(half)
-        return x_t.to(self.device), t.to(self.device), labels.to(self.device)
+        return x_t.to(self.device), self.path.told(t).to(self.device), labels.to(self.device)
 
 
-def save_classifier(path: Path, classifier: Classifier, metadata: dict[str, Any]) -> None:
-    """Write a classifier as safetensors, its architecture in the metadata."""
-    kind = {
-        "ant.kind": KIND,
-        "ant.architecture": SMALL,
-        "ant.size": str(classifier.size),
-        "ant.channels": str(classifier.channels),
-        "ant.timesteps": str(classifier.timesteps),
-    }
-    if isinstance(classifier, ImageNetClassifier):
-        kind |= {"ant.architecture": IMAGENET, "ant.encoder": json.dumps(asdict(classifier.shape))}
-    save_tensors(path, classifier.state_dict(), {**kind, **metadata})
-
-
-def check_classifier(path: Path, size: int, channels: int = 3) -> dict[str, str]:
-    """Metadata of a classifier file. Raises `AntError` where it cannot serve x_t of this shape."""
-    metadata = load_metadata(path)
-    if metadata.get("ant.kind") != KIND:
-        raise AntError(f"{path} is no classifier", "`ant train-classifier` writes one")
-    if metadata.get("ant.size") != str(size):
-        raise AntError(
-            f"{path} classifies {metadata.get('ant.size')}-pixel images, the source makes {size}",
-            "train one for this source with `ant train-classifier`",
-        )
-    if metadata.get("ant.channels", "3") != str(channels):
-        raise AntError(
-            f"{path} classifies {metadata.get('ant.channels', '3')} channels, the source has "
-            f"{channels}",
-            "train one for this source with `ant train-classifier`",
-        )
-    try:
-        with torch.device("meta"):
-            _untrained(metadata)
-    except (ArithmeticError, KeyError, TypeError, ValueError) as error:
-        raise AntError(
-            f"{path} does not tell what classifier it holds",
-            "train it again with `ant train-classifier`",
-        ) from error
-    return metadata
-
-
-def load_classifier(path: Path, size: int, channels: int = 3) -> Classifier:
-    """A trained classifier, frozen, in eval mode, on the CPU."""
-    classifier = _untrained(check_classifier(path, size, channels))
-    try:
-        classifier.load_state_dict(load_tensors(path))
-    except RuntimeError as error:
-        raise AntError(
-            f"{path} holds another kind of classifier", "`ant train-classifier` writes one"
-        ) from error
-    return classifier.eval().requires_grad_(False)
-
-
-def _untrained(metadata: dict[str, str]) -> Classifier:
-    """Of the architecture that a file tells; the first files did not, and all were small."""
-    timesteps = int(metadata["ant.timesteps"])
-    if metadata.get("ant.architecture", SMALL) == SMALL:
-        size, channels = int(metadata["ant.size"]), int(metadata.get("ant.channels", "3"))
-        return NoisyClassifier(size, timesteps, channels)
-    shape = dict(json.loads(metadata["ant.encoder"]))
-    lists = {name: tuple(value) for name, value in shape.items() if isinstance(value, list)}
-    return ImageNetClassifier(EncoderShape(**shape | lists), timesteps)
-
-
-def _split(images: Tensor, draw: torch.Generator) -> tuple[Tensor, Tensor]:
-    """A fifth of the images, none of fewer than five, is held out."""
-    order = torch.randperm(len(images), generator=draw)
-    held_out = len(images) // 5
-    return images[order[held_out:]], images[order[:held_out]]
+def _split(examples: Examples, share: float, draw: torch.Generator) -> tuple[Examples, Examples]:
+    """What is trained on, and the share that is held out, in whole images."""
+    order = torch.randperm(len(examples), generator=draw)
+    held_out = int(share * len(examples))
+    return examples.part(order[held_out:]), examples.part(order[:held_out])

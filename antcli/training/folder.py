@@ -3,19 +3,37 @@
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import torch
 
 from antcli.artifacts import load_tensors, save_tensors
 from antcli.config import AdaptConfig
-from antcli.evaluation.stopping import Choice, Score, read_scores, write_scores
+from antcli.evaluation.stopping import Choice, Score, choose, read_scores, write_scores
 from antcli.images.grid import grid, save_png, to_uint8
-from antcli.methods.table import METHODS
+from antcli.methods.trainable.full import FullDenoiser
 from antcli.runs import Run
 from antcli.sources.writing import write_like
 from antcli.training.inputs import Inputs, metadata
 from antcli.training.loop import StepRecord, Training
+
+
+def may_be_taken(scores: Sequence[Score]) -> set[int]:
+    """The steps that `choose` names, now or after any more scores.
+
+    The longest way only grows, so that the choice never goes back, and never falls on a step that
+    went less far than one before it.
+    """
+    if len(scores) < 2:
+        return set()
+    chosen, nearest, steps = choose(scores).step, math.inf, set()
+    for score in scores[1:]:
+        if score.distance < nearest and score.step >= chosen:
+            steps.add(score.step)
+        nearest = min(nearest, score.distance)
+    return {chosen, *steps}
 
 
 @dataclass(frozen=True)
@@ -47,7 +65,7 @@ class RunFolder:
         """Keep what the source is asked with, so that nobody has to say or encode it again."""
         if self.inputs.source.condition:
             title = f"what {self.config.source} is asked with"
-            save_tensors(self.run.condition, self.inputs.source.condition, self._metadata(title))
+            save_tensors(self.run.condition, self.inputs.source.asks, self._metadata(title))
 
     def state(self) -> None:
         """Keep what the run resumes from."""
@@ -61,6 +79,13 @@ class RunFolder:
             path = self.run.checkpoint_at(self.training.step)
             save_tensors(path, self.training.parameters, self._metadata(title))
 
+    def rotate(self, scores: Sequence[Score]) -> None:
+        """Remove the oldest checkpoints beyond `preview.keep`; none that may still be taken."""
+        kept = list(self.run.checkpoints)[-self.config.preview.keep :]
+        for step, path in self.run.checkpoints.items():
+            if step not in kept and step not in may_be_taken(scores):
+                path.unlink()
+
     def finish(self, choice: Choice | None) -> None:
         """Write the weights that count, and what was decided about them."""
         with self.training.averaged():
@@ -70,8 +95,10 @@ class RunFolder:
                     for name, parameter in self.training.parameters.items():
                         parameter.copy_(kept[name])
             save_tensors(self.run.weights, self.training.parameters, self._metadata(self._title))
-            if METHODS[self.config.method].trains == "all":
-                write_like(self.inputs.source, self.run.model, self.training.network.unet)
+            network = self.training.network
+            # Above a limit in t the source speaks, which no folder of one network can say.
+            if isinstance(network, FullDenoiser) and network.limit is None:
+                write_like(self.inputs.source, self.run.model, network.unet)
         self._facts("finished", choice)
         self.run.state.unlink(missing_ok=True)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,21 +14,24 @@ from torch import Tensor
 
 from antcli import __version__
 from antcli.artifacts import file_hash
-from antcli.config import AdaptConfig
+from antcli.config import AdaptConfig, adapt_config_from
+from antcli.diffusion.examples import Examples, Latents, Pixels
+from antcli.errors import AntError
 from antcli.images.folder import ImageFolder, check_folder, read_folder
 from antcli.images.grid import to_float, to_uint8
+from antcli.methods.build import stages_of
 from antcli.methods.classifier import Classifier
-from antcli.methods.table import METHODS
+from antcli.methods.presets import PRESETS, Preset
 from antcli.methods.trainable.denoiser import Denoiser
 from antcli.sources.source import Source, find_source
 from antcli.sources.transfer import Progress, silent
 from antcli.training.classifier import (
+    ClassifierChecked,
     ClassifierReport,
     ClassifierStep,
     ClassifierTraining,
-    check_classifier,
-    save_classifier,
 )
+from antcli.training.classifier_files import check_classifier, save_classifier
 from antcli.training.pretrained import check_pretrained, find_pretrained, pretrained_classifier
 
 
@@ -38,6 +41,9 @@ class SourceSamples:
 
     done: int
     total: int
+
+
+ClassifierRecord = SourceSamples | ClassifierStep | ClassifierChecked | ClassifierReport
 
 
 @dataclass(frozen=True)
@@ -62,12 +68,44 @@ class Inputs:
         }
 
 
-def defaults_for(source: str) -> dict[str, Any]:
-    """The settings whose defaults depend on the source. Raises `AntError` as `find_source`."""
-    if not find_source(source).latent:
+def defaults_for(source: Source) -> dict[str, Any]:
+    """The settings whose defaults depend on the source."""
+    if not source.latent:
         return {}
     # The paper's c of its LDM; and glasses that 100 steps leave half-drawn are there after 200.
     return {"adaptor": {"pooling": 2}, "training": {"steps": 200}}
+
+
+def settings_for(
+    said: Mapping[str, Any],
+    preset: Preset | None = None,
+    on_progress: Progress = silent,
+    *,
+    has_classifier: bool = False,
+) -> tuple[AdaptConfig, str]:
+    """All settings, from what is `said` as nested tables; and a remark, where one is due.
+
+    What is not said is the preset's, the source's or the method's default. A preset's classifier
+    is got, if one is needed; where it cannot be had, the remark says what is taken instead.
+    Raises `AntError` as `find_source` and `adapt_config_from`.
+    """
+    checked = adapt_config_from(said)
+    source = find_source(checked.source)
+    layers, remark = [defaults_for(source)], ""
+    if preset is not None:
+        layers.append(PRESETS[preset](source.shape, source.latent))
+        init = layers[-1]["classifier"]["init"]
+        needed = "classifier" in stages_of(checked) and not has_classifier
+        if init and needed and "init" not in said.get("classifier", {}):
+            try:
+                find_pretrained(init, source.shape[-1], on_progress)
+            except AntError as error:
+                layers.append({"classifier": {"init": ""}})
+                remark = (
+                    f"the {preset}'s classifier, {init}, cannot be had ({error.message}): a small "
+                    "one is trained from nothing instead"
+                )
+    return adapt_config_from(*layers, said), remark
 
 
 def check_inputs(
@@ -90,48 +128,56 @@ def check_inputs(
         check_folder(source_images)
     source = source.asked(config.condition)
     pretrained = None
-    if config.classifier.init and classifier is None and METHODS[config.method].needs_classifier:
+    if config.classifier.init and classifier is None and "classifier" in stages_of(config):
         channels, size, _ = source.shape
         pretrained = find_pretrained(config.classifier.init, size, on_progress)
         check_pretrained(pretrained, size, channels)
     return Inputs(source, target, classifier, source_images, pretrained)
 
 
-def encode(source: Source, images: Tensor, device: torch.device | str) -> Tensor:
-    """Latents [N, c, h, w] of images, uint8 [N, 3, H, W]; for a source of pixels, the images."""
-    return source.codec(device).encode(to_float(images)) if source.latent else images
+def examples_of(
+    source: Source, images: Tensor, device: torch.device | str, *, flip: bool = True
+) -> Examples:
+    """x_0 of images, uint8 [N, 3, H, W]; with `flip`, of their mirror images too."""
+    if not source.latent:
+        return Pixels(images)
+    codec = source.codec(device)
+    mirrored = codec.encode(to_float(images.flip(-1))) if flip else None
+    return Latents(codec.encode(to_float(images)), mirrored)
 
 
 def train_classifier(
     inputs: Inputs, config: AdaptConfig, accelerator: Accelerator, out: Path
-) -> Iterator[SourceSamples | ClassifierStep | ClassifierReport]:
+) -> Iterator[ClassifierRecord]:
     """Train the noise-aware classifier and write it to `out`.
 
-    Where no folder of source images is given, they are sampled from the source itself.
+    Where no folder of source images is given, they are sampled from the source itself. Those of a
+    latent source are decoded and encoded again, as the target's images are, so that what tells
+    the two apart is not that one of them has passed the encoder.
     """
     source, device = inputs.source, accelerator.device
     if inputs.source_images is not None:
         images = read_folder(inputs.source_images, source.size).images
-        source_x_0 = encode(source, images, device)
     else:
         batches: list[Tensor] = []
         for batch in _sample_source(source, config, accelerator):
             batches.append(batch)
             done = sum(map(len, batches))
             yield SourceSamples(done, config.classifier.source_samples)
-        source_x_0 = torch.cat(batches)
+        images = torch.cat(batches)
+    flip = config.training.flip
     training = ClassifierTraining(
-        source_x_0,
-        encode(source, inputs.target.images, device),
-        source.schedule,
+        examples_of(source, images, device, flip=flip),
+        examples_of(source, inputs.target.images, device, flip=flip),
+        source.path,
         config.classifier,
         device=device,
         seed=config.seed,
-        flip=config.training.flip,
+        flip=flip,
         classifier=_start(inputs, config),
     )
     yield from training.steps()
-    report = training.report()
+    report = yield from training.checked()
     facts = {
         **metadata(inputs, config, "classifier of noised source and target images"),
         "ant.report": report.as_dict(),
@@ -143,26 +189,29 @@ def train_classifier(
 def _start(inputs: Inputs, config: AdaptConfig) -> Classifier | None:
     if inputs.pretrained is None:
         return None
-    size, timesteps = inputs.source.shape[-1], inputs.source.schedule.timesteps
+    size, timesteps = inputs.source.shape[-1], int(inputs.source.path.span)
     return pretrained_classifier(inputs.pretrained, size, seed=config.seed, timesteps=timesteps)
 
 
 def _sample_source(
     source: Source, config: AdaptConfig, accelerator: Accelerator
 ) -> Iterator[Tensor]:
-    """Pixels as uint8; latents as they are, to be learnt from."""
-    unet = Denoiser(source.load(), source.convention).to(accelerator.device)
-    seeds = range(config.classifier.source_samples)
-    steps = config.classifier.sampling_steps
-    with accelerator.autocast():
-        batches = source.sample(
-            unet,
-            [config.seed * len(seeds) + i for i in seeds],
-            steps=steps,
-            device=accelerator.device,
-        )
-        for x_0 in batches:
-            yield x_0.cpu() if source.latent else to_uint8(x_0.cpu())
+    """Images, uint8 [B, 3, H, W]."""
+    network = Denoiser(source.load(), source.convention).to(accelerator.device)
+    codec = source.codec(accelerator.device)
+
+    def predict(x_t: Tensor, t: Tensor) -> Tensor:
+        with accelerator.autocast():  # not around a generator, which would leave it on meanwhile
+            return network.guided(x_t, t)
+
+    count = config.classifier.source_samples
+    for x_0 in source.sample(
+        predict,
+        [config.seed * count + i for i in range(count)],
+        steps=config.classifier.sampling_steps,
+        device=accelerator.device,
+    ):
+        yield to_uint8(codec.decode(x_0).cpu())
 
 
 def metadata(inputs: Inputs, config: AdaptConfig, title: str) -> dict[str, Any]:

@@ -1,10 +1,11 @@
-"""The one training loop: every method, and pretraining, is a choice of its four parts."""
+"""The one training loop: every method, and pretraining, is a choice of its parts."""
 
 from __future__ import annotations
 
+import json
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,17 +13,16 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from torch import Tensor
+from torch import nn
 
 from antcli.config import TrainingConfig
-from antcli.diffusion.schedule import Schedule
+from antcli.diffusion.examples import Examples
 from antcli.errors import AntError
-from antcli.images.grid import to_float
-from antcli.methods.guidance import TargetRule
-from antcli.methods.noise import NoiseRule
+from antcli.methods.build import Objective
+from antcli.methods.choice import Step
 from antcli.methods.trainable.denoiser import Denoiser
-from antcli.randomness import antithetic_timesteps, balanced_choice, generator, normal
-from antcli.training.checkpoints import load_state, save_state
+from antcli.randomness import balanced_choice, generator, normal
+from antcli.training.checkpoints import Trained, load_state, save_state
 from antcli.training.ema import Ema
 
 
@@ -41,7 +41,7 @@ class StepRecord:
     step: int
     """Counted from 1: so many steps are done."""
     loss: float
-    """Mean over the global batch."""
+    """Mean over the global batch; of the first part, where there are several."""
     learning_rate: float
     gradient_norm: float
     """Before clipping."""
@@ -62,64 +62,122 @@ def check_batch(config: TrainingConfig, accelerator: Accelerator) -> None:
     if config.batch_size < accelerator.num_processes:
         raise AntError(
             f"{accelerator.num_processes} processes cannot share a batch of {config.batch_size}",
-            "start fewer processes or raise --batch-size",
+            "start fewer processes or raise `batch_size`",
             exit_code=2,
         )
 
 
-class Training:
-    """A network, its optimiser and its average; `steps` yields a record for each step done.
+class Part(Trained):
+    """Something that trains: a network, its objective, its optimiser and its average.
 
-    `images` is [N, C, H, W], uint8 in 0..255 or float x_0: in [-1, 1] or latents. `mirrored` are
-    the latents of the images' mirror images; without it, what `images` holds is mirrored. Draws
-    are counted for each sample of the global batch, so the number of processes does not change
-    them.
+    An objective is asked twice in a step: `prepared` for what is fixed before any gradient, and
+    `loss` for the loss. `config` gives its learning rate and all else of its optimiser.
     """
 
     def __init__(
         self,
-        network: Denoiser,
-        schedule: Schedule,
-        images: Tensor,
+        network: nn.Module,
+        objective: Objective,
         config: TrainingConfig,
         accelerator: Accelerator,
-        *,
-        seed: int = 0,
-        mirrored: Tensor | None = None,
-        noise: NoiseRule | None = None,
-        target: TargetRule | None = None,
+        parameters: Mapping[str, nn.Parameter] | None = None,
     ) -> None:
-        check_batch(config, accelerator)
-        self.schedule, self.images, self.config = schedule, images, config
-        self.mirrored = mirrored
-        self.accelerator, self.seed = accelerator, seed
-        self.noise, self.target = noise, target
-        self.step = 0
         self.network = network.to(accelerator.device)
-        if config.low_memory:
-            network.unet.enable_gradient_checkpointing()
-        self.parameters = network.trained()
+        self.objective, self.config, self.accelerator = objective, config, accelerator
+        trained = {name: p for name, p in network.named_parameters() if p.requires_grad}
+        parameters = trained if parameters is None else parameters
         optimizer = torch.optim.AdamW(
-            self.parameters.values(),
+            parameters.values(),
             lr=config.learning_rate,
             betas=(config.beta1, config.beta2),
             weight_decay=config.weight_decay,
         )
         # The wrapped network only takes the training step: what differentiates to the noise
         # or to x_t calls `network` itself, so that no process waits for another's gradients.
-        self.wrapped, self.optimizer = accelerator.prepare(network, optimizer)
-        self.ema = Ema(self.parameters, config.ema_decay)
+        self.wrapped, self.stepping = accelerator.prepare(network, optimizer)
+        super().__init__(parameters, Ema(parameters, config.ema_decay), optimizer)
+
+    def update(self, steps: Sequence[Step], done: int) -> tuple[float, float, float]:
+        """Take step `done` + 1: the loss, the norm of its gradient, the learning rate.
+
+        `steps` are the parts of this process' share of the batch.
+        """
+        rate = learning_rate(self.config, done)
+        for group in self.stepping.param_groups:
+            group["lr"] = rate
+        loss, norm = self._take(self._backward(steps), done + 1)
+        self.ema.update(done + 1)
+        return loss, norm, rate
+
+    def _backward(self, steps: Sequence[Step]) -> float:
+        with self.objective.at_hand(self.accelerator.device):
+            ready = [self.objective.prepared(step) for step in steps]
+        total = torch.zeros((), device=self.accelerator.device)
+        for i, (step, target) in enumerate(ready):
+            # Processes exchange their gradients once, with the last part.
+            last = i == len(ready) - 1
+            with nullcontext() if last else self.accelerator.no_sync(self.wrapped):
+                # Parts and processes may hold unequal shares: weigh each so that the sum over
+                # parts of the mean over processes, which is what is taken, is the mean over the
+                # global batch.
+                share = len(step.t) * self.accelerator.num_processes / self.config.batch_size
+                loss = self.objective.loss(step, target) * share
+                self.accelerator.backward(loss)
+            total += loss.detach()
+        return float(self.accelerator.reduce(total, "mean").item())
+
+    def _take(self, loss: float, step: int) -> tuple[float, float]:
+        """Take the step; the loss and the norm of its gradient."""
+        if not math.isfinite(loss):
+            self.stepping.zero_grad()
+            raise NonFiniteLossError(step)
+        norm = self.accelerator.clip_grad_norm_(self.parameters.values(), self.config.clip_norm)
+        # In fp16 the scaler passes over such a step itself, and tries a smaller scale.
+        if self.accelerator.scaler is None and not math.isfinite(norm):
+            self.stepping.zero_grad()
+            raise NonFiniteLossError(step, "gradient")
+        self.stepping.step()
+        self.stepping.zero_grad()
+        return loss, float(norm)
+
+
+class Training:
+    """A denoiser and whatever trains beside it; `steps` yields a record for each step done.
+
+    Draws are counted for each sample of the global batch, so the number of processes does not
+    change them. `others` are parts that train after the denoiser in each step, by their names: a
+    critic, another network's score.
+    """
+
+    def __init__(
+        self,
+        network: Denoiser,
+        examples: Examples,
+        config: TrainingConfig,
+        accelerator: Accelerator,
+        *,
+        seed: int = 0,
+        objective: Objective | None = None,
+        others: Mapping[str, Part] | None = None,
+    ) -> None:
+        check_batch(config, accelerator)
+        self.network, self.examples, self.config = network, examples, config
+        self.accelerator, self.seed = accelerator, seed
+        self.step = 0
+        if config.low_memory:
+            network.unet.enable_gradient_checkpointing()
+        first = Part(network, objective or Objective(), config, accelerator)
+        self.parts = {"": first, **(others or {})}
+        self.parameters, self.ema = first.parameters, first.ema
 
     def steps(self) -> Iterator[StepRecord]:
         """Train to `config.steps`. Raises `NonFiniteLossError` before a bad step is taken."""
         while self.step < self.config.steps:
             started = time.perf_counter()
-            rate = learning_rate(self.config, self.step)
-            for group in self.optimizer.param_groups:
-                group["lr"] = rate
-            loss, norm = self._step()
+            batch = self._draw()
+            found = [part.update(batch, self.step) for part in self.parts.values()]
             self.step += 1
-            self.ema.update(self.step)
+            loss, norm, rate = found[0]
             yield StepRecord(self.step, loss, rate, norm, time.perf_counter() - started)
 
     def averaged(self) -> AbstractContextManager[None]:
@@ -128,60 +186,24 @@ class Training:
 
     def save(self, path: Path, metadata: Mapping[str, Any]) -> None:
         """Write the state after the last step; `load` goes on from it."""
-        optimizer = self.optimizer.optimizer
-        save_state(path, self.parameters, self.ema, optimizer, self.step, metadata)
+        scaler = self.accelerator.scaler
+        scaling = {} if scaler is None else {"ant.scaler": json.dumps(scaler.state_dict())}
+        save_state(path, self._named_parts, self.step, {**metadata, **scaling})
 
     def load(self, path: Path) -> None:
         """Go on from a state that `save` wrote."""
-        optimizer = self.optimizer.optimizer
-        self.step = load_state(path, self.parameters, self.ema, optimizer)
-
-    def _step(self) -> tuple[float, float]:
-        parts = [x.split(self._micro_batch) for x in self._draw()]
-        last = len(parts[0]) - 1
-        total = torch.zeros((), device=self.accelerator.device)
-        for i, (x_0, t, eps) in enumerate(zip(*parts, strict=True)):
-            # Processes exchange their gradients once, with the last part.
-            waiting = self.accelerator.no_sync(self.wrapped) if i < last else nullcontext()
-            with waiting:
-                loss = self._loss(x_0, t, eps)
-                self.accelerator.backward(loss)
-            total += loss.detach()
-        return self._update(self.accelerator.reduce(total, "mean").item())
+        metadata = load_state(path, self._named_parts)
+        self.step = int(metadata["ant.step"])
+        if self.accelerator.scaler is not None and "ant.scaler" in metadata:
+            self.accelerator.scaler.load_state_dict(json.loads(metadata["ant.scaler"]))
 
     @property
-    def _micro_batch(self) -> int:
-        return self.config.micro_batch or (1 if self.config.low_memory else self.config.batch_size)
+    def _named_parts(self) -> dict[str, Trained]:
+        """By what the names of their tensors begin with."""
+        return {f"parts/{name}/" if name else "": part for name, part in self.parts.items()}
 
-    def _loss(self, x_0: Tensor, t: Tensor, eps: Tensor) -> Tensor:
-        """What these images add to the mean over the global batch, times the processes."""
-        if self.noise is not None:
-            with self.accelerator.autocast():
-                eps = self.noise(eps, x_0, t, self.network)
-        x_t = self.schedule.add_noise(x_0, eps, t)
-        target = eps if self.target is None else self.target(eps, x_t, t)
-        residual = self.wrapped(x_t, t).float() - target
-        # Parts and processes may hold unequal shares: weigh each so that the sum over parts of
-        # the mean over processes, which is what is taken, is the mean over the global batch.
-        share = len(t) * self.accelerator.num_processes / self.config.batch_size
-        return residual.square().mean() * share
-
-    def _update(self, loss: float) -> tuple[float, float]:
-        """Take the step; the loss and the norm of its gradient."""
-        if not math.isfinite(loss):
-            self.optimizer.zero_grad()
-            raise NonFiniteLossError(self.step + 1)
-        norm = self.accelerator.clip_grad_norm_(self.parameters.values(), self.config.clip_norm)
-        # In fp16 the scaler passes over such a step itself, and tries a smaller scale.
-        if self.accelerator.scaler is None and not math.isfinite(norm):
-            self.optimizer.zero_grad()
-            raise NonFiniteLossError(self.step + 1, "gradient")
-        self.optimizer.step()
-        self.optimizer.zero_grad()
-        return loss, float(norm)
-
-    def _draw(self) -> tuple[Tensor, Tensor, Tensor]:
-        """The share of this process in the global batch: x_0 in [-1, 1], t and eps."""
+    def _draw(self) -> list[Step]:
+        """The share of this process in the global batch, in as many parts as memory wants."""
         size, device = self.config.batch_size, self.accelerator.device
         own = range(size)[self.accelerator.process_index :: self.accelerator.num_processes]
         mine = list(own)
@@ -189,13 +211,15 @@ class Training:
         def draw(stream: str) -> torch.Generator:
             return generator(self.seed, stream, self.step)
 
-        chosen = balanced_choice(len(self.images), size, draw("images"))[mine]
-        timesteps = self.network.below or self.schedule.timesteps
-        t = antithetic_timesteps(timesteps, size, draw("timesteps"))[mine]
-        x_0 = to_float(self.images[chosen])
+        images = balanced_choice(len(self.examples), size, draw("images"))[mine]
+        path, limit = self.network.convention.path, self.network.limit
+        t = path.antithetic(size, draw("timesteps"), limit)[mine]
+        mirrored = torch.zeros(len(mine), dtype=torch.bool)
         if self.config.flip:
-            flipped = torch.rand(size, generator=draw("flips"))[mine] < 0.5
-            mirrored = x_0.flip(-1) if self.mirrored is None else to_float(self.mirrored[chosen])
-            x_0 = torch.where(flipped[:, None, None, None], mirrored, x_0)
+            mirrored = torch.rand(size, generator=draw("flips"))[mine] < 0.5
+        x_0 = self.examples.take(images, mirrored)
         eps = normal(self.seed, "noise", self.step, own, x_0.shape[1:])
-        return x_0.to(device), t.to(device), eps.to(device)
+        at_once = self.config.micro_batch or (1 if self.config.low_memory else size)
+        drawn = (x.to(device).split(at_once) for x in (x_0, eps, t, images, mirrored))
+        network, predict, autocast = self.network, self.parts[""].wrapped, self.accelerator.autocast
+        return [Step(network, predict, autocast, *parts) for parts in zip(*drawn, strict=True)]

@@ -15,7 +15,7 @@ from antcli.sources.fetch import fetch_file
 from antcli.sources.transfer import Progress, silent
 from antcli.weights import misfit, read_checkpoint
 
-WITHOUT = "without --init, a small classifier is trained from nothing"
+WITHOUT = "without `init`, a small classifier is trained from nothing"
 
 
 def find_pretrained(init: str, size: int, on_progress: Progress = silent) -> Path:

@@ -10,11 +10,12 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 from diffusers import AutoencoderKL, DDPMScheduler, UNet2DModel
-from torch import Tensor
 
 from antcli.config import TrainingConfig
-from antcli.diffusion.schedule import Schedule
-from antcli.methods.trainable.denoiser import all_weights
+from antcli.diffusion.convention import Convention
+from antcli.diffusion.examples import Examples
+from antcli.diffusion.path import BetaPath
+from antcli.methods.trainable.full import all_weights
 from antcli.sources.writing import write_source
 from antcli.training.devices import make_accelerator
 from antcli.training.loop import StepRecord, Training
@@ -85,7 +86,7 @@ def latent_model(autoencoder: AutoencoderKL, size: int, seed: int) -> Model:
 
 
 def pretrain(
-    x_0: Tensor,
+    examples: Examples,
     folder: Path,
     config: TrainingConfig,
     accelerator: Accelerator,
@@ -94,13 +95,14 @@ def pretrain(
 ) -> Iterator[StepRecord]:
     """Train a small U-Net (DDPM, Algorithm 1); without `model`, one of pixels.
 
-    `x_0` are images, uint8 [N, 3, H, W], or scaled latents, float [N, C, H, W]. Goes on from
+    Latents have to be scaled. Goes on from
     `folder`/state.safetensors where there is one. After the last step `folder` is a diffusers
     pipeline in fp16, of the averaged weights.
     """
-    model = model or pixel_model(x_0.shape[-1], seed)
-    schedule = Schedule(model.scheduler.betas.double())
-    training = Training(all_weights(model.unet), schedule, x_0, config, accelerator, seed=seed)
+    model = model or pixel_model(examples.x_0.shape[-1], seed)
+    convention = Convention(BetaPath(model.scheduler.betas.double()))
+    network = all_weights(model.unet, convention)
+    training = Training(network, examples, config, accelerator, seed=seed)
     state = folder / "state.safetensors"
     if state.exists():
         training.load(state)
@@ -115,11 +117,15 @@ def pretrain(
 
 
 def pretrain_logged(
-    x_0: Tensor, folder: Path, config: TrainingConfig, seed: int = 0, model: Model | None = None
+    examples: Examples,
+    folder: Path,
+    config: TrainingConfig,
+    seed: int = 0,
+    model: Model | None = None,
 ) -> None:
     """Pretrain to the end on whatever device there is, every twentieth step in log.jsonl."""
     accelerator = make_accelerator("auto", "auto")
-    records = pretrain(x_0, folder, config, accelerator, seed, model)
+    records = pretrain(examples, folder, config, accelerator, seed, model)
     write_log(records, folder / "log.jsonl", accelerator)
 
 

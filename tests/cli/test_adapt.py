@@ -19,6 +19,7 @@ from PIL import Image
 
 import antcli.artifacts
 from antcli.artifacts import load_metadata, load_tensors
+from antcli.errors import AntError
 from antcli.runs import Run
 from antcli.training.loop import StepRecord, Training
 
@@ -200,17 +201,17 @@ def test_ctrl_c_leaves_a_run_that_resumes(
 def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_good_state(
     adapt: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from antcli.methods import build
+    from antcli.methods.target.guided import GuidedTarget
 
-    real = build.guided_target
+    real = GuidedTarget.__call__
     calls = []
 
-    def bad_from_the_fourth(*tensors: torch.Tensor, **settings: object) -> torch.Tensor:
+    def bad_from_the_fourth(rule: GuidedTarget, step: object) -> torch.Tensor:
         calls.append(1)
-        target = real(*tensors, **settings)
+        target = real(rule, step)
         return target * float("nan") if len(calls) > 3 else target
 
-    monkeypatch.setattr(build, "guided_target", bad_from_the_fourth)
+    monkeypatch.setattr(GuidedTarget, "__call__", bad_from_the_fourth)
     done = adapt("--steps", 8)
     assert done.code == 1
     assert "the loss of step 4 is not a finite number" in done.err
@@ -363,3 +364,134 @@ def test_too_little_memory_is_told_with_the_way_out(
     assert found.code == 1
     assert "the memory of cpu does not suffice" in found.err
     assert "--low-memory" in found.err
+
+
+# --- settings from a file, stopping, what is checked first ----------------------------------
+
+
+def test_the_settings_of_a_run_alone_make_the_run_again(
+    ant: Callable, run: Path, tmp_path: Path
+) -> None:
+    again = ant("adapt", "--config", run / "config.toml", "--out", tmp_path / "again")
+    assert again.code == 0, again.err
+    weights = [load_tensors(r / "weights.safetensors") for r in (run, tmp_path / "again")]
+    torch.testing.assert_close(*weights, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("missing", ["source", "target"])
+def test_without_a_file_source_and_target_have_to_be_typed(
+    ant: Callable, tiny_source: Path, tiny_target: Path, missing: str
+) -> None:
+    typed = {"source": tiny_source, "target": tiny_target}
+    del typed[missing]
+    done = ant("adapt", *itertools.chain(*((f"--{k}", v) for k, v in typed.items())))
+    assert done.code == 2
+    assert f"--{missing}" in done.err
+
+
+@pytest.mark.parametrize(
+    ("said", "steps"),
+    [("", 200), ("[training]\nsteps = 50\n", 150), ("[training]\nsteps = 400\n", 400)],
+)
+def test_auto_has_room_and_keeps_a_larger_number(
+    ant: Callable, tiny_target: Path, tmp_path: Path, said: str, steps: int
+) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text(said)
+    command = ["adapt", "--source", "avatars-64", "--target", tiny_target, "--config", file]
+    plan = ant(*command, "--steps", "auto", "--dry-run")
+    assert f"[training]\nsteps = {steps}\n" in plan.out
+    assert "auto = true" in plan.out
+
+
+@pytest.mark.parametrize(
+    ("more", "code", "says"),
+    [
+        (["--device", "tpu"], 2, "unknown device"),
+        (["--device", "cuda:99"], 1, "there is no"),
+        (["--config", "bad.toml"], 2, "unknown setting"),
+    ],
+)
+def test_a_plan_checks_everything_before_anything_is_fetched(
+    ant: Callable,
+    tiny_target: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    more: list[str],
+    code: int,
+    says: str,
+) -> None:
+    from antcli.cli import adapt as command
+
+    def fetched(*_: object) -> None:
+        raise AssertionError("a source was fetched first")
+
+    monkeypatch.setattr(command, "have_source", fetched)
+    monkeypatch.chdir(tmp_path)
+    Path("bad.toml").write_text("[trainin]\nsteps = 1\n")
+    done = ant("adapt", "--source", "ffhq", "--target", tiny_target, *more, "--dry-run")
+    assert (done.code, says in done.err) == (code, True), done.err
+
+
+def test_the_plan_says_what_the_method_does(adapt: Callable) -> None:
+    plan = adapt("--dry-run", "--method", "ant-lora").out
+    assert "# ant-lora: trains low-rank additions" in plan
+    assert "# on noise that the network predicts worst, towards the noise, guided" in plan
+    assert "[lora]\nt_limit = 1.0\nrank = 8\n" in plan
+
+
+def test_sigterm_leaves_a_run_that_resumes(
+    tiny_source: Path, tiny_target: Path, quick: Path, tmp_path: Path
+) -> None:
+    command = [sys.executable, "-m", "antcli", "adapt", "--source", tiny_source]
+    command += ["--target", tiny_target, "--out", tmp_path / "run", "--config", quick]
+    command += ["--steps", "2000", "--method", "adaptor", "--device", "cpu"]
+    process = subprocess.Popen(list(map(str, command)), stderr=subprocess.PIPE, text=True)
+    log = tmp_path / "run" / "log.jsonl"
+    deadline = time.monotonic() + 120
+    while not (log.exists() and len(log.read_text().splitlines()) > 4):
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 143, err
+    assert "type the same command again" in err
+    state = load_metadata(tmp_path / "run" / "state.safetensors")
+    assert int(state["ant.step"]) == len(log.read_text().splitlines())
+
+
+# --- the paper's preset ---------------------------------------------------------------------
+
+
+def test_the_preset_says_what_it_takes_where_the_papers_classifier_is_not_to_be_had(
+    ant: Callable, tiny_target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from antcli.methods import imagenet_classifier
+    from antcli.training import inputs
+
+    asked = []
+
+    def nowhere(init: str, size: int, *_: object) -> Path:
+        asked.append((init, size))
+        raise AntError("no network here", "try later")
+
+    monkeypatch.setitem(imagenet_classifier.PUBLISHED, 32, imagenet_classifier.PUBLISHED[64])
+    monkeypatch.setattr(inputs, "find_pretrained", nowhere)
+    command = ["adapt", "--source", "avatars", "--target", tiny_target, "--dry-run"]
+    plan = ant(*command, "--preset", "paper")
+    assert plan.code == 0, plan.err
+    assert asked == [("imagenet-32", 32)]
+    assert "imagenet-32, cannot be had (no network here): a small one is trained" in plan.err
+    assert '[classifier]\ninit = ""\n' in plan.out
+    assert "learning_rate = 0.001\n" in plan.out  # of what begins from nothing
+    assert "held_out = 0.0" in plan.out
+    assert ant(*command, "--preset", "paper", "--method", "adaptor").code == 0
+    assert len(asked) == 1
+
+
+@pytest.mark.parametrize(("source", "rate"), [("avatars", "5e-05"), ("avatars-64", "1e-05")])
+def test_the_preset_has_a_learning_rate_for_pixels_and_one_for_latents(
+    ant: Callable, tiny_target: Path, source: str, rate: str
+) -> None:
+    command = ["adapt", "--source", source, "--target", tiny_target, "--dry-run"]
+    assert f"learning_rate = {rate}\n" in ant(*command, "--preset", "paper").out

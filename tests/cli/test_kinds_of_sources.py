@@ -1,5 +1,6 @@
 """Every kind of source, from `ant adapt` to images."""
 
+import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from PIL import Image
 from source_kinds import KINDS, TEXT_DIMENSION, write_kind
 
 from antcli.artifacts import load_tensors
+from antcli.diffusion.examples import Latents
 from antcli.evaluation.samples import check_run_source, load_adapted
 from antcli.runs import Run
 from antcli.sources import condition, source
@@ -104,17 +106,18 @@ def test_a_learned_variance_is_kept(start: Start) -> None:
 def test_training_sees_latents_of_mirror_images(start: Start) -> None:
     run = start("ldm-kl", "--method", "adaptor")
     inputs = check_inputs(run.config())
-    training = build_training(inputs, run.config(), make_accelerator("cpu", "no"), None)
+    training = build_training(inputs, run.config(), make_accelerator("cpu", "no"), {})
     autoencoder = AutoencoderKL.from_pretrained(inputs.source.folder / "vae")
     images = inputs.target.images.float() / 127.5 - 1
     with torch.no_grad():
         plain, mirrored = (
             autoencoder.encode(x).latent_dist.mean * 0.7 for x in (images, images.flip(-1))
         )
-    torch.testing.assert_close(training.images, plain)
-    torch.testing.assert_close(training.mirrored, mirrored)
+    assert isinstance(training.examples, Latents)
+    torch.testing.assert_close(training.examples.x_0, plain)
+    torch.testing.assert_close(training.examples.mirrored, mirrored)
     assert (plain.flip(-1) - mirrored).abs().max() > 0.01
-    drawn = torch.cat([training._draw()[0] for training.step in range(4)])
+    drawn = torch.cat([training._draw()[0].x_0 for training.step in range(4)])
     both = torch.stack([plain, mirrored])
     distance = (drawn[:, None, None] - both).abs().amax((3, 4, 5)).flatten(1)
     assert distance.amin(1).max() < 1e-5
@@ -125,21 +128,33 @@ def test_a_prompt_is_encoded_once(
     start: Start, ant: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[str] = []
-    encoded = torch.randn(1, 5, TEXT_DIMENSION)
+    encoded = {prompt: torch.randn(1, 5, TEXT_DIMENSION) for prompt in ("a drawing", "")}
 
     def encode(folder: Path, name: str, prompt: str) -> torch.Tensor:
         asked.append(prompt)
-        return encoded
+        return encoded[prompt]
 
     monkeypatch.setattr(condition, "encode_prompt", encode)
     run = start("text", "--prompt", "a drawing")
-    assert asked == ["a drawing"]
+    both = ["a drawing", ""]  # and what classifier-free guidance leads away from
+    assert asked == both
     kept = load_tensors(run.condition)
-    torch.testing.assert_close(kept, {"encoder_hidden_states": encoded}, rtol=0, atol=0)
+    names = ("encoder_hidden_states", "nothing.encoder_hidden_states")
+    expected = {name: encoded[prompt] for name, prompt in zip(names, both, strict=True)}
+    torch.testing.assert_close(kept, expected, rtol=0, atol=0)
     found = ant("sample", run.folder, "-n", 2, "--steps", 2, "--device", "cpu")
     assert found.code == 0, found.err
     assert sizes(run.samples) == [(16, 16)] * 2
-    assert asked == ["a drawing"]
+    usual = (run.samples / "000000.png").read_bytes()
+    for scale, same in ((7.5, True), (1, False)):
+        again = ant(
+            *("sample", run.folder, "-n", 1, "--steps", 2, "--device", "cpu"),
+            *("--guidance-scale", scale, "--out", run.folder / f"scale-{scale}"),
+        )
+        assert again.code == 0, again.err
+        drawn = Image.open(run.folder / f"scale-{scale}" / "000000.png")
+        assert (drawn.tobytes() == Image.open(io.BytesIO(usual)).tobytes()) == same
+    assert asked == both
     adapted = [name for name in load_tensors(run.weights) if "attentions" in name]
     assert adapted
     assert not any("transformer_blocks" in name for name in adapted)
@@ -153,3 +168,12 @@ def test_a_class_has_to_be_named(
     assert found.code == 2
     assert "one of 3 classes" in found.err
     assert "--class-label" in found.err
+
+
+def test_guidance_is_for_prompts_alone(
+    ant: Callable[..., Any], tiny_source: Path, tiny_target: Path
+) -> None:
+    command = ["adapt", "--source", tiny_source, "--target", tiny_target, "--dry-run"]
+    found = ant(*command, "--guidance-scale", 3)
+    assert found.code == 2
+    assert "nothing to guide towards" in found.err

@@ -49,14 +49,21 @@ def test_a_classifier_is_trained_once_and_used_by_a_run(
     assert "training the classifier" not in used.err
 
 
-def test_one_class_against_itself_is_called_useless(
-    ant: Callable, tiny_source: Path, tiny_target: Path, tmp_path: Path
+@pytest.mark.parametrize(("steps", "says"), [(1, "after 1 steps"), (100, "is useless")])
+def test_one_class_against_itself_is_called_useless_once_it_had_a_chance(
+    steps: int,
+    says: str,
+    ant: Callable,
+    tiny_source: Path,
+    tiny_target: Path,
+    tmp_path: Path,
 ) -> None:
     out = tmp_path / "classifier.safetensors"
-    base = ["--source", tiny_source, "--target", tiny_target, "--out", out, "--steps", 1]
+    base = ["--source", tiny_source, "--target", tiny_target, "--out", out, "--steps", steps]
     done = ant("train-classifier", *base, "--source-images", tiny_target, "--device", "cpu")
     assert done.code == 0
-    assert "useless" in done.err
+    assert says in done.err
+    assert ("too alike" in done.err) == (steps > 1)
 
 
 @pytest.fixture

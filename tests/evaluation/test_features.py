@@ -390,7 +390,7 @@ def test_a_latent_source_looks_at_latents(tmp_path: Path) -> None:
         x_0 = autoencoder.encode(images / 127.5 - 1).latent_dist.mean * 0.7
         t = torch.full((2,), space.t)
         eps = normal(0, "source-features", 0, [0], (4, 8, 8))
-        unet(source.schedule.add_noise(x_0, eps, t), t)
+        unet(source.path.add_noise(x_0, eps, t), t)
     found = space(images)
     assert found.shape == (2, space.dimension)
     expected = seen[0].square().mean((2, 3)).sqrt()

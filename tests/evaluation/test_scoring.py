@@ -22,11 +22,10 @@ class Painter(nn.Module):
 
     def __init__(self, source: Source, images: Tensor) -> None:
         super().__init__()
-        self.schedule, self.x_0 = source.schedule, to_float(images)
+        self.path, self.x_0 = source.path, to_float(images)
 
     def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
-        alpha_bar = self.schedule.at(self.schedule.alpha_bar, t, x_t)
-        return (x_t - alpha_bar.sqrt() * self.x_0[: len(x_t)]) / (1 - alpha_bar).sqrt()
+        return self.path.to_eps(self.x_0[: len(x_t)], x_t, t, "sample")
 
 
 @pytest.fixture

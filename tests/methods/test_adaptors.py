@@ -8,13 +8,12 @@ from diffusers.models.resnet import ResnetBlock2D
 from source_kinds import TEXT_DIMENSION, text_unet
 from torch import Tensor
 
-from antcli.config import AdaptorConfig
-from antcli.diffusion.prediction import Convention
-from antcli.diffusion.schedule import Schedule
-from antcli.methods.trainable.adaptors import AdaptedDenoiser, Adaptor
+from antcli.diffusion.convention import Convention
+from antcli.diffusion.path import BetaPath
+from antcli.methods.trainable.adaptors import AdaptedDenoiser, Adaptor, AdaptorConfig
 from antcli.methods.trainable.denoiser import Denoiser
 
-CONFIG = AdaptorConfig(below=1.0)
+CONFIG = AdaptorConfig(t_limit=1.0)
 MakeUnet = Callable[..., UNet2DModel]
 
 
@@ -52,7 +51,7 @@ def step(network: Denoiser, times: int = 1) -> None:
 
 
 def test_each_image_is_adapted_below_the_level_only(make_unet: MakeUnet) -> None:
-    network = AdaptedDenoiser(make_unet(), AdaptorConfig(below=0.6))
+    network = AdaptedDenoiser(make_unet(), AdaptorConfig(t_limit=0.6))
     everywhere = AdaptedDenoiser(make_unet(), CONFIG)
     for parameter in network.adaptors.parameters():
         torch.nn.init.normal_(parameter, std=0.1, generator=torch.Generator().manual_seed(1))
@@ -67,7 +66,7 @@ def test_each_image_is_adapted_below_the_level_only(make_unet: MakeUnet) -> None
 
 
 def test_a_batch_above_the_level_does_not_pass_through_the_adaptors(make_unet: MakeUnet) -> None:
-    network = AdaptedDenoiser(make_unet(), AdaptorConfig(below=0.6))
+    network = AdaptedDenoiser(make_unet(), AdaptorConfig(t_limit=0.6))
     passes: list[str] = []
     for name, adaptor in network.adaptors.items():
         adaptor.register_forward_hook(lambda *_, name=name: passes.append(name))
@@ -174,7 +173,7 @@ def test_blocks_that_resize(make_unet: MakeUnet) -> None:
 
 @pytest.mark.parametrize("size", [2, 4, 6, 10])
 def test_maps_smaller_than_the_pooling_window(size: int, make_unet: MakeUnet) -> None:
-    network = AdaptedDenoiser(make_unet(size), AdaptorConfig(pooling=8, below=1.0))
+    network = AdaptedDenoiser(make_unet(size), AdaptorConfig(pooling=8, t_limit=1.0))
     x_t, t = inputs(size)
     out = network(x_t, t)
     assert out.shape == x_t.shape
@@ -208,7 +207,7 @@ def test_odd_numbers_of_channels(inputs_: int, width: int) -> None:
 def test_parameters_of_the_church_model(width: int, published: int) -> None:
     with torch.device("meta"):
         unet = church()
-        network = AdaptedDenoiser(unet, AdaptorConfig(width=width, below=1.0))
+        network = AdaptedDenoiser(unet, AdaptorConfig(width=width, t_limit=1.0))
     assert sum(p.numel() for p in unet.parameters()) == 113_673_219
     assert len(network.adaptors) == 39
     # The published adaptors have a bias on the keys, which softmax does not see.
@@ -261,7 +260,7 @@ def test_a_sample_does_not_see_its_batch(make_unet: MakeUnet) -> None:
 def test_a_transformer_is_one_block() -> None:
     unet = text_unet(in_channels=4, out_channels=4)
     text = torch.randn(1, 5, TEXT_DIMENSION)
-    convention = Convention(Schedule.linear(), condition={"encoder_hidden_states": text})
+    convention = Convention(BetaPath.linear(), condition={"encoder_hidden_states": text})
     x_t, t = torch.randn(2, 4, 8, 8), torch.tensor([3, 800])
     with torch.no_grad():
         expected = unet(x_t, t, text.expand(2, -1, -1)).sample

@@ -1,19 +1,24 @@
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
-from typing import ClassVar, Literal
+from typing import Literal
 
 import pytest
 import torch
 from accelerate import Accelerator
 from diffusers import UNet2DModel
+from method_steps import as_step
 from torch import Tensor, nn
 
-from antcli.config import AdaptConfig, AdaptorConfig, NoiseConfig, TrainingConfig
-from antcli.diffusion.prediction import PLAIN
-from antcli.diffusion.schedule import Schedule
-from antcli.methods.build import build_network, evaluations_per_step, noise_rule, target_rule
+from antcli.config import AdaptConfig, TrainingConfig
+from antcli.diffusion.convention import PLAIN
+from antcli.diffusion.examples import Pixels
+from antcli.methods.build import build_network, build_objective, evaluations_per_step, stages_of
 from antcli.methods.classifier import new_classifier
+from antcli.methods.noise.adversarial import AdversarialNoise, NoiseConfig
 from antcli.methods.table import METHODS
+from antcli.methods.target.guided import GuidedTarget
+from antcli.methods.trainable.adaptors import AdaptorConfig
 from antcli.training.loop import Training
 
 CONFIG = AdaptConfig("source", "target", training=TrainingConfig(steps=1, batch_size=2))
@@ -31,13 +36,12 @@ def test_a_step_costs_what_is_said(
     config = replace(
         CONFIG, method=method, noise=NoiseConfig(inner_steps=3, omega=0.01, gradient=gradient)
     )
-    schedule = Schedule.linear()
     network, classifier = (
         build_network(make_unet(size=8), config, PLAIN),
         new_classifier(8, seed=0),
     )
     classifier.requires_grad_(False)
-    counted = dict.fromkeys(evaluations_per_step(config), 0)
+    counted = Counter[str]()
 
     def count(name: str, module: nn.Module) -> None:
         def forward(*_: object) -> None:
@@ -51,17 +55,15 @@ def test_a_step_costs_what_is_said(
 
     training = Training(
         network,
-        schedule,
-        torch.zeros(2, 3, 8, 8),
+        Pixels(torch.zeros(2, 3, 8, 8, dtype=torch.uint8)),
         config.training,
         accelerator,
-        noise=noise_rule(config, schedule),
-        target=target_rule(config, schedule, classifier),
+        objective=build_objective(config, {"classifier": classifier}),
     )
     count("denoiser", network)
     count("classifier", classifier)
     list(training.steps())
-    assert counted == evaluations_per_step(config)
+    assert +counted == +Counter(evaluations_per_step(config))
 
 
 def test_what_trains(make_unet: MakeUnet) -> None:
@@ -89,17 +91,21 @@ def test_adaptors_start_from_the_seed_alone(make_unet: MakeUnet) -> None:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_parts_follow_the_table(method: str) -> None:
-    config, schedule = replace(CONFIG, method=method), Schedule.linear()
-    adversarial = METHODS[method].noise == "adversarial"
-    guided = METHODS[method].target == "guided"
-    assert (noise_rule(config, schedule) is not None) == adversarial
-    classifier = new_classifier(8, seed=0) if guided else None
-    assert (target_rule(config, schedule, classifier) is not None) == guided
+    config = replace(CONFIG, method=method)
+    objective = build_objective(config, dict.fromkeys(stages_of(config), nn.Identity()))
+    assert isinstance(objective.noise, AdversarialNoise) == (METHODS[method].noise == "adversarial")
+    assert isinstance(objective.target, GuidedTarget) == (METHODS[method].target == "guided")
+    assert objective.penalties == ()
 
 
-def test_with_low_memory_the_classifier_comes_only_to_be_asked() -> None:
+@pytest.mark.parametrize("low", [True, False])
+def test_with_low_memory_the_classifier_comes_once_a_step(
+    low: bool, make_unet: MakeUnet, accelerator: Accelerator
+) -> None:
     class Watched(nn.Module):
-        places: ClassVar[list[str]] = []
+        def __init__(self) -> None:
+            super().__init__()
+            self.places: list[str] = []
 
         def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
             self.places.append("asked")
@@ -109,32 +115,27 @@ def test_with_low_memory_the_classifier_comes_only_to_be_asked() -> None:
             self.places.append(f"to {device}")
             return self
 
-    classifier, schedule = Watched(), Schedule.linear()
-    x_t, t = torch.randn(2, 3, 8, 8), torch.tensor([1, 500])
-    low, plain = (
-        target_rule(
-            replace(CONFIG, training=replace(CONFIG.training, low_memory=low)), schedule, classifier
-        )
-        for low in (True, False)
-    )
-    assert low is not None and plain is not None
-    found = low(x_t, x_t, t)
-    assert classifier.places == ["to cpu", "asked", "to cpu"]
-    torch.testing.assert_close(found, plain(x_t, x_t, t))
+    config = replace(CONFIG, training=replace(CONFIG.training, batch_size=3, low_memory=low))
+    classifier = Watched()
+    objective = build_objective(config, {"classifier": classifier})
+    network = build_network(make_unet(size=8), config, PLAIN)
+    images = Pixels(torch.zeros(2, 3, 8, 8, dtype=torch.uint8))
+    list(Training(network, images, config.training, accelerator, objective=objective).steps())
+    visit = ["to cpu", "asked", "asked", "asked", "to cpu"]
+    assert classifier.places == (visit if low else ["asked"])
 
 
 def test_settings_reach_the_parts() -> None:
-    schedule = Schedule.linear()
     config = replace(CONFIG, noise=NoiseConfig(inner_steps=1, omega=0.5))
-    rule = noise_rule(config, schedule)
+    rule = build_objective(config, {"classifier": nn.Identity()}).noise
     assert rule is not None
     eps = torch.randn(2, 3, 4, 4)
     x_0, t = torch.zeros_like(eps), torch.tensor([1, 2])
     # With eps_theta = 0, a step multiplies eps by 2, which Norm undoes.
-    found = rule(eps, x_0, t, lambda x_t, t: torch.zeros_like(x_t))
+    found = rule(as_step(x_0, eps, t, lambda x_t, t: torch.zeros_like(x_t)))
     axes = (1, 2, 3)
     expected = (eps - eps.mean(axes, keepdim=True)) / eps.std(axes, keepdim=True, correction=0)
     torch.testing.assert_close(found, expected)
-    # With eps_theta = -1, it is 2 eps + 1, and Norm undoes that too; with -x_t it does not.
-    found = rule(eps, x_0, torch.tensor([999, 999]), lambda x_t, t: x_t.roll(1, -1))
-    assert (found - expected).abs().max() > 0.1
+    # With -x_t, Norm does not undo it.
+    step = as_step(x_0, eps, torch.tensor([999, 999]), lambda x_t, t: x_t.roll(1, -1))
+    assert (rule(step) - expected).abs().max() > 0.1

@@ -3,14 +3,19 @@ from typing import Literal
 
 import pytest
 import torch
+from method_steps import as_step_at
 from torch import Tensor, nn
 
-from antcli.config import GuidanceConfig
-from antcli.diffusion.schedule import Schedule
+from antcli.diffusion.path import BetaPath
 from antcli.methods.classifier import NoisyClassifier, new_classifier
-from antcli.methods.guidance import coefficient, guided_target, log_likelihood_gradient
+from antcli.methods.target.guided import (
+    GuidanceConfig,
+    GuidedTarget,
+    coefficient,
+    log_likelihood_gradient,
+)
 
-SCHEDULE = Schedule.linear()
+PATH = BetaPath.linear()
 # At t, of the paper, of the published code, and derived from the paper's Appendix A.2.
 TABLE = {
     1: (0.00005, 0.00022, 0.00674),
@@ -46,10 +51,10 @@ def log_p_target(classifier: nn.Module, x_t: Tensor, t: Tensor) -> Tensor:
 @pytest.mark.parametrize("t", TABLE)
 def test_coefficients(t: int) -> None:
     for kind, expected in zip(("paper", "code", "derived"), TABLE[t], strict=True):
-        values = coefficient(SCHEDULE, kind)  # type: ignore[arg-type]
-        assert values.dtype == torch.float64
+        like = torch.empty(1, 3, 8, 8, dtype=torch.float64)
+        value = coefficient(PATH, torch.tensor([t]), like, kind)  # type: ignore[arg-type]
         # The table has four figures, or five places.
-        assert values[t].item() == pytest.approx(expected, rel=2e-3, abs=5e-6)
+        assert value.item() == pytest.approx(expected, rel=2e-3, abs=5e-6)
 
 
 def test_gradient_against_finite_differences(
@@ -102,10 +107,10 @@ def test_target_of_eq_8(
 ) -> None:
     eps, x_t, t = batch
     config = GuidanceConfig(gamma=3.0, coefficient=kind, sign=sign)
-    found = guided_target(eps, x_t, t, classifier=classifier, schedule=SCHEDULE, config=config)
+    found = GuidedTarget(config, classifier)(as_step_at(x_t, eps, t))
     gradient = log_likelihood_gradient(classifier, x_t, t)
     for i in range(3):
-        steps = [1 - beta for beta in SCHEDULE.betas[: t[i] + 1].tolist()]
+        steps = [1 - beta for beta in PATH.betas[: t[i] + 1].tolist()]
         noise, before = 1 - math.prod(steps), 1 - math.prod(steps[:-1])
         sigma_hat = before * math.sqrt(steps[-1] / noise)
         scale = {"paper": sigma_hat**2, "code": noise, "derived": sigma_hat}[kind]
@@ -122,8 +127,8 @@ def test_minus_moves_images_to_the_target_and_plus_away(
 
     def gain(sign: Literal["minus", "plus"]) -> Tensor:
         config = GuidanceConfig(gamma=0.1, sign=sign)
-        guided = guided_target(eps, x_t, t, classifier=classifier, schedule=SCHEDULE, config=config)
-        moved = SCHEDULE.predict_x_0(x_t, guided, t) - SCHEDULE.predict_x_0(x_t, eps, t)
+        guided = GuidedTarget(config, classifier)(as_step_at(x_t, eps, t))
+        moved = PATH.to_x_0(guided, x_t, t) - PATH.to_x_0(eps, x_t, t)
         step = 0.01 * moved / moved.flatten(1).norm(dim=1).view(3, 1, 1, 1)
         return log_p_target(classifier, x_t + step, t) - log_p_target(classifier, x_t, t)
 
@@ -135,7 +140,7 @@ def test_no_guidance_leaves_the_noise(
     classifier: NoisyClassifier, batch: tuple[Tensor, Tensor, Tensor]
 ) -> None:
     config = GuidanceConfig(gamma=0.0)
-    found = guided_target(*batch, classifier=classifier, schedule=SCHEDULE, config=config)
+    found = GuidedTarget(config, classifier)(as_step_at(batch[1], batch[0], batch[2]))
     torch.testing.assert_close(found, batch[0], rtol=0, atol=0)
 
 
@@ -144,8 +149,8 @@ def test_nothing_receives_a_gradient(
 ) -> None:
     for grad_enabled in (True, False):
         with torch.set_grad_enabled(grad_enabled):
-            found = guided_target(
-                *batch, classifier=classifier, schedule=SCHEDULE, config=GuidanceConfig()
+            found = GuidedTarget(GuidanceConfig(), classifier)(
+                as_step_at(batch[1], batch[0], batch[2])
             )
         assert not found.requires_grad
         assert not torch.equal(found, batch[0])

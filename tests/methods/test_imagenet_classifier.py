@@ -8,13 +8,13 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from antcli.methods.guidance import log_likelihood_gradient
 from antcli.methods.imagenet_classifier import (
     HEAD,
     PUBLISHED,
     EncoderShape,
     ImageNetClassifier,
 )
+from antcli.methods.target.guided import log_likelihood_gradient
 
 FOLDER = Path(__file__).parent / "fixtures"
 SHAPE = EncoderShape(16, depth=1, multipliers=(1, 2), attention=(8,), width=32, head_channels=16)

@@ -1,17 +1,23 @@
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import pytest
 import torch
+from method_steps import as_step
 from torch import Tensor, nn
 
-from antcli.config import NoiseConfig
-from antcli.diffusion.schedule import Schedule
-from antcli.methods.noise import adversarial_noise, normalise, residual_gradient
+from antcli.diffusion.path import BetaPath
+from antcli.methods.choice import Step
+from antcli.methods.noise.adversarial import (
+    AdversarialNoise,
+    NoiseConfig,
+    normalise,
+    residual_gradient,
+)
 
 KINDS: tuple[Literal["full", "residual"], ...] = ("full", "residual")
-SCHEDULE = Schedule.linear()
+PATH = BetaPath.linear()
 
 
 class TinyDenoiser(nn.Module):
@@ -47,7 +53,7 @@ def batch() -> tuple[Tensor, Tensor, Tensor]:
 
 
 def x_t_of(eps: Tensor, x_0: Tensor, t: int) -> Tensor:
-    alpha_bar = math.prod(1 - beta for beta in SCHEDULE.betas[: t + 1].tolist())
+    alpha_bar = math.prod(1 - beta for beta in PATH.betas[: t + 1].tolist())
     return math.sqrt(alpha_bar) * x_0 + math.sqrt(1 - alpha_bar) * eps
 
 
@@ -84,6 +90,11 @@ SLOW: dict[str, Callable[..., Tensor]] = {"full": slow_full, "residual": slow_re
 # --- Eq. 7 ---------------------------------------------------------------------------------
 
 
+def step_of(batch: Sequence[Tensor], network: nn.Module) -> Step:
+    eps, x_0, t = batch
+    return as_step(x_0, eps, t, network)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_gradient(
     kind: Literal["full", "residual"],
@@ -91,7 +102,7 @@ def test_gradient(
     batch: tuple[Tensor, Tensor, Tensor],
 ) -> None:
     eps, x_0, t = batch
-    gradient = residual_gradient(eps, x_0, t, network, SCHEDULE, kind)
+    gradient = residual_gradient(eps, x_0, t, network, PATH, kind)
     for i in range(3):
         expected = SLOW[kind](eps[i], x_0[i], int(t[i]), network)
         torch.testing.assert_close(gradient[i], expected, rtol=1e-6, atol=1e-7)
@@ -104,11 +115,11 @@ def test_the_two_gradients_differ_by_the_way_through_the_network(
     eps, x_0, t = batch
     for i in range(3):
         sample = eps[i : i + 1], x_0[i : i + 1], t[i : i + 1]
-        full = residual_gradient(*sample, network, SCHEDULE, "full").flatten()
-        closed = residual_gradient(*sample, network, SCHEDULE, "residual").flatten()
+        full = residual_gradient(*sample, network, PATH, "full").flatten()
+        closed = residual_gradient(*sample, network, PATH, "residual").flatten()
 
         def predicted(e: Tensor, i: int = i) -> Tensor:
-            x_t = SCHEDULE.add_noise(x_0[i : i + 1], e.view(1, 2, 3, 3), t[i : i + 1])
+            x_t = PATH.add_noise(x_0[i : i + 1], e.view(1, 2, 3, 3), t[i : i + 1])
             out: Tensor = network(x_t, t[i : i + 1])
             return out.flatten()
 
@@ -126,7 +137,7 @@ def test_adversarial_noise_against_a_slow_loop(
     batch: tuple[Tensor, Tensor, Tensor],
 ) -> None:
     config = NoiseConfig(inner_steps=steps, omega=0.1, gradient=kind)
-    found = adversarial_noise(*batch, network, schedule=SCHEDULE, config=config)
+    found = AdversarialNoise(config)(step_of(batch, network))
     for i, (eps, x_0, t) in enumerate(zip(*batch, strict=True)):
         expected = eps
         for _ in range(steps):
@@ -143,10 +154,10 @@ def test_a_sample_does_not_see_its_batch(
 ) -> None:
     """Sums over each sample, not means over the batch: omega means the same for any size."""
     config = NoiseConfig(inner_steps=2, omega=0.1, gradient=kind)
-    together = adversarial_noise(*batch, network, schedule=SCHEDULE, config=config)
+    together = AdversarialNoise(config)(step_of(batch, network))
     for i in range(3):
         alone = [part[i : i + 1] for part in batch]
-        found = adversarial_noise(*alone, network, schedule=SCHEDULE, config=config)
+        found = AdversarialNoise(config)(step_of(alone, network))
         torch.testing.assert_close(found[0], together[i])
 
 
@@ -158,7 +169,7 @@ def test_the_noise_gets_harder(
 ) -> None:
     config = NoiseConfig(inner_steps=5, omega=0.02, gradient=kind)
     before = normalise(batch[0])
-    after = adversarial_noise(before, *batch[1:], network, schedule=SCHEDULE, config=config)
+    after = AdversarialNoise(config)(step_of((before, *batch[1:]), network))
     for i, t in enumerate(batch[2].tolist()):
         losses = [
             residual(eps[i], batch[1][i], t, network).square().sum() for eps in (before, after)
@@ -177,7 +188,7 @@ def test_no_parameter_receives_a_gradient(
     config = NoiseConfig(inner_steps=2, omega=0.1, gradient=kind)
     for grad_enabled in (True, False):
         with torch.set_grad_enabled(grad_enabled):
-            found = adversarial_noise(*batch, network, schedule=SCHEDULE, config=config)
+            found = AdversarialNoise(config)(step_of(batch, network))
         assert not found.requires_grad
     assert all(p.grad is None for p in network.parameters())
     assert [p.requires_grad for p in network.parameters()] == [False, False, True, True]
@@ -188,7 +199,7 @@ def test_no_inner_step_leaves_the_noise(
     network: TinyDenoiser, batch: tuple[Tensor, Tensor, Tensor]
 ) -> None:
     config = NoiseConfig(inner_steps=0)
-    found = adversarial_noise(*batch, network, schedule=SCHEDULE, config=config)
+    found = AdversarialNoise(config)(step_of(batch, network))
     torch.testing.assert_close(found, batch[0], rtol=0, atol=0)
 
 

@@ -1,6 +1,8 @@
 from typing import get_args, get_type_hints
 
 from antcli.cli.adapt import adapt_command
+from antcli.config import adapt_config_from
+from antcli.methods.build import stages_of
 from antcli.methods.table import METHODS, Method
 
 
@@ -9,7 +11,7 @@ def test_ant_is_adaptors_adversarial_noise_and_guidance() -> None:
 
 
 def test_plain_fine_tuning_is_everything_and_nothing() -> None:
-    assert METHODS["full"] == Method("all", "gaussian", "noise")
+    assert METHODS["full"] == Method("full", "gaussian", "noise")
 
 
 def test_the_ablation_of_the_paper_is_there() -> None:
@@ -22,12 +24,14 @@ def test_the_ablation_of_the_paper_is_there() -> None:
 
 
 def test_no_point_of_the_grid_has_two_names() -> None:
-    assert len(set(METHODS.values())) == len(METHODS)
+    assert len({str(method) for method in METHODS.values()}) == len(METHODS)
 
 
 def test_only_guidance_needs_a_classifier() -> None:
-    needing = {name for name, method in METHODS.items() if method.needs_classifier}
-    assert needing == {"ant", "adaptor-guided"}
+    names = {"source": "a", "target": "b"}
+    configs = {name: adapt_config_from(names, {"method": name}) for name in METHODS}
+    needing = {name for name, config in configs.items() if "classifier" in stages_of(config)}
+    assert needing == {"ant", "adaptor-guided", "ant-lora"}
 
 
 def test_the_command_offers_every_method() -> None:

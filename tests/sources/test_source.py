@@ -57,10 +57,11 @@ def test_the_schedule_is_that_of_its_scheduler(make_unet: MakeUnet, tmp_path: Pa
         scheduler = DDPMScheduler(**settings)
         folder = tmp_path / str(len(settings))
         DDPMPipeline(make_unet(), scheduler).save_pretrained(folder)
-        schedule = find_source(str(folder)).schedule
-        assert schedule.betas.dtype == torch.float64
-        torch.testing.assert_close(schedule.betas, scheduler.betas.double())
-        torch.testing.assert_close(schedule.alpha_bar.float(), scheduler.alphas_cumprod)
+        path = find_source(str(folder)).path
+        assert path.betas.dtype == torch.float64
+        torch.testing.assert_close(path.betas, scheduler.betas.double())
+        alpha, _ = path.alpha_sigma(torch.arange(path.span), torch.empty(1))
+        torch.testing.assert_close(alpha.square(), scheduler.alphas_cumprod)
 
 
 @pytest.mark.parametrize("place", ["unet", "root"])
@@ -216,7 +217,7 @@ def test_a_written_copy_states_the_scale(tmp_path: Path) -> None:
 @pytest.mark.parametrize("scheduler", ["DDIMScheduler", "PNDMScheduler", "DDPMScheduler"])
 def test_other_schedulers_of_the_same_process_are_taken(source: Path, scheduler: str) -> None:
     change(source / "scheduler" / "scheduler_config.json", _class_name=scheduler)
-    assert find_source(str(source)).schedule.timesteps == 1000
+    assert find_source(str(source)).path.span == 1000
 
 
 def test_weights_of_another_model(source: Path) -> None:

@@ -7,26 +7,33 @@ from typing import Any
 import pytest
 import torch
 from accelerate import Accelerator
+from source_kinds import write_kind
 
 from antcli.artifacts import load_metadata, load_tensors, save_tensors
-from antcli.config import (
-    AdaptConfig,
-    ClassifierConfig,
-    PreviewConfig,
-    StoppingConfig,
-    TrainingConfig,
-)
+from antcli.config import AdaptConfig, PreviewConfig, StoppingConfig, TrainingConfig
+from antcli.diffusion.examples import Latents
 from antcli.errors import AntError
 from antcli.evaluation import scoring
 from antcli.evaluation.samples import load_adapted
-from antcli.evaluation.stopping import Choice, Score, read_scores
+from antcli.evaluation.stopping import Choice, Score, choose, read_scores
+from antcli.methods.build import stages_of
+from antcli.methods.classifier import ClassifierConfig
 from antcli.methods.table import METHODS
+from antcli.methods.trainable.denoiser import Denoiser
 from antcli.runs import Run
 from antcli.sources.source import find_source
 from antcli.training import adaptation
+from antcli.training import inputs as inputs_module
 from antcli.training.adaptation import Preview, Resumed, adapt
-from antcli.training.classifier import ClassifierReport, ClassifierStep
-from antcli.training.inputs import SourceSamples, check_inputs
+from antcli.training.classifier import (
+    ClassifierChecked,
+    ClassifierReport,
+    ClassifierStep,
+    ClassifierTraining,
+)
+from antcli.training.devices import make_accelerator
+from antcli.training.folder import may_be_taken
+from antcli.training.inputs import SourceSamples, check_inputs, train_classifier
 from antcli.training.loop import StepRecord
 
 Adapt = Callable[..., tuple[Run, list[Any]]]
@@ -69,7 +76,7 @@ def kinds(records: list[Any]) -> list[type]:
 def test_records_come_in_the_order_of_the_work(config: AdaptConfig, start: Adapt) -> None:
     run, records = start(config)
     assert kinds(records) == [
-        *(SourceSamples, ClassifierStep, ClassifierReport, Preview, StepRecord)
+        *(SourceSamples, ClassifierStep, ClassifierChecked, ClassifierReport, Preview, StepRecord)
     ]
     assert [r.step for r in records if isinstance(r, Preview)] == [0, 2, 4]
     assert all(r.path.is_file() for r in records if isinstance(r, Preview))
@@ -124,7 +131,7 @@ def test_the_adapted_network_comes_back(
 ) -> None:
     config = replace(config, method=method)
     run, records = start(config)
-    assert (ClassifierReport in kinds(records)) == METHODS[method].needs_classifier
+    assert (ClassifierReport in kinds(records)) == ("classifier" in stages_of(config))
     source = find_source(str(tiny_source))
     network = load_adapted(run, source)
     stored = load_tensors(run.weights)
@@ -258,3 +265,66 @@ def test_without_auto_nothing_is_scored(config: AdaptConfig, start: Adapt) -> No
     assert not any(isinstance(record, Score | Choice) for record in records)
     assert not run.scores.exists()
     assert run.taken_step == 4
+
+
+def test_old_checkpoints_go_where_few_are_to_be_kept(config: AdaptConfig, start: Adapt) -> None:
+    preview = replace(config.preview, every=1, keep=2)
+    run, _ = start(replace(config, method="adaptor", preview=preview))
+    assert list(run.checkpoints) == [3, 4]
+
+
+def test_checkpoints_that_may_be_taken_are_kept(auto: AdaptConfig, start: Adapt) -> None:
+    run, _ = start(replace(auto, preview=replace(auto.preview, keep=1)))
+    assert run.taken_step == 4
+    assert list(run.checkpoints) == [4, 8]
+
+
+def test_no_later_score_makes_a_step_that_was_removed_the_choice() -> None:
+    draw = torch.Generator().manual_seed(0)
+    for _ in range(200):
+        distances = torch.rand(12, generator=draw).tolist()
+        scores = [Score(i, distance, 1.0, 0.0) for i, distance in enumerate(distances)]
+        for seen in range(2, 12):
+            later = {choose(scores[:end]).step for end in range(seen, 13)}
+            assert {step for step in later if step < seen} <= may_be_taken(scores[:seen])
+
+
+@pytest.mark.parametrize("kind", ["ldm-kl", "ldm"])
+def test_the_classifier_of_latents_sees_both_domains_through_the_encoder(
+    kind: str,
+    config: AdaptConfig,
+    tmp_path: Path,
+    accelerator: Accelerator,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    source = find_source(str(write_kind(kind, tmp_path / kind)))
+    config = replace(config, source=source.name)
+    given = []
+
+    class Watched(ClassifierTraining):
+        def __init__(self, *examples: Any, **more: Any) -> None:
+            given.extend(examples[:2])
+            super().__init__(*examples, **more)
+
+    monkeypatch.setattr(inputs_module, "ClassifierTraining", Watched)
+    inputs, out = check_inputs(config), tmp_path / "classifier.safetensors"
+    list(train_classifier(inputs, config, accelerator, out))
+    codec = source.codec()
+    for examples in given:
+        assert isinstance(examples, Latents)
+        # What the encoder makes of an image, and of its mirror image: not of a flipped latent.
+        assert examples.mirrored is not None
+        assert (examples.x_0.flip(-1) - examples.mirrored).abs().max() > 0.01
+    images = inputs.target.images.float() / 127.5 - 1
+    torch.testing.assert_close(given[1].x_0, codec.encode(images))
+    network = Denoiser(source.load(), source.convention)
+    drawn = next(source.sample(network.guided, range(5), steps=1))
+    pixels = ((codec.decode(drawn).clamp(-1, 1) + 1) * 127.5).round() / 127.5 - 1
+    torch.testing.assert_close(given[0].x_0, codec.encode(pixels), rtol=1e-3, atol=1e-3)
+
+
+def test_autocast_does_not_leak_out_of_the_records(config: AdaptConfig, tmp_path: Path) -> None:
+    accelerator = make_accelerator("cpu", "bf16")
+    inputs, run = check_inputs(config), Run(tmp_path / "run")
+    for _ in adapt(inputs, config, run, accelerator):
+        assert not torch.is_autocast_enabled("cpu")

@@ -10,6 +10,7 @@ from diffusers import AutoencoderKL, LDMPipeline
 from torchvision.transforms.functional import pil_to_tensor
 
 from antcli.config import TrainingConfig
+from antcli.diffusion import examples
 from antcli.drawn_faces.domains import avatar
 from antcli.images.grid import to_float
 from antcli.sources.codec import Latents
@@ -61,7 +62,11 @@ def test_a_latent_source_is_pretrained_and_found(
     codec.register_to_config(scaling_factor=scale_of(codec, IMAGES))
     x_0 = Latents(codec).encode(to_float(IMAGES))
     model = latent_model(codec, 4, seed=0)
-    list(pretrain(x_0, tmp_path, replace(CONFIG, flip=False), accelerator, model=model))
+    list(
+        pretrain(
+            examples.Latents(x_0), tmp_path, replace(CONFIG, flip=False), accelerator, model=model
+        )
+    )
     source = find_source(str(tmp_path))
     assert source.latent and source.size == 16 and source.shape == (4, 4, 4)
     again = source.codec().encode(to_float(IMAGES))

@@ -7,35 +7,36 @@ import torch
 from torch import Tensor, nn
 
 from antcli.artifacts import save_tensors
-from antcli.config import ClassifierConfig
-from antcli.diffusion.schedule import Schedule
+from antcli.diffusion.examples import Pixels
+from antcli.diffusion.path import BetaPath
 from antcli.errors import AntError
-from antcli.methods.classifier import NoisyClassifier, new_classifier
-from antcli.methods.guidance import TARGET_CLASS
+from antcli.methods.classifier import LEVELS, ClassifierConfig, NoisyClassifier, new_classifier
+from antcli.methods.target.guided import TARGET_CLASS
 from antcli.training.classifier import (
+    LEAST_VIEWS,
     NOISE_LEVELS,
+    VIEWS,
     ClassifierReport,
     ClassifierTraining,
     NoiseLevel,
-    check_classifier,
-    load_classifier,
-    save_classifier,
 )
+from antcli.training.classifier_files import check_classifier, load_classifier, save_classifier
 
 SIZE = 8
 CONFIG = ClassifierConfig(steps=30, batch_size=16, learning_rate=3e-3)
-SCHEDULE = Schedule.linear()
+PATH = BetaPath.linear()
+ALPHA_BAR = torch.cumprod(1 - PATH.betas, 0)
 
 
-def plain(level: int, count: int) -> Tensor:
+def plain(level: int, count: int) -> Pixels:
     """Images of about one grey, no two alike."""
     draw = torch.Generator().manual_seed(level)
     shape = (count, 3, SIZE, SIZE)
-    return torch.randint(level, level + 30, shape, dtype=torch.uint8, generator=draw)
+    return Pixels(torch.randint(level, level + 30, shape, dtype=torch.uint8, generator=draw))
 
 
-def train(source: Tensor, target: Tensor, config: ClassifierConfig = CONFIG) -> ClassifierTraining:
-    training = ClassifierTraining(source, target, SCHEDULE, config)
+def train(source: Pixels, target: Pixels, config: ClassifierConfig = CONFIG) -> ClassifierTraining:
+    training = ClassifierTraining(source, target, PATH, config)
     list(training.steps())
     return training
 
@@ -70,7 +71,7 @@ def test_the_logits_are_source_then_target(easy: ClassifierTraining) -> None:
 
 
 def test_the_loss_falls_and_steps_are_counted() -> None:
-    training = ClassifierTraining(plain(0, 20), plain(225, 10), SCHEDULE, CONFIG)
+    training = ClassifierTraining(plain(0, 20), plain(225, 10), PATH, CONFIG)
     records = list(training.steps())
     assert [record.step for record in records] == list(range(1, 31))
     assert {record.steps for record in records} == {30}
@@ -85,28 +86,32 @@ def test_a_trained_classifier_is_frozen(easy: ClassifierTraining) -> None:
 
 def test_equal_seeds_give_equal_classifiers(easy: ClassifierTraining) -> None:
     again = train(plain(0, 20), plain(225, 10))
+    assert again.report() == easy.report()
     torch.testing.assert_close(
         again.classifier.state_dict(), easy.classifier.state_dict(), rtol=0, atol=0
     )
-    assert again.report() == easy.report()
 
 
 def test_accuracy_is_the_share_of_right_answers() -> None:
     """A classifier that looks at the first pixel, on a held-out set that it half knows."""
 
     class FirstPixel(nn.Module):
+        confidence = torch.ones(LEVELS)
+
         def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
             return torch.stack([-x_t[:, 0, 0, 0], x_t[:, 0, 0, 0]], dim=1)
 
-    training = ClassifierTraining(plain(0, 10), plain(225, 10), SCHEDULE, CONFIG)
+    training = ClassifierTraining(plain(0, 10), plain(225, 10), PATH, CONFIG)
     training.classifier = FirstPixel()  # type: ignore[assignment]
     black, white = torch.zeros(1, 3, SIZE, SIZE), torch.full((1, 3, SIZE, SIZE), 255.0)
-    training.held_out = (torch.cat([black, white]).byte(), torch.cat([white] * 3 + [black]).byte())
+    training.held_out = tuple(
+        Pixels(torch.cat(images).byte()) for images in ([black, white], [white] * 3 + [black])
+    )
     first = training.report().levels[0]
     assert (first.source, first.target) == (0.5, 0.75)
     # With noise eps, x_t is on the wrong side with probability Phi(-sqrt(ab / (1 - ab))).
     last = training.report().levels[-1]
-    alpha_bar = SCHEDULE.alpha_bar[last.t]
+    alpha_bar = ALPHA_BAR[last.t]
     wrong = torch.distributions.Normal(0, 1).cdf(-(alpha_bar / (1 - alpha_bar)).sqrt()).item()
     assert last.target == pytest.approx(0.75 * (1 - wrong) + 0.25 * wrong, abs=0.1)
 
@@ -117,7 +122,7 @@ def test_accuracy_is_the_share_of_right_answers() -> None:
 def test_a_classifier_of_one_and_the_same_domain_is_useless() -> None:
     draw = torch.Generator().manual_seed(0)
     images = torch.randint(256, (400, 3, SIZE, SIZE), dtype=torch.uint8, generator=draw)
-    report = train(images[:200], images[200:]).report()
+    report = train(Pixels(images[:200]), Pixels(images[200:])).report()
     assert report.useless
     assert report.best_accuracy == pytest.approx(0.5, abs=0.1)
     assert report.as_dict()["useless"] is True
@@ -148,7 +153,7 @@ def test_the_report_is_plain_json(easy: ClassifierTraining) -> None:
 # --- what is held out ----------------------------------------------------------------------
 
 
-class WatchingSchedule(Schedule):
+class WatchingPath(BetaPath):
     """Notes every image that noise is added to."""
 
     seen: list[Tensor]
@@ -164,18 +169,20 @@ def numbers(x_0: list[Tensor]) -> set[int]:
 
 
 def test_held_out_images_are_never_trained_on() -> None:
-    schedule = WatchingSchedule(SCHEDULE.betas)
-    object.__setattr__(schedule, "seen", [])
+    path = WatchingPath(PATH.betas)
+    object.__setattr__(path, "seen", [])
     greys = torch.arange(35, dtype=torch.uint8).view(35, 1, 1, 1).expand(35, 3, SIZE, SIZE)
-    training = ClassifierTraining(greys[:20], greys[20:], schedule, replace(CONFIG, steps=10))
+    training = ClassifierTraining(
+        Pixels(greys[:20]), Pixels(greys[20:]), path, replace(CONFIG, steps=10)
+    )
     steps = training.steps()
     for _ in range(10):
         next(steps)
-    trained = numbers(schedule.seen)
+    trained = numbers(path.seen)
     assert list(steps) == []
-    schedule.seen.clear()
+    path.seen.clear()
     training.report()
-    reported = numbers(schedule.seen)
+    reported = numbers(path.seen)
     assert trained & reported == set()
     assert trained | reported == set(range(35))
     assert len(reported & set(range(20))) == 4
@@ -183,7 +190,7 @@ def test_held_out_images_are_never_trained_on() -> None:
 
 
 def test_half_of_each_batch_is_of_either_class() -> None:
-    training = ClassifierTraining(plain(0, 20), plain(225, 3), SCHEDULE, CONFIG)
+    training = ClassifierTraining(plain(0, 20), plain(225, 3), PATH, CONFIG)
     x_t, t, labels = training._batch(0)
     assert x_t.shape == (16, 3, SIZE, SIZE)
     assert labels.tolist() == [0] * 8 + [1] * 8
@@ -203,6 +210,26 @@ def test_none_of_a_few_images_is_held_out_and_no_verdict_given(source: int, targ
     assert report.best_accuracy is None
     assert not report.useless
     assert json.loads(json.dumps(report.as_dict()))["best_accuracy"] is None
+
+
+@pytest.mark.parametrize(("size", "views"), [(8, VIEWS), (128, 50), (256, LEAST_VIEWS)])
+def test_large_images_are_looked_at_less_often(size: int, views: int) -> None:
+    images = Pixels(torch.zeros(10, 3, size, size, dtype=torch.uint8))
+    assert ClassifierTraining(images, images, PATH, CONFIG).views == views
+
+
+def test_checking_is_told_level_by_level(easy: ClassifierTraining) -> None:
+    checks = list(easy.checked())
+    assert [check.done for check in checks] == list(range(1, LEVELS + len(NOISE_LEVELS) + 1))
+    assert {check.total for check in checks} == {len(checks)}
+
+
+def test_with_nothing_held_out_all_images_are_learnt_and_nothing_calibrated() -> None:
+    training = train(plain(0, 20), plain(225, 10), replace(CONFIG, held_out=0.0))
+    report = training.report()
+    assert [len(images) for images in training.training_images] == [20, 10]
+    assert (report.held_out_source, report.held_out_target, report.best_accuracy) == (0, 0, None)
+    assert (training.classifier.confidence == 1).all()
 
 
 # --- files ---------------------------------------------------------------------------------

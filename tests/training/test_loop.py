@@ -3,7 +3,6 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +13,23 @@ from diffusers import UNet2DModel
 from diffusers.models.resnet import ResnetBlock2D
 from torch import Tensor, nn
 
-from antcli.config import AdaptorConfig, GuidanceConfig, NoiseConfig, TrainingConfig
-from antcli.diffusion.schedule import Schedule
+from antcli.config import TrainingConfig
+from antcli.diffusion.examples import Latents, Pixels
+from antcli.diffusion.path import BetaPath
 from antcli.errors import AntError
+from antcli.methods.build import Objective
+from antcli.methods.choice import Rule, Step
 from antcli.methods.classifier import new_classifier
-from antcli.methods.guidance import guided_target
-from antcli.methods.noise import adversarial_noise
-from antcli.methods.trainable.adaptors import AdaptedDenoiser
-from antcli.methods.trainable.denoiser import Denoiser, all_weights
-from antcli.training.loop import NonFiniteLossError, StepRecord, Training, learning_rate
+from antcli.methods.noise.adversarial import AdversarialNoise, NoiseConfig
+from antcli.methods.target.guided import GuidanceConfig, GuidedTarget
+from antcli.methods.trainable.adaptors import AdaptedDenoiser, AdaptorConfig
+from antcli.methods.trainable.denoiser import Denoiser
+from antcli.methods.trainable.full import all_weights
+from antcli.training.loop import NonFiniteLossError, Part, StepRecord, Training, learning_rate
 
 CONFIG = TrainingConfig(steps=6, batch_size=4, warmup_steps=2)
-SCHEDULE = Schedule.linear()
+PATH = BetaPath.linear()
+ALPHA_BAR = torch.cumprod(1 - PATH.betas, 0)
 SIZE = 8
 MakeUnet = Callable[..., UNet2DModel]
 MakeTraining = Callable[..., Training]
@@ -51,16 +55,20 @@ def make_training(make_unet: MakeUnet, accelerator: Accelerator) -> MakeTraining
             classifier = new_classifier(SIZE, seed=0).requires_grad_(False)
             noise = NoiseConfig(inner_steps=2, omega=0.05, gradient="residual")
             guidance = GuidanceConfig(gamma=5.0, coefficient="paper", sign="minus")
-            parts = {
-                "noise": partial(adversarial_noise, schedule=SCHEDULE, config=noise),
-                "target": partial(
-                    guided_target, classifier=classifier, schedule=SCHEDULE, config=guidance
-                ),
-            }
+            rules = AdversarialNoise(noise), GuidedTarget(guidance, classifier)
+            parts = {"objective": Objective(*rules, visiting=config.low_memory)}
         settings = {"accelerator": accelerator, **parts, **more}
-        return Training(network, SCHEDULE, images, config, **settings)
+        return Training(network, Pixels(images), config, **settings)
 
     return make
+
+
+def as_rule(rule: Callable[[Step], Tensor]) -> Rule:
+    class AsRule(Rule):
+        def __call__(self, step: Step) -> Tensor:
+            return rule(step)
+
+    return AsRule()
 
 
 def weights(training: Training) -> dict[str, Tensor]:
@@ -72,7 +80,7 @@ def everything(training: Training) -> dict[str, Tensor]:
     state = {f"weights/{n}": p for n, p in weights(training).items()}
     state |= {f"average/{n}": a.clone() for n, a in training.ema.average.items()}
     for name, p in training.parameters.items():
-        for key, value in training.optimizer.state[p].items():
+        for key, value in training.parts[""].optimizer.state[p].items():
             state[f"{key}/{name}"] = torch.as_tensor(value).clone()
     return state
 
@@ -82,10 +90,11 @@ def watch_batches(training: Training) -> list[tuple[Tensor, Tensor, Tensor]]:
     seen: list[tuple[Tensor, Tensor, Tensor]] = []
     draw = training._draw
 
-    def drawn() -> tuple[Tensor, Tensor, Tensor]:
-        x_0, t, eps = draw()
+    def drawn() -> list[Step]:
+        steps = draw()
+        x_0, t, eps = (torch.cat([getattr(s, name) for s in steps]) for name in ("x_0", "t", "eps"))
         seen.append((x_0.double(), t, eps.double()))
-        return x_0, t, eps
+        return steps
 
     training._draw = drawn  # type: ignore[method-assign]
     return seen
@@ -109,7 +118,7 @@ def seen_images(batches: list[tuple[Tensor, Tensor, Tensor]], images: Tensor) ->
 
 def add_noise(x_0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
     """DDPM, Eq. 4, sample by sample."""
-    steps = [math.prod(1 - b for b in SCHEDULE.betas[: i + 1].tolist()) for i in t]
+    steps = [math.prod(1 - b for b in PATH.betas[: i + 1].tolist()) for i in t]
     mixed = [
         math.sqrt(a) * x + math.sqrt(1 - a) * e for a, x, e in zip(steps, x_0, eps, strict=True)
     ]
@@ -137,7 +146,7 @@ def test_loss_is_that_of_ant(make_training: MakeTraining) -> None:
     classifier = new_classifier(SIZE, seed=0).double()
     record = next(steps)
     x_0, t, eps = batches[1]
-    alpha_bar, losses = SCHEDULE.alpha_bar.tolist(), []
+    alpha_bar, losses = ALPHA_BAR.tolist(), []
     for i in range(CONFIG.batch_size):
         x, e, at = x_0[i : i + 1], eps[i : i + 1], t[i : i + 1]
         for _ in range(2):
@@ -221,7 +230,7 @@ def test_the_optimiser_follows_the_learning_rate(make_training: MakeTraining) ->
     training = make_training()
     for record in training.steps():
         assert record.learning_rate == learning_rate(CONFIG, record.step - 1)
-        rates = {group["lr"] for group in training.optimizer.param_groups}
+        rates = {group["lr"] for group in training.parts[""].stepping.param_groups}
         assert rates == {record.learning_rate}
 
 
@@ -245,7 +254,8 @@ def test_half_of_the_images_are_mirrored(make_training: MakeTraining) -> None:
     pixels = images.float() / 127.5 - 1
     for flip in (True, False):
         training = make_training(replace(CONFIG, flip=flip, batch_size=64))
-        x_0, t, eps = training._draw()
+        (step,) = training._draw()
+        x_0, t, eps = step.x_0, step.t, step.eps
         upright = (x_0[:, None] - pixels).abs().amax((2, 3, 4)).amin(1) < 1e-6
         share = upright.float().mean().item()
         assert 0.3 < share < 0.7 if flip else share == 1
@@ -254,11 +264,16 @@ def test_half_of_the_images_are_mirrored(make_training: MakeTraining) -> None:
     assert eps.std().item() == pytest.approx(1, abs=0.02)
 
 
-def test_floating_images_are_taken_as_they_are(make_training: MakeTraining) -> None:
-    pixels = some_images()
-    drawn = [make_training(images=images)._draw()[0] for images in (pixels, pixels / 127.5 - 1)]
-    torch.testing.assert_close(drawn[0], drawn[1])
-    assert drawn[0].abs().max() <= 1
+def test_latents_come_with_those_of_the_mirror_images(make_training: MakeTraining) -> None:
+    x_0, mirrored = torch.zeros(3, 3, SIZE, SIZE), torch.ones(3, 3, SIZE, SIZE)
+    training = make_training(replace(CONFIG, batch_size=64))
+    training.examples = Latents(x_0, mirrored)
+    (step,) = training._draw()
+    assert 0.3 < step.mirrored.float().mean() < 0.7
+    torch.testing.assert_close(step.x_0.mean((1, 2, 3)), step.mirrored.float())
+    training.examples = Latents(x_0)
+    with pytest.raises(ValueError, match="no mirror images"):
+        training._draw()
 
 
 def test_steps_and_seeds_draw_anew(make_training: MakeTraining) -> None:
@@ -333,12 +348,24 @@ def test_a_state_of_other_shapes_is_refused(
 ) -> None:
     wide = AdaptedDenoiser(make_unet(SIZE, (8, 16)), AdaptorConfig(width=16))
     path = tmp_path / "state.safetensors"
-    Training(wide, SCHEDULE, some_images(), CONFIG, accelerator).save(path, {})
+    Training(wide, Pixels(some_images()), CONFIG, accelerator).save(path, {})
     training = make_training(ant=True)
     before = everything(training)
     with pytest.raises(AntError, match="another model"):
         training.load(path)
     torch.testing.assert_close(everything(training), before, rtol=0, atol=0)
+
+
+def test_the_scale_of_fp16_is_part_of_the_state(
+    make_training: MakeTraining, tmp_path: Path
+) -> None:
+    first, second = (
+        make_training(accelerator=OneOfSeveral(0, 1, torch.amp.GradScaler("cpu", init_scale=scale)))
+        for scale in (512.0, 2.0)
+    )
+    first.save(tmp_path / "state.safetensors", {})
+    second.load(tmp_path / "state.safetensors")
+    assert second.accelerator.scaler.get_scale() == 512
 
 
 # --- a loss that is no number --------------------------------------------------------------
@@ -348,10 +375,10 @@ def test_a_state_of_other_shapes_is_refused(
 def test_a_bad_loss_stops_before_the_weights_change(
     value: float, make_training: MakeTraining
 ) -> None:
-    def bad_at_last(eps: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
-        return eps * value if training.step == 2 else eps
+    def bad_at_last(step: Step) -> Tensor:
+        return step.eps * value if training.step == 2 else step.eps
 
-    training = make_training(target=bad_at_last)
+    training = make_training(objective=Objective(target=as_rule(bad_at_last)))
     steps = training.steps()
     next(steps)
     next(steps)
@@ -388,13 +415,13 @@ def test_a_bad_gradient_stops_before_the_weights_change(make_training: MakeTrain
 def watch_gradients(training: Training) -> list[dict[str, Tensor]]:
     """The gradients, clipped, of each step to come."""
     seen: list[dict[str, Tensor]] = []
-    take = training.optimizer.step
+    take = training.parts[""].stepping.step
 
     def step() -> None:
         seen.append({n: p.grad.clone() for n, p in training.parameters.items()})
         take()
 
-    training.optimizer.step = step
+    training.parts[""].stepping.step = step
     return seen
 
 
@@ -448,9 +475,9 @@ def test_low_memory_recomputes_what_it_does_not_keep(make_training: MakeTraining
 class OneOfSeveral:
     """Stands in for one process's accelerator; keeps the gradients of its only step."""
 
-    def __init__(self, index: int, processes: int) -> None:
+    def __init__(self, index: int, processes: int, scaler: Any = None) -> None:
         self.process_index, self.num_processes = index, processes
-        self.device, self.scaler = torch.device("cpu"), None
+        self.device, self.scaler = torch.device("cpu"), scaler
         self.gradients: list[Tensor] = []
         self.losses: list[float] = []
 
@@ -509,15 +536,67 @@ def test_denoiser_takes_a_plain_unet(make_unet: MakeUnet) -> None:
 def test_only_noise_levels_that_are_adapted_are_drawn(
     make_unet: MakeUnet, accelerator: Accelerator
 ) -> None:
-    network = AdaptedDenoiser(make_unet(SIZE, (8, 16)), AdaptorConfig(below=0.3))
+    network = AdaptedDenoiser(make_unet(SIZE, (8, 16)), AdaptorConfig(t_limit=0.3))
     drawn: list[int] = []
 
-    def target(eps: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
-        drawn.extend(t.tolist())
-        return eps
+    def target(step: Step) -> Tensor:
+        drawn.extend(step.t.tolist())
+        return step.eps
 
-    config = replace(CONFIG, steps=40)
-    training = Training(network, SCHEDULE, some_images(), config, accelerator, target=target)
-    list(training.steps())
-    assert max(drawn) < 0.3 * SCHEDULE.timesteps
-    assert max(drawn) > 0.25 * SCHEDULE.timesteps
+    config, objective = replace(CONFIG, steps=40), Objective(target=as_rule(target))
+    images = Pixels(some_images())
+    list(Training(network, images, config, accelerator, objective=objective).steps())
+    assert max(drawn) < 0.3 * PATH.span
+    assert max(drawn) > 0.25 * PATH.span
+
+
+# --- several parts -------------------------------------------------------------------------
+
+
+class Critic(nn.Module):
+    """Something else that trains: its one weight follows the noise that is drawn."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.guess = nn.Parameter(torch.zeros(()))
+
+
+class CriticObjective(Objective):
+    def __init__(self, critic: Critic) -> None:
+        super().__init__()
+        object.__setattr__(self, "critic", critic)
+
+    def loss(self, step: Step, target: Tensor) -> Tensor:
+        return (self.critic.guess - target - 1).square().mean()  # type: ignore[attr-defined]
+
+
+def with_critic(make_training: MakeTraining, accelerator: Accelerator) -> Training:
+    critic = Critic()
+    config = replace(CONFIG, learning_rate=0.1, weight_decay=0.0)
+    part = Part(critic, CriticObjective(critic), config, accelerator)
+    return make_training(others={"critic": part})
+
+
+def test_another_part_trains_beside_and_goes_on_bit_for_bit(
+    make_training: MakeTraining, accelerator: Accelerator, tmp_path: Path
+) -> None:
+    alone, whole = make_training(), with_critic(make_training, accelerator)
+    losses = [record.loss for record in alone.steps()]
+    assert [record.loss for record in whole.steps()] == losses
+    guess = whole.parts["critic"].parameters["guess"]
+    assert guess.item() == pytest.approx(0.3, abs=0.15)  # six steps of 0.1 at most, towards 1
+
+    first = with_critic(make_training, accelerator)
+    for record in first.steps():
+        if record.step == 3:
+            break
+    first.save(tmp_path / "state.safetensors", {})
+    second = with_critic(make_training, accelerator)
+    second.load(tmp_path / "state.safetensors")
+    list(second.steps())
+    torch.testing.assert_close(everything(second), everything(alone), rtol=0, atol=0)
+    found = second.parts["critic"]
+    torch.testing.assert_close(found.parameters["guess"], guess, rtol=0, atol=0)
+    torch.testing.assert_close(found.ema.average, whole.parts["critic"].ema.average)
+    with pytest.raises(AntError, match="another model"):
+        make_training().load(tmp_path / "state.safetensors")

@@ -9,16 +9,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from antcli.artifacts import load_metadata, load_tensors, save_tensors
-from antcli.config import ClassifierConfig
-from antcli.diffusion.schedule import Schedule
+from antcli.diffusion.examples import Pixels
+from antcli.diffusion.path import BetaPath
 from antcli.errors import AntError
+from antcli.methods.classifier import ClassifierConfig
 from antcli.methods.imagenet_classifier import HEAD, PUBLISHED, EncoderShape, ImageNetClassifier
-from antcli.training.classifier import (
-    ClassifierTraining,
-    check_classifier,
-    load_classifier,
-    save_classifier,
-)
+from antcli.training.classifier import ClassifierTraining
+from antcli.training.classifier_files import check_classifier, load_classifier, save_classifier
 from antcli.training.pretrained import (
     check_pretrained,
     find_pretrained,
@@ -106,7 +103,7 @@ def test_another_size_is_refused_in_one_line(file: Path) -> None:
     for size in (32, 64, 256):
         with pytest.raises(AntError, match=f"classifies 16x16, the source makes {size}") as raised:
             pretrained_classifier(file, size)
-        assert "--init" in raised.value.hint
+        assert "`init`" in raised.value.hint
     with pytest.raises(AntError, match="maps of 3 channels, the source makes 4"):
         check_pretrained(file, SIZE, channels=4)
 
@@ -124,10 +121,10 @@ def test_what_is_no_such_classifier_is_refused(weights: dict[str, Tensor], tmp_p
 # --- training and files --------------------------------------------------------------------
 
 
-def plain(level: int, count: int) -> Tensor:
+def plain(level: int, count: int) -> Pixels:
     draw = torch.Generator().manual_seed(level)
     shape = (count, 3, SIZE, SIZE)
-    return torch.randint(level, level + 30, shape, dtype=torch.uint8, generator=draw)
+    return Pixels(torch.randint(level, level + 30, shape, dtype=torch.uint8, generator=draw))
 
 
 @pytest.fixture
@@ -137,7 +134,7 @@ def trained(file: Path, monkeypatch: pytest.MonkeyPatch) -> ClassifierTraining:
     config = ClassifierConfig(steps=20, batch_size=8, learning_rate=1e-3)
     start = pretrained_classifier(file, SIZE)
     training = ClassifierTraining(
-        plain(0, 10), plain(225, 5), Schedule.linear(), config, classifier=start
+        plain(0, 10), plain(225, 5), BetaPath.linear(), config, classifier=start
     )
     losses = [record.loss for record in training.steps()]
     assert sum(losses[-10:]) / 10 < 0.5
@@ -194,7 +191,7 @@ def test_a_batch_in_parts_gives_the_same_gradient(file: Path) -> None:
         training = ClassifierTraining(
             plain(0, 10),
             plain(225, 5),
-            Schedule.linear(),
+            BetaPath.linear(),
             replace(ClassifierConfig(), batch_size=8),
             classifier=pretrained_classifier(file, SIZE),
         )

@@ -8,13 +8,14 @@ from diffusers import DDPMPipeline
 
 from antcli.artifacts import load_tensors
 from antcli.config import TrainingConfig
-from antcli.diffusion.schedule import Schedule
+from antcli.diffusion.examples import Pixels
+from antcli.diffusion.path import BetaPath
 from antcli.sources.source import find_source
 from antcli.training import pretraining
 from antcli.training.pretraining import PRETRAINING, pretrain, small_unet
 
 CONFIG = TrainingConfig(steps=3, batch_size=2, learning_rate=1e-3, warmup_steps=0)
-IMAGES = torch.arange(6 * 3 * 8 * 8).remainder(256).to(torch.uint8).view(6, 3, 8, 8)
+IMAGES = Pixels(torch.arange(6 * 3 * 8 * 8).remainder(256).to(torch.uint8).view(6, 3, 8, 8))
 
 
 @pytest.fixture(autouse=True)
@@ -32,9 +33,7 @@ def test_a_pretrained_source_is_whole(tmp_path: Path, accelerator: Accelerator) 
     assert [record.step for record in records] == [1, 2, 3]
     source = find_source(str(tmp_path))
     assert source.size == 8
-    torch.testing.assert_close(
-        source.schedule.alpha_bar, Schedule.linear().alpha_bar, rtol=1e-4, atol=0
-    )
+    torch.testing.assert_close(source.path.betas, BetaPath.linear().betas, rtol=1e-4, atol=0)
     pipeline = DDPMPipeline.from_pretrained(tmp_path)
     images = pipeline(num_inference_steps=2, output_type="np").images
     assert images.shape == (1, 8, 8, 3)

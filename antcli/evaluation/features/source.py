@@ -41,7 +41,7 @@ class SourceSpace:
         noise_level: float = NOISE_LEVEL,
     ) -> None:
         """Load the encoder. Raises `AntError` where the source's weights are damaged."""
-        self.t = round(noise_level * source.schedule.timesteps)
+        self.t = source.path.at(noise_level)
         self._device = torch.device(device)
         self._convention, self._size = source.convention, source.size
         self.codec = source.codec(self._device)
@@ -83,7 +83,7 @@ class SourceSpace:
         x_0 = self.codec.encode(pixels)
         t = torch.full((len(x_0),), self.t, device=self._device)
         with torch.autocast(self._device.type, enabled=False):  # one label, one precision
-            x_t = self._convention.schedule.add_noise(x_0, self._eps, t)
+            x_t = self._convention.path.add_noise(x_0, self._eps, t)
             self._encoder(x_t, t, **self._convention.inputs(x_t))
         maps, self._maps = self._maps, []
         return maps

@@ -18,9 +18,28 @@ from diffusers.models.resnet import ResnetBlock2D
 from torch import Tensor, nn
 from torch.nn import functional
 
-from antcli.config import AdaptorConfig
-from antcli.diffusion.prediction import PLAIN, Convention
-from antcli.methods.trainable.denoiser import Denoiser
+from antcli.diffusion.convention import PLAIN, Convention
+from antcli.methods.choice import Choice
+from antcli.methods.trainable.denoiser import AddedDenoiser, Gate, Limited
+from antcli.settings import Count, Share, settings
+
+
+@settings
+class AdaptorConfig(Limited):
+    """Shape of the adaptors (ANT, section 4.3)."""
+
+    t_limit: Share = 0.6
+    """As of all that trains; the paper's is 1."""
+    pooling: Count = 4
+    """c: the map is pooled by this before the adaptor looks at it. `ant adapt` takes 2 for a
+    source of latents, whose maps are small already, as the paper does."""
+    width: Count = 8
+    """d: channels inside the adaptor."""
+    heads: Count = 4
+
+    def __post_init__(self) -> None:
+        if self.width % self.heads:
+            raise ValueError("width: a multiple of adaptor.heads")
 
 
 class Transformer(nn.Module):
@@ -85,48 +104,24 @@ class Adaptor(nn.Module):
         return self.up(self.norm_out(h))
 
 
-class AdaptedDenoiser(Denoiser):
-    """A frozen U-Net with an adaptor beside every ResNet and attention block, and at its end.
-
-    The adaptors act through forward hooks and live in `adaptors`, beside the U-Net and not
-    in it: its state dict stays that of the source. At t from `config.below` of the
-    `timesteps` on they are silent, and the prediction is the source's.
-    """
-
-    below: int
+class AdaptedDenoiser(AddedDenoiser):
+    """A frozen U-Net with an adaptor beside every ResNet and attention block, and at its end."""
 
     def __init__(
         self, unet: ModelMixin, config: AdaptorConfig, convention: Convention = PLAIN
     ) -> None:
-        super().__init__(unet.requires_grad_(False), convention)
+        super().__init__(unet, convention, config.t_limit)
         self.adaptors = nn.ModuleDict()
-        self.below = max(1, round(config.below * convention.schedule.timesteps))
-        gate = self._gate = _Gate()
         for name, block in _blocks(unet):
             adaptor = _adaptor_for(block, config)
             self.adaptors[name.replace(".", "-")] = adaptor
-            block.register_forward_hook(_Parallel(adaptor, gate), with_kwargs=True)
-
-    def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
-        """eps_theta(x_t, t): [B, C, H, W] and [B] to [B, C, H, W]."""
-        below = t < self.below
-        self._gate.silent = not bool(below.any())
-        self._gate.open = None if bool(below.all()) else below.view(-1, 1, 1, 1)
-        return super().forward(x_t, t)
-
-
-class _Gate:
-    """For which images of the batch the adaptors speak; set by each forward pass."""
-
-    silent = False
-    open: Tensor | None = None
-    """[B, 1, 1, 1]; None is all of them."""
+            block.register_forward_hook(_Parallel(adaptor, self.gate), with_kwargs=True)
 
 
 class _Parallel:
     """A forward hook that adds the adaptor's output to its block's."""
 
-    def __init__(self, adaptor: Adaptor, gate: _Gate) -> None:
+    def __init__(self, adaptor: Adaptor, gate: Gate) -> None:
         self.adaptor, self.gate = adaptor, gate
 
     def __call__(
@@ -139,8 +134,7 @@ class _Parallel:
         embedding = None
         if isinstance(block, ResnetBlock2D):
             embedding = args[1] if len(args) > 1 else kwargs.get("temb")
-        added = self.adaptor(args[0], embedding, output.shape[-2:])
-        return output + (added if self.gate.open is None else added * self.gate.open)
+        return self.gate.let(output, self.adaptor(args[0], embedding, output.shape[-2:]))
 
 
 def _blocks(unet: ModelMixin) -> Iterator[tuple[str, nn.Module]]:
@@ -170,3 +164,19 @@ def _adaptor_for(block: nn.Module, config: AdaptorConfig) -> Adaptor:
         channels = block.query_dim
         return Adaptor(channels, channels, None, config)
     return Adaptor(block.in_channels, block.out_channels, None, config)  # type: ignore[arg-type]
+
+
+def _build(
+    unet: ModelMixin, settings: AdaptorConfig, convention: Convention, seed: int
+) -> AdaptedDenoiser:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return AdaptedDenoiser(unet, settings, convention)
+
+
+CHOICE = Choice(
+    "adaptors, small modules beside the blocks of the frozen network",
+    _build,
+    tables={"adaptor": AdaptorConfig},
+    defaults={"training": {"learning_rate": 5e-4}},
+)

@@ -2,34 +2,122 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
+import torch
 from diffusers import ModelMixin
 from torch import Tensor, nn
 
-from antcli.diffusion.prediction import PLAIN, Convention
+from antcli.diffusion.convention import PLAIN, Convention
+from antcli.settings import Share, settings
+
+
+@settings
+class Limited:
+    """Settings of what trains: all of them have a limit in t."""
+
+    t_limit: Share = 1.0
+    """What trains acts, and is trained, below this share of the path of noise. Above it the source
+    predicts alone: there an image's layout and colours are settled, whose variety a few images
+    cannot teach."""
+
+    @classmethod
+    def understood(cls, table: dict[str, Any]) -> dict[str, Any]:
+        """The limit was called `below` once."""
+        below = {"t_limit": table.pop("below")} if "below" in table else {}
+        return {**below, **table}
 
 
 class Denoiser(nn.Module):
     """A U-Net of diffusers that predicts the noise, whatever it says in its own words."""
 
-    below: int | None = None
-    """Only at t below this does what trains change the prediction; None: at every t."""
-
-    def __init__(self, unet: ModelMixin, convention: Convention = PLAIN) -> None:
+    def __init__(
+        self, unet: ModelMixin, convention: Convention = PLAIN, t_limit: float = 1.0
+    ) -> None:
         super().__init__()
         self.unet = unet
         self.convention = convention
+        self.limit = None if t_limit == 1 else convention.path.limit(t_limit)
+        """Only at t below this does what trains change the prediction; None: at every t."""
 
     def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
-        """eps_theta(x_t, t): [B, C, H, W] and [B] to [B, C, H, W]."""
-        condition = self.convention.inputs(x_t)
-        output = self.unet(x_t, t, **condition, return_dict=False)[0]
-        return self.convention.eps(output, x_t, t)
+        """eps_theta(x_t, t): [B, C, H, W] and [B], on any device, to [B, C, H, W]."""
+        return self._eps(self.unet, x_t, t)
+
+    def guided(self, x_t: Tensor, t: Tensor) -> Tensor:
+        """As samples are drawn: eps with the classifier-free guidance of its convention."""
+        asked, eps = self.convention, self(x_t, t)
+        if not asked.unconditional or asked.guidance_scale == 1:
+            return eps
+        self.convention = replace(asked, condition=asked.unconditional)
+        try:
+            nothing = self(x_t, t)
+        finally:
+            self.convention = asked
+        return nothing + asked.guidance_scale * (eps - nothing)
+
+    def source(self, x_t: Tensor, t: Tensor) -> Tensor:
+        """What the source predicts, which is frozen: no gradient, whatever has been trained."""
+        raise NotImplementedError
+
+    def keep_source(self) -> None:
+        """Make `source` possible; to be called before anything is trained."""
 
     def trained(self) -> dict[str, nn.Parameter]:
         """The parameters that train, by name."""
         return {name: p for name, p in self.named_parameters() if p.requires_grad}
 
+    def _eps(self, unet: ModelMixin, x_t: Tensor, t: Tensor) -> Tensor:
+        told, condition = self.convention.path.told(t), self.convention.inputs(x_t)
+        output = unet(x_t, told.to(x_t.device), **condition, return_dict=False)[0]
+        return self.convention.eps(output, x_t, t)
 
-def all_weights(unet: ModelMixin, convention: Convention = PLAIN) -> Denoiser:
-    """Everything trains."""
-    return Denoiser(unet.requires_grad_(True), convention)
+
+class Gate:
+    """For which images of a batch the additions speak."""
+
+    silent = False
+    open: Tensor | None = None
+    """[B], true where they do; None is all of them."""
+
+    def let(self, output: Tensor, added: Tensor) -> Tensor:
+        """The output of a block with what is added to it, [B, ...] both."""
+        if self.open is None:
+            return output + added
+        return output + added * self.open.to(output.device).view(-1, *[1] * (added.ndim - 1))
+
+
+class AddedDenoiser(Denoiser):
+    """A frozen U-Net, and small modules that add to what its blocks say, below a limit in t.
+
+    The modules act through forward hooks that ask `gate`, and live beside the U-Net: its state dict
+    stays that of the source.
+    """
+
+    def __init__(
+        self, unet: ModelMixin, convention: Convention = PLAIN, t_limit: float = 1.0
+    ) -> None:
+        super().__init__(unet.requires_grad_(False), convention, t_limit)
+        self.gate = Gate()
+
+    def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
+        """eps_theta(x_t, t)."""
+        self.gate.silent, self.gate.open = False, None
+        if self.limit is not None:
+            below = t < self.limit
+            # What a device holds is not looked at, or the host would wait for it in each pass.
+            looked = t.device.type == "cpu"
+            self.gate.silent = looked and not below.any()
+            self.gate.open = None if looked and below.all() else below
+        return super().forward(x_t, t)
+
+    @torch.no_grad()
+    def source(self, x_t: Tensor, t: Tensor) -> Tensor:
+        """The U-Net with its additions silent."""
+        before, self.gate.silent = self.gate.silent, True
+        try:
+            return super().forward(x_t, t)
+        finally:
+            # Maps that are computed again on the way back shall be what they were.
+            self.gate.silent = before

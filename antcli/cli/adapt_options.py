@@ -1,0 +1,82 @@
+"""The options of `ant adapt` that no other command has: each leaves what it does not say alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+SourceOption = Annotated[
+    str | None,
+    typer.Option(
+        help="The pretrained model: a name (`ant fetch-source` lists them), a diffusers folder "
+        "or a hub id. A --config file may say it."
+    ),
+]
+TargetOption = Annotated[
+    Path | None,
+    typer.Option(help="Folder with the few images of the new domain. A --config file may say it."),
+]
+OutOption = Annotated[
+    Path | None,
+    typer.Option(metavar="RUN", help="Folder of the run. [default: runs/SOURCE-TARGET-METHOD]"),
+]
+StepsOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="N|auto",
+        help="Training steps. More is not better: few images overfit. `auto` scores the "
+        "samples while it trains, stops, and takes the best step.",
+    ),
+]
+BatchOption = Annotated[int | None, typer.Option(min=1, help="Images a step, over all processes.")]
+MicroBatchOption = Annotated[
+    int | None,
+    typer.Option(min=1, help="Images at a time; less memory, same result. [default: all]"),
+]
+LowMemoryOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--low-memory",
+        help="For large sources on small cards: recompute maps instead of keeping them "
+        "(gradient checkpointing), one image at a time, the classifier on the device only "
+        "while it is asked. Slower, same result.",
+    ),
+]
+RateOption = Annotated[
+    float | None,
+    typer.Option(help="Of AdamW, after the warm-up. [default: the method's]"),
+]
+MethodOption = Annotated[
+    Literal["ant", "adaptor", "adaptor-guided", "adaptor-adversarial", "full", "lora", "ant-lora"]
+    | None,
+    typer.Option(help="What is trained, and how. [default: ant]"),
+]
+PresetOption = Annotated[
+    Literal["paper"] | None,
+    typer.Option(help="`paper`: the settings of the ANT paper instead of the defaults."),
+]
+ClassifierOption = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="From `ant train-classifier`; else one is trained."),
+]
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE.toml", help="Settings; `--dry-run` prints all of them."),
+]
+SeedOption = Annotated[
+    int | None,
+    typer.Option(min=0, help="All randomness follows from it. [default: 0]"),
+]
+DeviceOption = Annotated[
+    str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps. [default: auto]")
+]
+PrecisionOption = Annotated[
+    Literal["auto", "no", "fp16", "bf16"] | None,
+    typer.Option(help="Of the network's passes. [default: auto]"),
+]
+DryRunOption = Annotated[
+    bool, typer.Option("--dry-run", help="Check everything, print the plan, do nothing.")
+]
+ForceOption = Annotated[bool, typer.Option(help="Start over a run that is there already.")]

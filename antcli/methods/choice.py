@@ -1,0 +1,102 @@
+"""What a choice of a method is, and what its rules are given.
+
+A method is one choice for each slot: what trains, on which noise, towards which target, with which
+penalties, and what becomes of the condition. A choice is one file that holds all of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from torch import Tensor, nn
+
+from antcli.diffusion.path import Path
+from antcli.methods.trainable.denoiser import Denoiser
+
+Predict = Callable[[Tensor, Tensor], Tensor]
+"""eps_theta(x_t, t): [B, C, H, W] and [B] to [B, C, H, W]."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """All that the program has to know of a choice."""
+
+    help: str
+    """In one line."""
+    build: Callable[..., Any]
+    """What trains: `(unet, settings, convention, seed)` to a `Denoiser`. A rule: `(settings,
+    prepared)` to a `Rule`, or to None where there is nothing to do; `prepared` is what the stages
+    gave, by their names."""
+    tables: Mapping[str, type[Any]] = field(default_factory=dict)
+    """Its settings by the table of a config file; `build` is given the first."""
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    """What it prefers of other settings, as nested tables."""
+    stages: tuple[str, ...] = ()
+    """What has to be there before training; see `training/stages.py`."""
+    passes: Callable[[Any], Mapping[str, int]] = lambda settings: {}
+    """Passes through each network that it adds to a step, for each image."""
+    asks_source: bool = False
+    """Whether it evaluates the frozen source."""
+    couples: bool = False
+    """Whether it sees the images of a batch together: then the batch is not taken apart."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """A batch, or a part of one, as the rules see it: [B, ...] each, on the device."""
+
+    network: Denoiser
+    """What is adapted: called by a rule, no process waits for another's gradients."""
+    predict: Predict
+    """The same network in the training pass, whose gradients the processes exchange."""
+    autocast: Callable[[], AbstractContextManager[Any]]
+    x_0: Tensor
+    eps: Tensor
+    t: Tensor
+    images: Tensor
+    """Which of the target's images these are."""
+    mirrored: Tensor
+    """Which of them are mirror images."""
+
+    @property
+    def path(self) -> Path:
+        """How noise comes over x_0."""
+        return self.network.convention.path
+
+    @cached_property
+    def x_t(self) -> Tensor:
+        """x_0 with the noise of t."""
+        return self.path.add_noise(self.x_0, self.eps, self.t)
+
+    @cached_property
+    def output(self) -> Tensor:
+        """eps_theta(x_t, t) of the adapted network, float32, with its graph."""
+        return self.predict(self.x_t, self.t).float()
+
+    def source(self, x_t: Tensor, t: Tensor) -> Tensor:
+        """Eps of the frozen source at any x_t and t, float32, without a graph."""
+        with self.autocast():
+            return self.network.source(x_t, t).float()
+
+    @cached_property
+    def source_output(self) -> Tensor:
+        """What the source says at this x_t and t."""
+        return self.source(self.x_t, self.t)
+
+
+class Rule:
+    """From a step to a tensor: the noise or the target [B, C, H, W], or a penalty, one number.
+
+    A penalty is a mean over the images. Nothing but a penalty has a graph.
+    """
+
+    module: nn.Module | None = None
+    """A network of its own, which need not stay on the device."""
+
+    def __call__(self, step: Step) -> Tensor:
+        """What the rule says."""
+        raise NotImplementedError

@@ -1,0 +1,83 @@
+"""Low-rank additions to every convolution and every linear layer (LoRA, Hu et al. 2022).
+
+W x becomes W x + B A x: A brings the input to `rank` channels, B brings these to the output. Of a
+convolution, A has its kernel, stride and padding, and B is 1x1. B starts at zero, so an untrained
+network is its source exactly; alpha is the rank, so nothing scales the product.
+"""
+
+from __future__ import annotations
+
+import torch
+from diffusers import ModelMixin
+from torch import Tensor, nn
+
+from antcli.diffusion.convention import PLAIN, Convention
+from antcli.methods.choice import Choice
+from antcli.methods.trainable.denoiser import AddedDenoiser, Gate, Limited
+from antcli.settings import Count, settings
+
+
+@settings
+class LoraSettings(Limited):
+    """Shape of the low-rank additions."""
+
+    rank: Count = 8
+    """Of no layer more than its own channels."""
+
+
+class LoraDenoiser(AddedDenoiser):
+    """A frozen U-Net with B A beside every Conv2d and Linear layer, in `lora` by its name."""
+
+    def __init__(
+        self, unet: ModelMixin, config: LoraSettings, convention: Convention = PLAIN
+    ) -> None:
+        super().__init__(unet, convention, config.t_limit)
+        self.lora = nn.ModuleDict()
+        for name, layer in list(unet.named_modules()):
+            if isinstance(layer, nn.Conv2d | nn.Linear):
+                added = low_rank(layer, config.rank)
+                self.lora[name.replace(".", "-")] = added
+                layer.register_forward_hook(_Parallel(added, self.gate))
+
+
+def low_rank(layer: nn.Conv2d | nn.Linear, rank: int) -> nn.Sequential:
+    """B after A for a layer; A as layers of its kind begin, B zero."""
+    down: nn.Module
+    up: nn.Module
+    if isinstance(layer, nn.Conv2d):
+        rank = min(rank, layer.in_channels, layer.out_channels)
+        geometry = layer.kernel_size, layer.stride, layer.padding, layer.dilation
+        down = nn.Conv2d(layer.in_channels, rank, *geometry, bias=False)  # type: ignore[arg-type]
+        up = nn.Conv2d(rank, layer.out_channels, 1, bias=False)
+    else:
+        rank = min(rank, layer.in_features, layer.out_features)
+        down = nn.Linear(layer.in_features, rank, bias=False)
+        up = nn.Linear(rank, layer.out_features, bias=False)
+    nn.init.zeros_(up.weight)
+    return nn.Sequential(down, up)
+
+
+class _Parallel:
+    """A forward hook that adds B A x to its layer's output."""
+
+    def __init__(self, added: nn.Module, gate: Gate) -> None:
+        self.added, self.gate = added, gate
+
+    def __call__(self, layer: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        return output if self.gate.silent else self.gate.let(output, self.added(args[0]))
+
+
+def _build(
+    unet: ModelMixin, settings: LoraSettings, convention: Convention, seed: int
+) -> LoraDenoiser:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return LoraDenoiser(unet, settings, convention)
+
+
+CHOICE = Choice(
+    "low-rank additions to every layer of the frozen network",
+    _build,
+    tables={"lora": LoraSettings},
+    defaults={"training": {"learning_rate": 5e-4}},
+)

@@ -1,0 +1,76 @@
+"""An adapted model as a pipeline of diffusers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Self
+
+import torch
+from diffusers import DiffusionPipeline, ImagePipelineOutput, ModelMixin
+from PIL import Image
+
+from antcli.diffusion.sampling import SchedulerName
+from antcli.evaluation.samples import check_run_source, load_adapted
+from antcli.images.grid import to_uint8
+from antcli.methods.trainable.denoiser import Denoiser
+from antcli.runs import Run
+from antcli.sources.source import Source
+
+
+class AdaptedPipeline(DiffusionPipeline):
+    """Called like a `DDPMPipeline`; draws what `ant sample` draws.
+
+    Of a source with classes or texts, it is asked for what the run was made with.
+    """
+
+    _network: Denoiser
+    _source: Source
+
+    def __init__(self, unet: ModelMixin, scheduler: Any) -> None:
+        super().__init__()
+        self.register_modules(unet=unet, scheduler=scheduler)
+
+    @classmethod
+    def from_run(cls, run: Run) -> Self:
+        """Of a finished run. Raises `AntError` where its source is not here or has changed."""
+        source = check_run_source(run)
+        network = load_adapted(run, source)
+        pipeline = cls(network.unet, source.scheduler)
+        pipeline._network, pipeline._source = network, source
+        return pipeline
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        batch_size: int = 1,
+        generator: torch.Generator | None = None,
+        num_inference_steps: int = 25,
+        output_type: str = "pil",
+        return_dict: bool = True,
+        *,
+        seeds: Sequence[int] | None = None,
+        scheduler: SchedulerName = "dpm++",
+    ) -> Any:
+        """Images, each of its own seed: of `seeds`, or drawn by `generator`, or 0, 1, ...
+
+        `output_type` is `pil`, `np`, floats in [0, 1], [B, H, W, 3], or `pt`, [B, 3, H, W].
+        """
+        if seeds is None:
+            seeds = range(batch_size)
+            if generator is not None:
+                draws = torch.randint(
+                    2**63 - 1, (batch_size,), generator=generator, device=generator.device
+                )
+                seeds = draws.tolist()
+        network, device = self._network.to(self.device), self.device
+        codec = self._source.codec(device)
+        batches = self._source.sample(
+            network, seeds, scheduler=scheduler, steps=num_inference_steps, device=device
+        )
+        pixels = torch.cat([to_uint8(codec.decode(x_0).cpu()) for x_0 in batches])
+        images: Any = pixels.float() / 255
+        if output_type == "np":
+            images = images.permute(0, 2, 3, 1).numpy()
+        elif output_type == "pil":
+            images = [Image.fromarray(p.permute(1, 2, 0).numpy()) for p in pixels]
+        return ImagePipelineOutput(images=images) if return_dict else (images,)
