@@ -101,7 +101,7 @@ def check_whole_batches(config: AdaptConfig, processes: int = 1) -> None:
     )
     if apart or processes > 1:
         raise AntError(
-            f"{coupling[0].help} compares the images of a batch, which "
+            f"{coupling[0].help}: this penalty needs whole batches, which "
             + ("micro-batches take apart" if apart else f"{processes} processes share"),
             "put the whole batch through one process at once, or leave this penalty out",
             exit_code=2,
