@@ -90,7 +90,7 @@ def build_objective(config: AdaptConfig, prepared: Mapping[str, Any]) -> Objecti
     return Objective(noise, target, penalties, visiting=config.training.low_memory)
 
 
-def check_whole_batches(config: AdaptConfig, processes: int) -> None:
+def check_whole_batches(config: AdaptConfig, processes: int = 1) -> None:
     """Raise `AntError` where a batch is taken apart whose images a penalty has to see together."""
     coupling = [c for c in choices_of(config) if c.couples]
     if not coupling:
@@ -101,7 +101,7 @@ def check_whole_batches(config: AdaptConfig, processes: int) -> None:
     )
     if apart or processes > 1:
         raise AntError(
-            f"{coupling[0].help} compares the images of a batch, which "
+            f"{coupling[0].help}: this penalty needs whole batches, which "
             + ("micro-batches take apart" if apart else f"{processes} processes share"),
             "put the whole batch through one process at once, or leave this penalty out",
             exit_code=2,

@@ -41,8 +41,10 @@ class FullDenoiser(Denoiser):
         eps = super().forward(x_t, t)
         if self.limit is None:
             return eps
-        below = (t < self.limit).to(eps.device)
-        return torch.where(below[:, None, None, None], eps, self.source(x_t, t))
+        below = t < self.limit
+        if t.device.type == "cpu" and below.all():
+            return eps
+        return torch.where(below.to(eps.device)[:, None, None, None], eps, self.source(x_t, t))
 
     @torch.no_grad()
     def source(self, x_t: Tensor, t: Tensor) -> Tensor:
