@@ -17,6 +17,8 @@ from torch import Tensor
 
 Prediction = Literal["epsilon", "v_prediction", "sample", "flow_prediction"]
 """diffusers' names of what a network says: eps, v = alpha eps - sigma x_0, x_0, and eps - x_0."""
+SHARES = 1001
+"""Places along a path that are looked at when one is searched for."""
 MOST_GAIN = 10.0
 """How many-fold an error of a network's output may count in the loss as an error of eps."""
 
@@ -48,8 +50,11 @@ class Path(ABC):
         """The t of a share of the way from the least noise, 0, to the most, 1."""
 
     @abstractmethod
-    def steps(self, count: int) -> Tensor:
-        """Where sampling asks the network, `count` values of t, and then the t without noise."""
+    def steps(self, count: int, limit: float | None = None) -> Tensor:
+        """Where sampling asks the network, `count` values of t, and then the t without noise.
+
+        The first is where noise is most, or the last below `limit`.
+        """
 
     @abstractmethod
     def limit(self, share: float) -> float:
@@ -67,6 +72,14 @@ class Path(ABC):
     def told(self, t: Tensor) -> Tensor:
         """The time that a network is told at t."""
         return t
+
+    def share_where(self, noise: float) -> float:
+        """The share of the path at which sigma / alpha, which grows along it, is `noise`."""
+        shares = torch.linspace(0, 1, SHARES)
+        t = torch.tensor([self.at(share) for share in shares.tolist()])
+        alpha, sigma = self.alpha_sigma(t, torch.empty(1, dtype=torch.float64))
+        place = int((sigma / alpha.clamp(min=1e-12) < noise).sum())
+        return float(shares[min(max(place, 1), SHARES - 1)])
 
     def log_snr(self, t: Tensor, like: Tensor) -> Tensor:
         """log(alpha^2 / sigma^2): falls with t."""
@@ -181,9 +194,10 @@ class BetaPath(Path):
         """A whole step, 0 to T-1."""
         return round(share * (self.span - 1))
 
-    def steps(self, count: int) -> Tensor:
+    def steps(self, count: int, limit: float | None = None) -> Tensor:
         """Whole steps from T-1 down, evenly apart (`trailing`, Lin et al. 2024); and -1."""
-        down = torch.arange(self.span, 0, -self.span / count, dtype=torch.float64).round() - 1
+        top = self._end(limit)
+        down = torch.arange(top, 0, -top / count, dtype=torch.float64).round() - 1
         return torch.cat([down[:count], down.new_full((1,), -1)]).long()
 
     def limit(self, share: float) -> int:
@@ -241,9 +255,9 @@ class StraightPath(Path):
         """The share itself."""
         return share
 
-    def steps(self, count: int) -> Tensor:
+    def steps(self, count: int, limit: float | None = None) -> Tensor:
         """Evenly down from a thousandth below 1."""
-        return torch.linspace(1 - 1 / self.span, 0, count + 1, dtype=torch.float64).float()
+        return torch.linspace(self._end(limit), 0, count + 1, dtype=torch.float64).float()
 
     def limit(self, share: float) -> float:
         """The share itself."""

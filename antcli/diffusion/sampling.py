@@ -44,20 +44,65 @@ def sample(
     """
     batch_size = batch_size or images_at_once(shape)
     for start in range(0, len(seeds), batch_size):
-        generators = [generator(seed, "sample") for seed in seeds[start : start + batch_size]]
+        noise = Noise(seeds[start : start + batch_size], "sample", shape, device)
+        times = path.steps(steps)
+        yield _denoised(predict, path, noise(), times, SOLVERS[scheduler](noise), clip)
 
-        def noise(generators: list[torch.Generator] = generators) -> Tensor:
-            draws = [torch.randn(shape, generator=g) for g in generators]
-            return torch.stack(draws).to(device)
 
-        solver, x_t = SOLVERS[scheduler](noise), noise()
-        for t, after in itertools.pairwise(path.steps(steps).tolist()):
-            at = torch.full((len(x_t),), t)  # on the CPU, where a look at it costs nothing
-            eps = predict(x_t, at).float()
-            x_0 = path.to_x_0(eps, x_t, at)
-            x_0 = x_0.clamp(-1, 1) if clip else x_0
-            x_t = solver.step(x_t, x_0, eps, *_level(path, t), *_level(path, after))
-        yield x_t.clamp(-1, 1) if clip else x_t
+@torch.no_grad()
+def resample(
+    predict: Callable[[Tensor, Tensor], Tensor],
+    path: Path,
+    x_0: Tensor,
+    limit: float,
+    seeds: Sequence[int],
+    *,
+    steps: int,
+    clip: bool = True,
+) -> Tensor:
+    """What a model makes of x_0, [B, C, H, W], noised to t = `limit` and denoised again.
+
+    SDEdit (Meng et al. 2022), by the posterior of DDPM. Each image has its own noise, by its seed.
+    """
+    noise = Noise(seeds, "resample", x_0.shape[1:], x_0.device)
+    times = path.steps(steps, limit)
+    x_t = path.add_noise(x_0, noise(), times[:1].expand(len(x_0)))
+    return _denoised(predict, path, x_t, times, Ddpm(noise), clip)
+
+
+class Noise:
+    """Standard normal noise [B, *shape], drawn anew at each call: a generator for each image."""
+
+    def __init__(
+        self,
+        seeds: Sequence[int],
+        stream: str,
+        shape: Sequence[int],
+        device: torch.device | str,
+    ) -> None:
+        self.generators = [generator(seed, stream) for seed in seeds]
+        self.shape, self.device = tuple(shape), device
+
+    def __call__(self) -> Tensor:
+        draws = [torch.randn(self.shape, generator=g) for g in self.generators]
+        return torch.stack(draws).to(self.device)
+
+
+def _denoised(
+    predict: Callable[[Tensor, Tensor], Tensor],
+    path: Path,
+    x_t: Tensor,
+    times: Tensor,
+    solver: Ddim,
+    clip: bool,
+) -> Tensor:
+    for t, after in itertools.pairwise(times.tolist()):
+        at = torch.full((len(x_t),), t)  # on the CPU, where a look at it costs nothing
+        eps = predict(x_t, at).float()
+        x_0 = path.to_x_0(eps, x_t, at)
+        x_0 = x_0.clamp(-1, 1) if clip else x_0
+        x_t = solver.step(x_t, x_0, eps, *_level(path, t), *_level(path, after))
+    return x_t.clamp(-1, 1) if clip else x_t
 
 
 def _level(path: Path, t: float) -> tuple[float, float]:

@@ -1,0 +1,102 @@
+"""Counterparts: what the source would have drawn in the place of each of the target's images.
+
+A target image that is noised and then denoised by the source (SDEdit, Meng et al. 2022) is an image
+of the source's domain that has kept what the noise left: colours, pose, composition. Image and
+counterpart are a pair, and what sets the two apart is what is new in the target's domain, with the
+ten people, or whatever the images show, taken out. Two choices of a method learn from the pairs:
+the bridged noise and the counterpart's target.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from antcli.diffusion.examples import Examples
+from antcli.diffusion.path import Path
+from antcli.methods.choice import Predict, Step
+from antcli.settings import Count, settings
+
+REFERENCE_SIDE = 32
+"""Of the images for which the levels of noise below hold: at other sizes as much noise hides as
+much of an image where sigma / alpha is larger in proportion (Hoogeboom et al. 2023, section 3.1)."""
+COARSE = 4
+"""Cells across an image in which its colours as a whole are compared."""
+COMPARED_AT = (6.1, 11.9, 25.5)
+"""Noise, as sigma / alpha, at which they are: 0.6, 0.7 and 0.8 T of Ho et al.'s betas."""
+NEW_FROM = 1.18
+"""How many times the error of its own images the source's error is where colours are new."""
+
+
+@dataclass(frozen=True)
+class Levels:
+    """Noise, as sigma / alpha at `REFERENCE_SIDE`."""
+
+    resampled: float
+    """Of a target image, before the source denoises it."""
+    limit: float
+    """Above which the source predicts alone."""
+
+
+KEPT = Levels(resampled=2.03, limit=3.42)
+"""0.4 and 0.5 T of Ho et al.'s betas: an object, a face, lines change, colours stay."""
+NEW = Levels(resampled=60.3, limit=60.3)
+"""0.9 T: where the colours as a whole are not the source's, little of an image is kept."""
+
+
+@settings
+class CounterpartSettings:
+    """The source's counterparts of the target's images."""
+
+    draws: Count = 16
+    """Of each image."""
+    steps: Count = 12
+    """Of denoising one."""
+    colours: Literal["auto", "kept", "new"] = "auto"
+    """Whether the target's colours as a whole are the source's (an object is put on, a face
+    changes) or new (a pencil, a palette). `auto` reads it off the images."""
+
+
+@dataclass(frozen=True)
+class Counterparts:
+    """All counterparts, on the device: draw k of image i is example i * draws + k."""
+
+    examples: Examples
+    draws: int
+    t_limit: float
+    """Share of the path above which the source predicts alone."""
+    bridge: float
+    """alpha / sigma at the limit."""
+    new_colours: bool
+
+    def of(self, step: Step) -> Tensor:
+        """A counterpart x'_0 of each image of a step, drawn by its chance, mirrored as it is."""
+        draw = (step.chance[:, 0] * self.draws).long()
+        return self.examples.take(step.images * self.draws + draw, step.mirrored).to(step.x_0)
+
+
+def levels(new_colours: bool, path: Path, side: int) -> tuple[float, float]:
+    """Shares of the path, for x_0 of `side`: to noise images to, and to adapt below."""
+    chosen, scale = NEW if new_colours else KEPT, side / REFERENCE_SIDE
+    return path.share_where(chosen.resampled * scale), path.share_where(chosen.limit * scale)
+
+
+def coarse_error(predict: Predict, path: Path, x_0: Tensor, eps: Tensor) -> float:
+    """How far off a source is about the colours of images as a whole, from noise alone.
+
+    Mean square, over images and `COARSE`^2 cells, of the error of x_0 predicted from x_t, at each
+    level of `COMPARED_AT`, in logarithms averaged over the levels. `x_0` and `eps` are
+    [B, C, H, W].
+    """
+    total = 0.0
+    for noise in COMPARED_AT:
+        share = path.share_where(noise * x_0.shape[-1] / REFERENCE_SIDE)
+        t = torch.full((len(x_0),), path.at(share))
+        x_t = path.add_noise(x_0, eps, t)
+        error = path.to_x_0(predict(x_t, t).float(), x_t, t) - x_0
+        total += float(functional.adaptive_avg_pool2d(error, COARSE).square().mean().log())
+    return total / len(COMPARED_AT)

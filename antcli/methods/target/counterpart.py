@@ -1,0 +1,74 @@
+"""The noise, less what the source gets wrong about the counterpart: people are not learnt.
+
+Of ten images a network learns two things: what their domain is, and whom they show. What the source
+gets wrong about the counterpart x'_0, eps - eps_source(x'_t) with the same noise, holds the second
+and not the first. It is taken off the target as a control variate, with the coefficient of least
+squares, image by image: all of it where image and counterpart err alike, none where the counterpart
+is somebody else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from antcli.methods.choice import Choice, Rule, Step
+from antcli.methods.classifier import ClassifierConfig
+from antcli.methods.counterparts import Counterparts, CounterpartSettings
+from antcli.methods.target.guided import GuidanceConfig, GuidedTarget
+
+
+class CounterpartTarget(Rule):
+    """eps - beta (eps_drawn - eps_source(x'_t, t)); with guidance, that of ANT as well."""
+
+    def __init__(self, counterparts: Counterparts, guided: GuidedTarget | None = None) -> None:
+        self.counterparts, self.guided = counterparts, guided
+        self.module: nn.Module | None = guided.module if guided else None
+
+    def __call__(self, step: Step) -> Tensor:
+        """[B, C, H, W]."""
+        pair = torch.cat([step.x_0, self.counterparts.of(step)])
+        eps, t = step.drawn.repeat(2, 1, 1, 1), step.t.repeat(2)
+        wrong = eps - step.source(step.path.add_noise(pair, eps, t), t)
+        own, counterpart = wrong.chunk(2)
+        target = step.eps if self.guided is None else self.guided(step)
+        return target - coefficient(own, counterpart) * counterpart
+
+
+def coefficient(own: Tensor, counterpart: Tensor) -> Tensor:
+    """Beta of least |own - beta counterpart|^2 for each image, in [0, 1]: [B, 1, 1, 1]."""
+    axes = tuple(range(1, own.ndim))
+    shared = (own * counterpart).sum(axes, keepdim=True)
+    return (shared / counterpart.square().sum(axes, keepdim=True).clamp(min=1e-12)).clamp(0, 1)
+
+
+def _guided(settings: CounterpartSettings, prepared: Mapping[str, Any]) -> CounterpartTarget:
+    counterparts: Counterparts = prepared["counterparts"]
+    if prepared["classifier"] is None:  # it would speak for the ten images' colours
+        return CounterpartTarget(counterparts)
+    return CounterpartTarget(counterparts, GuidedTarget(GuidanceConfig(), prepared["classifier"]))
+
+
+CHOICE = Choice(
+    "the noise, less what the source gets wrong about the counterpart",
+    lambda settings, prepared: CounterpartTarget(prepared["counterparts"]),
+    tables={"counterparts": CounterpartSettings},
+    stages=("counterparts",),
+    passes=lambda settings: {"source forward": 2},
+    asks_source=True,
+)
+GUIDED = Choice(
+    "the same, guided by a classifier that tells images from their counterparts",
+    _guided,
+    tables={"counterparts": CounterpartSettings, "classifier": ClassifierConfig},
+    stages=("counterparts", "classifier"),
+    passes=lambda settings: {
+        "source forward": 2,
+        "classifier forward": 1,
+        "classifier backward": 1,
+    },
+    asks_source=True,
+)
