@@ -101,7 +101,7 @@ class StoppingConfig:
 class _Beginning:
     source: str
     target: str
-    method: str = "ant"
+    method: str = "bridge"
     seed: Annotated[int, Ge(0), Lt(2**63)] = 0
     device: str = "auto"
     mixed_precision: Precision = "auto"

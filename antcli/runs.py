@@ -48,6 +48,11 @@ class Run:
         return self.folder / "classifier.safetensors"
 
     @property
+    def counterparts(self) -> Path:
+        """What the source would have drawn in the place of each of the target's images."""
+        return self.folder / "counterparts.safetensors"
+
+    @property
     def condition(self) -> Path:
         """What its source is asked with, where that is conditional on a class or a text."""
         return self.folder / "condition.safetensors"
@@ -162,6 +167,7 @@ class Run:
             file.unlink(missing_ok=True)
         for file in (self.preview, self.scores, self.curve, self.evaluation, self.nearest_pairs):
             file.unlink(missing_ok=True)
+        self.counterparts.unlink(missing_ok=True)
         self.report.unlink(missing_ok=True)
         self.facts_file.unlink(missing_ok=True)
 

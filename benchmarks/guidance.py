@@ -48,7 +48,8 @@ def at_level(bench: Bench, classifier: NoisyClassifier, t: int, seed: int) -> tu
     config = bench.config("ant", seed).guidance
     network = Denoiser(bench.source.load(), bench.source.convention)
     unmirrored = torch.zeros(len(x_0), dtype=torch.bool)
-    step = Step(network, network, nullcontext, x_0, eps, times, torch.arange(len(x_0)), unmirrored)
+    images, chance = torch.arange(len(x_0)), torch.zeros(len(x_0), 2)
+    step = Step(network, network, nullcontext, x_0, eps, times, images, unmirrored, chance)
     target: Tensor = GuidedTarget(config, classifier)(step)
     p = classifier(x_t, times).softmax(1)[:, TARGET_CLASS]
     return 100 * float((target - eps).square().mean().sqrt()), float(p.median())

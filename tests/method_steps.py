@@ -28,7 +28,9 @@ def as_step(
 
     network: Any = Network(convention=PLAIN, source=source)
     upright = torch.zeros(len(t), dtype=torch.bool)
-    return Step(network, network, nullcontext, x_0, eps, t, torch.arange(len(t)), upright)
+    chance = torch.rand(len(t), 2, generator=torch.Generator().manual_seed(len(t)))
+    images = torch.arange(len(t))
+    return Step(network, network, nullcontext, x_0, eps, t, images, upright, chance)
 
 
 def as_step_at(x_t: Tensor, eps: Tensor, t: Tensor) -> Step:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from antcli.sources.transfer import Downloaded
     from antcli.training.adaptation import Record
     from antcli.training.classifier import ClassifierReport
+    from antcli.training.counterparts import CounterpartsDrawn
 
 
 def follow(records: Iterable[Record], steps: int) -> ClassifierReport | None:
@@ -20,6 +21,7 @@ def follow(records: Iterable[Record], steps: int) -> ClassifierReport | None:
     from antcli.evaluation.stopping import Choice, Score
     from antcli.training.adaptation import Preview, Resumed
     from antcli.training.classifier import ClassifierChecked, ClassifierReport, ClassifierStep
+    from antcli.training.counterparts import CounterpartsDrawn
     from antcli.training.inputs import SourceSamples
     from antcli.training.loop import StepRecord
 
@@ -27,6 +29,10 @@ def follow(records: Iterable[Record], steps: int) -> ClassifierReport | None:
     with Bar() as bar:
         for record in records:
             match record:
+                case CounterpartsDrawn(done, total, None):
+                    bar.update("drawing the source's counterparts", done, total)
+                case CounterpartsDrawn():
+                    say(_colours(record))
                 case SourceSamples(done, total):
                     bar.update("sampling the source", done, total)
                 case ClassifierStep(step, total, loss):
@@ -47,6 +53,14 @@ def follow(records: Iterable[Record], steps: int) -> ClassifierReport | None:
                 case Choice(step, why):
                     say(f"took step {step}: {why}")
     return report
+
+
+def _colours(record: CounterpartsDrawn) -> str:
+    """What the images' colours were taken for, and how that was told."""
+    seen = "" if record.colour_distance is None else f" (distance {record.colour_distance:.2f})"
+    if record.new_colours:
+        return f"the images' colours as a whole are not the source's{seen}: nearly all is adapted"
+    return f"the images' colours as a whole are the source's{seen}: these are left to it"
 
 
 @contextmanager

@@ -58,13 +58,15 @@ def resample(
     seeds: Sequence[int],
     *,
     steps: int,
+    stream: str = "resample",
     clip: bool = True,
 ) -> Tensor:
     """What a model makes of x_0, [B, C, H, W], noised to t = `limit` and denoised again.
 
-    SDEdit (Meng et al. 2022), by the posterior of DDPM. Each image has its own noise, by its seed.
+    SDEdit (Meng et al. 2022), by the posterior of DDPM. Each image has its own noise, by its seed
+    and the name of the `stream`.
     """
-    noise = Noise(seeds, "resample", x_0.shape[1:], x_0.device)
+    noise = Noise(seeds, stream, x_0.shape[1:], x_0.device)
     times = path.steps(steps, limit)
     x_t = path.add_noise(x_0, noise(), times[:1].expand(len(x_0)))
     return _denoised(predict, path, x_t, times, Ddpm(noise), clip)

@@ -10,7 +10,7 @@ import torch
 from accelerate import Accelerator
 from PIL import Image
 
-from antcli.artifacts import file_hash, load_tensors
+from antcli.artifacts import file_hash, load_metadata, load_tensors
 from antcli.diffusion.sampling import SchedulerName
 from antcli.errors import AntError
 from antcli.evaluation.listener import SILENT, Listener
@@ -99,8 +99,9 @@ def guided_by(source: Source, scale: float) -> Source:
 def load_adapted(run: Run, source: Source, weights: Path | None = None) -> Denoiser:
     """The adapted network of a run, or of one of its checkpoints; on the CPU, in eval mode."""
     weights = weights or run.weights
-    network = build_network(source.load(), run.config(), source.convention)
-    tensors = load_tensors(weights)
+    tensors, facts = load_tensors(weights), load_metadata(weights)
+    t_limit = float(facts["ant.t_limit"]) if "ant.t_limit" in facts else None
+    network = build_network(source.load(), run.config(), source.convention, t_limit)
     parameters = network.trained()
     if tensors.keys() != parameters.keys() or any(
         tensors[name].shape != p.shape for name, p in parameters.items()

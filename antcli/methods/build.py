@@ -48,7 +48,7 @@ class Objective:
         """The step with the noise that is trained on, and what eps_theta is pulled to."""
         if self.noise is not None:
             with step.autocast():
-                step = replace(step, eps=self.noise(step))
+                step = replace(step, eps=self.noise(step), before=step.eps)
         return step, step.eps if self.target is None else self.target(step)
 
     def loss(self, step: Step, target: Tensor) -> Tensor:
@@ -71,10 +71,18 @@ def stages_of(config: AdaptConfig) -> tuple[str, ...]:
     return tuple(dict.fromkeys(stage for c in choices_of(config) for stage in c.stages))
 
 
-def build_network(unet: ModelMixin, config: AdaptConfig, convention: Convention) -> Denoiser:
-    """The network that the method trains, with what trains marked; it takes `unet` over."""
+def build_network(
+    unet: ModelMixin, config: AdaptConfig, convention: Convention, t_limit: float | None = None
+) -> Denoiser:
+    """The network that the method trains, with what trains marked; it takes `unet` over.
+
+    A `t_limit` that was read off the images stands in the place of that of the settings.
+    """
     choice = METHODS[config.method].choices["trains"]
-    network: Denoiser = choice.build(unet, _settings(choice, config), convention, config.seed)
+    settings = _settings(choice, config)
+    if t_limit is not None:
+        settings = replace(settings, t_limit=t_limit)
+    network: Denoiser = choice.build(unet, settings, convention, config.seed)
     return network
 
 

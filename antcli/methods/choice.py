@@ -61,11 +61,20 @@ class Step:
     """Which of the target's images these are."""
     mirrored: Tensor
     """Which of them are mirror images."""
+    chance: Tensor
+    """[B, 2], uniform in [0, 1): for rules that choose."""
+    before: Tensor | None = None
+    """The noise as it was drawn, where a rule has changed it since."""
 
     @property
     def path(self) -> Path:
         """How noise comes over x_0."""
         return self.network.convention.path
+
+    @property
+    def drawn(self) -> Tensor:
+        """The noise as it was drawn."""
+        return self.eps if self.before is None else self.before
 
     @cached_property
     def x_t(self) -> Tensor:

@@ -18,18 +18,17 @@ from torch.nn import functional
 
 from antcli.diffusion.examples import Examples
 from antcli.diffusion.path import Path
-from antcli.methods.choice import Predict, Step
+from antcli.methods.choice import Step
 from antcli.settings import Count, settings
 
 REFERENCE_SIDE = 32
-"""Of the images for which the levels of noise below hold: at other sizes as much noise hides as
-much of an image where sigma / alpha is larger in proportion (Hoogeboom et al. 2023, section 3.1)."""
+"""Of the images for which the levels of noise below hold. In an image of twice the side, twice the
+sigma / alpha hides as much (Hoogeboom et al. 2023, section 3.1)."""
 COARSE = 4
 """Cells across an image in which its colours as a whole are compared."""
-COMPARED_AT = (6.1, 11.9, 25.5)
-"""Noise, as sigma / alpha, at which they are: 0.6, 0.7 and 0.8 T of Ho et al.'s betas."""
-NEW_FROM = 1.18
-"""How many times the error of its own images the source's error is where colours are new."""
+NEW_FROM = 0.3
+"""Distance of the images' colours to the source's from which they are new. Of ten of its own images
+it is 0, give or take 0.05."""
 
 
 @dataclass(frozen=True)
@@ -85,18 +84,16 @@ def levels(new_colours: bool, path: Path, side: int) -> tuple[float, float]:
     return path.share_where(chosen.resampled * scale), path.share_where(chosen.limit * scale)
 
 
-def coarse_error(predict: Predict, path: Path, x_0: Tensor, eps: Tensor) -> float:
-    """How far off a source is about the colours of images as a whole, from noise alone.
+def colour_distance(images: Tensor, own: Tensor) -> float:
+    """How far images as a whole are from a source's own in their colours; uint8 [N, 3, H, W] both.
 
-    Mean square, over images and `COARSE`^2 cells, of the error of x_0 predicted from x_t, at each
-    level of `COMPARED_AT`, in logarithms averaged over the levels. `x_0` and `eps` are
-    [B, C, H, W].
+    Energy distance (Szekely and Rizzo 2013), unbiased, of the means over `COARSE`^2 cells, each in
+    units of its spread over the source's images, as a share of the distance between two of these.
     """
-    total = 0.0
-    for noise in COMPARED_AT:
-        share = path.share_where(noise * x_0.shape[-1] / REFERENCE_SIDE)
-        t = torch.full((len(x_0),), path.at(share))
-        x_t = path.add_noise(x_0, eps, t)
-        error = path.to_x_0(predict(x_t, t).float(), x_t, t) - x_0
-        total += float(functional.adaptive_avg_pool2d(error, COARSE).square().mean().log())
-    return total / len(COMPARED_AT)
+    a, b = (functional.adaptive_avg_pool2d(x.float(), COARSE).flatten(1) for x in (images, own))
+    spread = b.std(0)
+    unit = spread.clamp(min=float(spread.mean()) / 10)
+    a, b = a / unit, b / unit
+    within = torch.pdist(b).mean()
+    between = 2 * torch.cdist(a, b).mean() - torch.pdist(a).mean() - within
+    return float(between / within)

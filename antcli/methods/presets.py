@@ -19,6 +19,7 @@ def paper(shape: Sequence[int], latent: bool) -> dict[str, Any]:
     channels, size = shape[0], shape[-1]
     pretrained = f"imagenet-{size}" if channels == CHANNELS and size in PUBLISHED else ""
     return {
+        "method": "ant",
         "training": {
             "steps": 300,
             "batch_size": 40,

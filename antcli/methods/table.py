@@ -8,9 +8,9 @@ from typing import Any
 
 from antcli.methods.choice import Choice
 from antcli.methods.condition import frozen
-from antcli.methods.noise import adversarial, gaussian
+from antcli.methods.noise import adversarial, bridged, gaussian
 from antcli.methods.penalties import pairwise
-from antcli.methods.target import guided
+from antcli.methods.target import counterpart, guided
 from antcli.methods.target import noise as plain
 from antcli.methods.trainable import adaptors, full, lora
 from antcli.settings import NonNegative, settings_of
@@ -23,10 +23,13 @@ TRAINABLE = {
 NOISE = {
     "gaussian": gaussian.CHOICE,
     "adversarial": adversarial.CHOICE,
+    "bridged": bridged.CHOICE,
 }
 TARGET = {
     "noise": plain.CHOICE,
     "guided": guided.CHOICE,
+    "counterpart": counterpart.CHOICE,
+    "counterpart-guided": counterpart.GUIDED,
 }
 PENALTIES: dict[str, Choice] = {
     "pairwise": pairwise.CHOICE,
@@ -46,6 +49,8 @@ class Method:
     condition: str = "frozen"
     penalties: Mapping[str, float] = field(default_factory=dict, hash=False)
     """Weights that its penalties have where `[penalties]` says nothing."""
+    settings: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    """What it prefers itself, as nested tables: over what its choices prefer."""
 
     @property
     def choices(self) -> dict[str, Choice]:
@@ -63,9 +68,21 @@ class Method:
         yield {"penalties": self.penalties}
         for choice in self.choices.values():
             yield choice.defaults
+        yield self.settings
 
 
+BRIDGE = {
+    "training": {
+        "steps": 120,
+        "learning_rate": 1e-3,
+        "final_learning_rate": 0.02,
+        "ema_decay": 0.97,
+    },
+    "lora": {"rank": 16},
+}
+"""A rate that falls to almost nothing, so that the last step is the one to take."""
 METHODS: dict[str, Method] = {
+    "bridge": Method("lora", "bridged", "counterpart-guided", settings=BRIDGE),
     "ant": Method("adaptors", "adversarial", "guided"),
     "adaptor": Method("adaptors", "gaussian", "noise"),
     "adaptor-guided": Method("adaptors", "gaussian", "guided"),

@@ -18,11 +18,12 @@ from antcli.methods.build import (
     check_whole_batches,
     choices_of,
 )
+from antcli.methods.counterparts import Counterparts
 from antcli.runs import Run
 from antcli.training.folder import RunFolder
-from antcli.training.inputs import ClassifierRecord, Inputs, examples_of
+from antcli.training.inputs import Inputs, examples_of
 from antcli.training.loop import StepRecord, Training, check_batch
-from antcli.training.stages import any_process, prepare
+from antcli.training.stages import StageRecord, any_process, prepare
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Preview:
     path: Path
 
 
-Record = ClassifierRecord | Resumed | StepRecord | Preview | Score | Choice
+Record = StageRecord | Resumed | StepRecord | Preview | Score | Choice
 
 
 def build_training(
@@ -51,7 +52,9 @@ def build_training(
 ) -> Training:
     """The training that a method's settings mean, not begun; `prepared` is what its stages gave."""
     source = inputs.source
-    network = build_network(source.load(), config, source.convention)
+    pairs: Counterparts | None = prepared.get("counterparts")
+    t_limit = None if pairs is None else pairs.t_limit
+    network = build_network(source.load(), config, source.convention, t_limit)
     if any(choice.asks_source for choice in choices_of(config)):
         network.keep_source()
     return Training(

@@ -6,13 +6,16 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 
 import torch
+from torch import Tensor
 
 from antcli.artifacts import load_tensors, save_tensors
 from antcli.config import AdaptConfig
 from antcli.evaluation.stopping import Choice, Score, choose, read_scores, write_scores
-from antcli.images.grid import grid, save_png, to_uint8
+from antcli.images.grid import comparison_page, save_png, to_uint8
+from antcli.methods.trainable.denoiser import Denoiser
 from antcli.methods.trainable.full import FullDenoiser
 from antcli.runs import Run
 from antcli.sources.writing import write_like
@@ -46,20 +49,29 @@ class RunFolder:
     config: AdaptConfig
 
     def preview(self) -> None:
-        """Draw the page of samples of this step."""
-        source, settings = self.inputs.source, self.config.preview
-        with self.training.averaged(), self.training.accelerator.autocast():
-            batches = source.sample(
-                self.training.network,
-                range(settings.images),
-                steps=settings.sampling_steps,
-                device=self.training.accelerator.device,
-            )
-            codec = source.codec(self.training.accelerator.device)
-            page = grid(torch.cat([to_uint8(codec.decode(x_0).cpu()) for x_0 in batches]))
+        """Draw the page of samples of this step, each below the source's from the same noise."""
+        with self.training.averaged():
+            page = comparison_page(self._source_images, self._drawn(self.training.network))
         text = {"ant.run": str(self.run.folder), "ant.step": str(self.training.step)}
         for path in (self.run.preview_at(self.training.step), self.run.preview):
             save_png(path, page, text)
+
+    @cached_property
+    def _source_images(self) -> Tensor:
+        source = self.inputs.source
+        device = self.training.accelerator.device
+        return self._drawn(Denoiser(source.load(), source.convention).to(device))
+
+    def _drawn(self, network: Denoiser) -> Tensor:
+        """Samples of a network, uint8 [N, 3, H, W]."""
+        source, settings = self.inputs.source, self.config.preview
+        device = self.training.accelerator.device
+        with self.training.accelerator.autocast():
+            batches = source.sample(
+                network, range(settings.images), steps=settings.sampling_steps, device=device
+            )
+            codec = source.codec(device)
+            return torch.cat([to_uint8(codec.decode(x_0).cpu()) for x_0 in batches])
 
     def condition(self) -> None:
         """Keep what the source is asked with, so that nobody has to say or encode it again."""
@@ -124,7 +136,8 @@ class RunFolder:
         return f"{target} from {self.config.source}, {self.config.method}"
 
     def _metadata(self, title: str) -> dict[str, object]:
-        return metadata(self.inputs, self.config, title)
+        limit = {"ant.t_limit": repr(self.training.network.t_limit)}
+        return {**metadata(self.inputs, self.config, title), **limit}
 
     def _facts(self, status: str, choice: Choice | None = None) -> None:
         facts = {"status": status, "step": self.training.step}

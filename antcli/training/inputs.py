@@ -20,6 +20,7 @@ from antcli.errors import AntError
 from antcli.images.folder import ImageFolder, check_folder, read_folder
 from antcli.images.grid import to_float, to_uint8
 from antcli.methods.build import check_whole_batches, stages_of
+from antcli.methods.choice import Predict
 from antcli.methods.classifier import Classifier
 from antcli.methods.presets import PRESETS, Preset
 from antcli.methods.trainable.denoiser import Denoiser
@@ -95,7 +96,8 @@ def settings_for(
     if preset is not None:
         layers.append(PRESETS[preset](source.shape, source.latent))
         init = layers[-1]["classifier"]["init"]
-        needed = "classifier" in stages_of(checked) and not has_classifier
+        asked = adapt_config_from(*layers, said)
+        needed = "classifier" in stages_of(asked) and not has_classifier
         if init and needed and "init" not in said.get("classifier", {}):
             try:
                 find_pretrained(init, source.shape[-1], on_progress)
@@ -147,24 +149,38 @@ def examples_of(
     return Latents(codec.encode(to_float(images)), mirrored)
 
 
+def images_of(source: Source, x_0: Tensor, device: torch.device | str) -> Tensor:
+    """Images, uint8 [N, 3, H, W] on the CPU, of x_0 as `Examples` keeps it."""
+    if not source.latent:
+        return x_0.cpu()
+    return to_uint8(source.codec(device).decode(x_0).cpu())
+
+
 def train_classifier(
-    inputs: Inputs, config: AdaptConfig, accelerator: Accelerator, out: Path
+    inputs: Inputs,
+    config: AdaptConfig,
+    accelerator: Accelerator,
+    out: Path,
+    counterparts: Examples | None = None,
 ) -> Iterator[ClassifierRecord]:
     """Train the noise-aware classifier and write it to `out`.
 
-    Where no folder of source images is given, they are sampled from the source itself. Those of a
+    Where no folder of source images is given, those of the source are the `counterparts`, or else
+    sampled from it. Those of a
     latent source are decoded and encoded again, as the target's images are, so that what tells
     the two apart is not that one of them has passed the encoder.
     """
     source, device = inputs.source, accelerator.device
     if inputs.source_images is not None:
         images = read_folder(inputs.source_images, source.size).images
+    elif counterparts is not None:
+        images = images_of(source, counterparts.x_0, device)
     else:
         batches: list[Tensor] = []
-        for batch in _sample_source(source, config, accelerator):
+        count, steps = config.classifier.source_samples, config.classifier.sampling_steps
+        for batch in sample_source(source, count, steps, config.seed, accelerator):
             batches.append(batch)
-            done = sum(map(len, batches))
-            yield SourceSamples(done, config.classifier.source_samples)
+            yield SourceSamples(sum(map(len, batches)), count)
         images = torch.cat(batches)
     flip = config.training.flip
     training = ClassifierTraining(
@@ -194,22 +210,27 @@ def _start(inputs: Inputs, config: AdaptConfig) -> Classifier | None:
     return pretrained_classifier(inputs.pretrained, size, seed=config.seed, timesteps=timesteps)
 
 
-def _sample_source(
-    source: Source, config: AdaptConfig, accelerator: Accelerator
-) -> Iterator[Tensor]:
-    """Images, uint8 [B, 3, H, W]."""
+def source_predict(source: Source, accelerator: Accelerator) -> Predict:
+    """Eps of the frozen source, as samples are drawn from it."""
     network = Denoiser(source.load(), source.convention).to(accelerator.device)
-    codec = source.codec(accelerator.device)
 
+    @torch.no_grad()
     def predict(x_t: Tensor, t: Tensor) -> Tensor:
         with accelerator.autocast():  # not around a generator, which would leave it on meanwhile
             return network.guided(x_t, t)
 
-    count = config.classifier.source_samples
+    return predict
+
+
+def sample_source(
+    source: Source, count: int, steps: int, seed: int, accelerator: Accelerator
+) -> Iterator[Tensor]:
+    """`count` images of the source, uint8 [B, 3, H, W], in batches on the CPU."""
+    codec = source.codec(accelerator.device)
     for x_0 in source.sample(
-        predict,
-        [config.seed * count + i for i in range(count)],
-        steps=config.classifier.sampling_steps,
+        source_predict(source, accelerator),
+        [seed * count + i for i in range(count)],
+        steps=steps,
         device=accelerator.device,
     ):
         yield to_uint8(codec.decode(x_0).cpu())

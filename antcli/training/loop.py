@@ -214,12 +214,13 @@ class Training:
         images = balanced_choice(len(self.examples), size, draw("images"))[mine]
         path, limit = self.network.convention.path, self.network.limit
         t = path.antithetic(size, draw("timesteps"), limit)[mine]
+        chance = torch.rand(size, 2, generator=draw("chance"))[mine]
         mirrored = torch.zeros(len(mine), dtype=torch.bool)
         if self.config.flip:
             mirrored = torch.rand(size, generator=draw("flips"))[mine] < 0.5
         x_0 = self.examples.take(images, mirrored)
         eps = normal(self.seed, "noise", self.step, own, x_0.shape[1:])
         at_once = self.config.micro_batch or (1 if self.config.low_memory else size)
-        drawn = (x.to(device).split(at_once) for x in (x_0, eps, t, images, mirrored))
+        drawn = (x.to(device).split(at_once) for x in (x_0, eps, t, images, mirrored, chance))
         network, predict, autocast = self.network, self.parts[""].wrapped, self.accelerator.autocast
         return [Step(network, predict, autocast, *parts) for parts in zip(*drawn, strict=True)]

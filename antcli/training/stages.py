@@ -11,12 +11,19 @@ from accelerate import Accelerator
 from antcli.config import AdaptConfig
 from antcli.methods.build import stages_of
 from antcli.methods.classifier import Classifier
+from antcli.methods.counterparts import Counterparts
 from antcli.runs import Run
 from antcli.training.classifier_files import load_classifier
+from antcli.training.counterparts import CounterpartsDrawn, load_counterparts, make_counterparts
 from antcli.training.inputs import ClassifierRecord, Inputs, train_classifier
 
-Stage = Callable[[Inputs, AdaptConfig, Run, Accelerator], Generator[ClassifierRecord, None, Any]]
-"""Yields records of its work; what it returns is handed to the rules under its name."""
+StageRecord = ClassifierRecord | CounterpartsDrawn
+Prepared = Mapping[str, Any]
+Stage = Callable[
+    [Inputs, AdaptConfig, Run, Accelerator, Prepared], Generator[StageRecord, None, Any]
+]
+"""Yields records of its work; what it returns is handed to the rules, and to the stages after it,
+under its name."""
 
 
 def any_process(accelerator: Accelerator, flag: bool) -> bool:
@@ -27,13 +34,42 @@ def any_process(accelerator: Accelerator, flag: bool) -> bool:
     return bool(accelerator.reduce(raised, "sum").item())
 
 
+def counterparts(
+    inputs: Inputs,
+    config: AdaptConfig,
+    run: Run,
+    accelerator: Accelerator,
+    prepared: Prepared,
+) -> Generator[StageRecord, None, Counterparts]:
+    """The source's counterparts of the images: the first process draws them unless they are there.
+
+    Every process then reads the same ones.
+    """
+    if accelerator.is_main_process and not run.counterparts.exists():
+        yield from make_counterparts(inputs, config, accelerator, run.counterparts)
+    accelerator.wait_for_everyone()
+    return load_counterparts(run.counterparts, inputs.source, accelerator.device)
+
+
 def classifier(
-    inputs: Inputs, config: AdaptConfig, run: Run, accelerator: Accelerator
-) -> Generator[ClassifierRecord, None, Classifier]:
-    """The noise-aware classifier: the first process trains it unless it was given or is there."""
+    inputs: Inputs,
+    config: AdaptConfig,
+    run: Run,
+    accelerator: Accelerator,
+    prepared: Prepared,
+) -> Generator[StageRecord, None, Classifier | None]:
+    """The noise-aware classifier: the first process trains it unless it was given or is there.
+
+    Where there are counterparts it tells the images from these: whom they show does not set them
+    apart, their domain does. None where their colours set them apart.
+    """
+    pairs: Counterparts | None = prepared.get("counterparts")
+    if pairs is not None and pairs.new_colours:
+        return None
     file = inputs.classifier_file or run.classifier
     if accelerator.is_main_process and not file.exists():
-        yield from train_classifier(inputs, config, accelerator, file)
+        own = None if pairs is None else pairs.examples
+        yield from train_classifier(inputs, config, accelerator, file, own)
     accelerator.wait_for_everyone()
     channels, size, _ = inputs.source.shape
     found = load_classifier(file, size, channels)
@@ -41,15 +77,16 @@ def classifier(
 
 
 STAGES: dict[str, Stage] = {
+    "counterparts": counterparts,
     "classifier": classifier,
 }
 
 
 def prepare(
     inputs: Inputs, config: AdaptConfig, run: Run, accelerator: Accelerator
-) -> Generator[ClassifierRecord, None, Mapping[str, Any]]:
+) -> Generator[StageRecord, None, Prepared]:
     """What the stages of the settings' method give, by their names."""
-    prepared = {}
+    prepared: dict[str, Any] = {}
     for name in stages_of(config):
-        prepared[name] = yield from STAGES[name](inputs, config, run, accelerator)
+        prepared[name] = yield from STAGES[name](inputs, config, run, accelerator, prepared)
     return prepared

@@ -45,11 +45,11 @@ def coefficient(own: Tensor, counterpart: Tensor) -> Tensor:
     return (shared / counterpart.square().sum(axes, keepdim=True).clamp(min=1e-12)).clamp(0, 1)
 
 
-def _guided(settings: CounterpartSettings, prepared: Mapping[str, Any]) -> CounterpartTarget:
-    counterparts: Counterparts = prepared["counterparts"]
-    if prepared["classifier"] is None:  # it would speak for the ten images' colours
-        return CounterpartTarget(counterparts)
-    return CounterpartTarget(counterparts, GuidedTarget(GuidanceConfig(), prepared["classifier"]))
+def _guided(settings: GuidanceConfig, prepared: Mapping[str, Any]) -> CounterpartTarget:
+    counterparts, classifier = prepared["counterparts"], prepared["classifier"]
+    # Where colours are new there is none: it would speak for the ten images' own.
+    guided = None if classifier is None else GuidedTarget(settings, classifier)
+    return CounterpartTarget(counterparts, guided)
 
 
 CHOICE = Choice(
@@ -63,7 +63,11 @@ CHOICE = Choice(
 GUIDED = Choice(
     "the same, guided by a classifier that tells images from their counterparts",
     _guided,
-    tables={"counterparts": CounterpartSettings, "classifier": ClassifierConfig},
+    tables={
+        "guidance": GuidanceConfig,
+        "counterparts": CounterpartSettings,
+        "classifier": ClassifierConfig,
+    },
     stages=("counterparts", "classifier"),
     passes=lambda settings: {
         "source forward": 2,

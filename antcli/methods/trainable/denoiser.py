@@ -38,6 +38,8 @@ class Denoiser(nn.Module):
         super().__init__()
         self.unet = unet
         self.convention = convention
+        self.t_limit = t_limit
+        """The limit as a share of the path."""
         self.limit = None if t_limit == 1 else convention.path.limit(t_limit)
         """Only at t below this does what trains change the prediction; None: at every t."""
 
