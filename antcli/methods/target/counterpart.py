@@ -2,9 +2,9 @@
 
 Of ten images a network learns two things: what their domain is, and whom they show. What the source
 gets wrong about the counterpart x'_0, eps - eps_source(x'_t) with the same noise, holds the second
-and not the first. It is taken off the target as a control variate, with the coefficient of least
-squares, image by image: all of it where image and counterpart err alike, none where the counterpart
-is somebody else.
+and not the first. It is taken off the target as a control variate: all of it where the counterpart
+shows the same person; where little of an image was kept, as much as its own error shares with the
+counterpart's, by least squares.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ class CounterpartTarget(Rule):
         wrong = eps - step.source(step.path.add_noise(pair, eps, t), t)
         own, counterpart = wrong.chunk(2)
         target = step.eps if self.guided is None else self.guided(step)
-        return target - coefficient(own, counterpart) * counterpart
+        beta = coefficient(own, counterpart) if self.counterparts.new_colours else 1.0
+        return target - beta * counterpart
 
 
 def coefficient(own: Tensor, counterpart: Tensor) -> Tensor:
