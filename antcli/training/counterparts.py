@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,10 +16,13 @@ from antcli.diffusion.examples import Examples, Latents, Pixels
 from antcli.diffusion.sampling import images_at_once, resample
 from antcli.images.grid import to_uint8
 from antcli.methods.counterparts import (
+    JOINED,
     NEW_FROM,
+    REFERENCE_SIDE,
     Counterparts,
     CounterpartSettings,
     colour_distance,
+    joined,
     levels,
 )
 from antcli.sources.source import Source
@@ -61,13 +64,15 @@ def make_counterparts(
         own = list(sample_source(source, OWN, OWN_STEPS, config.seed, accelerator))
         distance = colour_distance(inputs.target.images, torch.cat(own))
         new_colours = distance >= NEW_FROM
-    resampled, t_limit = levels(new_colours, source.path, source.shape[-1])
+    side = source.shape[-1]
+    resampled, t_limit = levels(new_colours, source.path, side)
+    join = None if new_colours else source.path.share_where(JOINED * side / REFERENCE_SIDE)
     sides = [upright, _all(images, mirrored=True)] if flip else [upright]
     drawn: list[Tensor] = []
     total = len(sides) * len(images) * settings.draws
     for number, x_0 in enumerate(sides):
         parts: list[Tensor] = []
-        for part in drawing.resampled(x_0, resampled, settings.draws, "counterparts", number):
+        for part in drawing.resampled(x_0, resampled, join, settings.draws, number):
             parts.append(part)
             done = sum(map(len, parts)) + sum(map(len, drawn))
             yield CounterpartsDrawn(done, total)
@@ -114,26 +119,28 @@ class _Drawing:
         self.predict = source_predict(source, accelerator)
 
     def resampled(
-        self, x_0: Tensor, share: float, draws: int, stream: str, number: int = 0
+        self, x_0: Tensor, share: float, join: float | None, draws: int, number: int = 0
     ) -> Iterator[Tensor]:
-        """`draws` of each x_0 in turn, in parts, on the CPU; of pixels as uint8."""
+        """`draws` of each x_0 in turn, in parts, on the CPU; of pixels as uint8.
+
+        Each from the share of the path; then, but for what has changed, from `join`.
+        """
         all_of = x_0.repeat_interleave(draws, 0)
-        first = len(all_of) * (2 * self.seed + number)
-        seeds = range(first, first + len(all_of))
-        limit, at_once = self.source.path.limit(share), images_at_once(x_0.shape)
+        first, at_once = len(all_of) * (2 * self.seed + number), images_at_once(x_0.shape)
         for start in range(0, len(all_of), at_once):
             part = all_of[start : start + at_once].to(self.accelerator.device)
-            found = resample(
-                self.predict,
-                self.source.path,
-                part,
-                limit,
-                seeds[start : start + at_once],
-                steps=self.settings.steps,
-                stream=stream,
-                clip=not self.source.latent,
-            ).cpu()
-            yield found if self.source.latent else to_uint8(found)
+            seeds = range(first + start, first + start + len(part))
+            found = self._resample(part, share, seeds, "counterparts")
+            if join is not None:
+                found = self._resample(joined(part, found), join, seeds, "join")
+            yield found.cpu() if self.source.latent else to_uint8(found.cpu())
+
+    def _resample(self, x_0: Tensor, share: float, seeds: Sequence[int], stream: str) -> Tensor:
+        path, latent = self.source.path, self.source.latent
+        limit, steps = path.limit(share), self.settings.steps
+        return resample(
+            self.predict, path, x_0, limit, seeds, steps=steps, stream=stream, clip=not latent
+        )
 
 
 def _all(images: Examples, *, mirrored: bool) -> Tensor:
