@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def follow(records: Iterable[Record], steps: int) -> ClassifierReport | None:
     """Show the records of an adaptation or of a classifier's training as they come."""
-    from antcli.evaluation.stopping import Choice, Score
+    from antcli.evaluation.stopping import ChosenStep, Score
     from antcli.training.adaptation import Preview, Resumed
     from antcli.training.classifier import ClassifierChecked, ClassifierReport, ClassifierStep
     from antcli.training.counterparts import CounterpartsDrawn
@@ -50,7 +50,7 @@ def follow(records: Iterable[Record], steps: int) -> ClassifierReport | None:
                     say(f"step {step}: {path}")
                 case Score():
                     say(f"step {record.step}: {record}")
-                case Choice(step, why):
+                case ChosenStep(step, why):
                     say(f"took step {step}: {why}")
     return report
 

@@ -142,7 +142,7 @@ def _source(run: Run | None, settings: EvaluationSettings) -> Source | None:
         return check_run_source(run)
     if settings.source is None or settings.features != "source":
         return None
-    return find_source(settings.source).asked(ConditionConfig())
+    return find_source(settings.source).conditioned(ConditionConfig())
 
 
 def _target(run: Run | None, settings: EvaluationSettings) -> ImageFiles:

@@ -76,7 +76,7 @@ def check_run_source(run: Run) -> Source:
     source = find_source(facts["config"]["source"])
     if run.condition.exists():
         scale = run.config().condition.guidance_scale
-        source = source.asked_again(load_tensors(run.condition), scale)
+        source = source.conditioned_by(load_tensors(run.condition), scale)
     if source.sha256 != facts["source_sha256"]:
         raise AntError(
             f"source {source.name} is not the one that {run.folder} was adapted from",

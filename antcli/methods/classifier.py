@@ -45,7 +45,7 @@ class ClassifierConfig:
     than one image, or 0: it learns from all, and is neither calibrated nor judged."""
 
     @classmethod
-    def understood(cls, table: dict[str, Any]) -> dict[str, Any]:
+    def normalised(cls, table: dict[str, Any]) -> dict[str, Any]:
         """What is pretrained has a learning rate of its own."""
         return {"learning_rate": FINE_TUNING_RATE, **table} if table.get("init") else table
 

@@ -11,7 +11,7 @@ from accelerate import Accelerator
 
 from antcli.config import AdaptConfig
 from antcli.evaluation.scoring import Scorer
-from antcli.evaluation.stopping import Choice, Score, choose, is_over, write_scores
+from antcli.evaluation.stopping import ChosenStep, Score, choose, is_over, write_scores
 from antcli.methods.build import (
     build_network,
     build_objective,
@@ -41,7 +41,7 @@ class Preview:
     path: Path
 
 
-Record = StageRecord | Resumed | StepRecord | Preview | Score | Choice
+Record = StageRecord | Resumed | StepRecord | Preview | Score | ChosenStep
 
 
 def build_training(
