@@ -30,7 +30,7 @@ from antcli.cli.adapt_options import (
     StepsOption,
     TargetOption,
 )
-from antcli.cli.console import complain, result, say
+from antcli.cli.console import SIGNALLED, complain, result, say
 from antcli.cli.fetch_source import have_source
 from antcli.cli.options import (
     ClassLabelOption,
@@ -41,9 +41,6 @@ from antcli.cli.options import (
     typed,
 )
 from antcli.cli.progress import fetching
-
-SIGNALLED = 128
-"""Exit codes from here on say which signal ended the program."""
 
 if TYPE_CHECKING:
     from antcli.config import AdaptConfig

@@ -116,9 +116,15 @@ def prepare(
     space, trunk, statistics = None, None, None
     if settings.needs_space:
         weights = settings.feature_weights
-        space = open_space(settings.features, source=source, weights=weights, device=device)
+        space = open_space(
+            settings.features,
+            source=source,
+            weights=weights,
+            device=device,
+            on_progress=listener.downloaded,
+        )
     if settings.needs_trunk:
-        trunk = load_lpips(settings.net, settings.trunk_weights).to(device)
+        trunk = load_lpips(settings.net, settings.trunk_weights, listener.downloaded).to(device)
     if space is not None:
         statistics = _statistics(reference, space, settings, listener)
         check_enough(statistics.count, REFERENCE, settings.least)

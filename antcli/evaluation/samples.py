@@ -90,7 +90,7 @@ def guided_by(source: Source, scale: float) -> Source:
     if not source.unconditional:
         raise AntError(
             "this run was made without a prompt: there is nothing to guide towards",
-            "leave the guidance scale out",
+            "leave `guidance_scale` out",
             exit_code=2,
         )
     return replace(source, guidance_scale=scale)

@@ -103,7 +103,7 @@ class Source:
             if config.guidance_scale > 0:
                 raise AntError(
                     f"source {self.name} is asked for no text: there is nothing to guide towards",
-                    "leave the guidance scale out, or say a prompt",
+                    "leave `guidance_scale` out, or say a `prompt`",
                     exit_code=2,
                 )
             return replace(self, condition=condition)

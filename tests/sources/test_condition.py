@@ -33,7 +33,7 @@ def test_a_class(tmp_path: Path) -> None:
     for label in (-1, 3):
         error = refusal(folder, ConditionConfig(class_label=label))
         assert "one of 3 classes" in error.message
-        assert "--class-label, 0 to 2" in error.hint
+        assert "`class_label`, 0 to 2" in error.hint
 
 
 def test_a_text_needs_its_encoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
