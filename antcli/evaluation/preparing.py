@@ -190,9 +190,8 @@ def _statistics(
 
 
 def _drawn(run: Run, settings: EvaluationSettings, listener: Listener) -> list[Row]:
-    seeds = range(settings.count)
     plans = {
-        ADAPTED: SamplingPlan(run, run.samples, seeds),
-        UNADAPTED: SamplingPlan(run, run.source_samples, seeds, adapted=False),
+        ADAPTED: SamplingPlan.first(run, settings.count),
+        UNADAPTED: SamplingPlan.first(run, settings.count, adapted=False),
     }
     return [Row(k, drawn_images(plan, settings.device, listener)) for k, plan in plans.items()]
