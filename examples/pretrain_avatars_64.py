@@ -16,12 +16,12 @@ import torch
 from diffusers import AutoencoderKL
 from torch import Tensor
 
+from antcli.devices import make_accelerator
 from antcli.diffusion import examples
 from antcli.drawn_faces.domains import avatar
 from antcli.images.grid import to_float
 from antcli.sources.codec import LatentCodec
 from antcli.training.autoencoder import AUTOENCODER, train_autoencoder
-from antcli.training.devices import make_accelerator
 from antcli.training.pretraining import PRETRAINING, latent_model, pretrain_logged, write_log
 
 DRAWINGS = 20_000

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from antcli.devices import make_accelerator
 from antcli.errors import AntError
 from antcli.evaluation.curve import write_curve
 from antcli.evaluation.listener import SILENT, Listener
@@ -13,7 +14,6 @@ from antcli.evaluation.stopping import ChosenStep, Score, choose, write_scores
 from antcli.images.folder import read_folder
 from antcli.runs import Run, take_checkpoint
 from antcli.sources.writing import write_like
-from antcli.training.devices import make_accelerator
 
 
 def score_checkpoints(run: Run, device: str = "auto", listener: Listener = SILENT) -> list[Score]:

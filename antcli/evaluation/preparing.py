@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from antcli.config import ConditionConfig
+from antcli.devices import resolve_device
 from antcli.errors import AntError
 from antcli.evaluation.checks import REFERENCE, TARGET, check_enough
 from antcli.evaluation.features import FeatureSpace, SpaceName, open_space
@@ -24,7 +25,6 @@ from antcli.evaluation.samples import SamplingPlan, check_run_source, drawn_imag
 from antcli.images.folder import ImageFiles, check_folder
 from antcli.runs import Run
 from antcli.sources.source import Source, find_source
-from antcli.training.devices import resolve_device
 
 ADAPTED, UNADAPTED = "adapted", "source, not adapted"
 STATISTICS = ".safetensors"

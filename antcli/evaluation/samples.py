@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from antcli.artifacts import file_hash, load_metadata, load_tensors
+from antcli.devices import resolve_device
 from antcli.diffusion.sampling import SchedulerName
 from antcli.errors import AntError
 from antcli.evaluation.listener import SILENT, Listener
@@ -19,7 +20,6 @@ from antcli.methods.build import build_network
 from antcli.methods.trainable.denoiser import Denoiser
 from antcli.runs import Run
 from antcli.sources.source import Source, find_source
-from antcli.training.devices import resolve_device
 
 
 @dataclass(frozen=True)

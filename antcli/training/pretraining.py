@@ -12,12 +12,12 @@ from accelerate import Accelerator
 from diffusers import AutoencoderKL, DDPMScheduler, UNet2DModel
 
 from antcli.config import TrainingConfig
+from antcli.devices import make_accelerator
 from antcli.diffusion.convention import Convention
 from antcli.diffusion.examples import Examples
 from antcli.diffusion.path import BetaPath
 from antcli.methods.trainable.full import FullDenoiser
 from antcli.sources.writing import write_source
-from antcli.training.devices import make_accelerator
 from antcli.training.loop import StepRecord, Training
 
 PRETRAINING = TrainingConfig(

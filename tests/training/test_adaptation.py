@@ -11,6 +11,7 @@ from source_kinds import write_kind
 
 from antcli.artifacts import load_metadata, load_tensors, save_tensors
 from antcli.config import AdaptConfig, PreviewConfig, StoppingConfig, TrainingConfig
+from antcli.devices import make_accelerator
 from antcli.diffusion.examples import Latents
 from antcli.errors import AntError
 from antcli.evaluation import scoring
@@ -31,7 +32,6 @@ from antcli.training.classifier import (
     ClassifierStep,
     ClassifierTraining,
 )
-from antcli.training.devices import make_accelerator
 from antcli.training.folder import may_be_taken
 from antcli.training.inputs import SourceSamples, check_inputs, train_classifier
 from antcli.training.loop import StepRecord
