@@ -20,9 +20,18 @@ def told(path: Path) -> Iterator[str]:
     """The texts of the errors that a module raises."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Call) and ast.unparse(node.func) == "AntError":
-            for part in ast.walk(node):
-                if isinstance(part, ast.Constant) and isinstance(part.value, str):
-                    yield part.value
+            yield from texts_in(node)
+
+
+def texts_in(node: ast.AST) -> Iterator[str]:
+    """The strings in an expression, with a dot in the place of what is filled in."""
+    if isinstance(node, ast.JoinedStr):
+        yield "".join(str(p.value) if isinstance(p, ast.Constant) else "." for p in node.values)
+    elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+        yield node.value
+    else:
+        for part in ast.iter_child_nodes(node):
+            yield from texts_in(part)
 
 
 def test_errors_name_settings_not_options() -> None:
