@@ -93,8 +93,6 @@ def fetching() -> Iterator[Callable[[Downloaded | Converting | Assumed], None]]:
 
 def show_report(report: ClassifierReport) -> None:
     """The classifier's accuracy at each noise level, and a warning where it is blind."""
-    from antcli.training.classifier import SOME_STEPS
-
     say(
         f"classifier on {report.held_out_source} source and {report.held_out_target} target "
         "images it has not seen, share called rightly (source / target):"
@@ -111,7 +109,7 @@ def show_report(report: ClassifierReport) -> None:
             "  of fewer than five images none is held out: how good this classifier is remains "
             "unknown"
         )
-    if report.useless and report.steps < SOME_STEPS:
+    if report.useless and report.hardly_trained:
         say(
             f"warning: after {report.steps} steps of training this classifier is near guessing at "
             "every noise level; guidance by it moves nothing. Give it more steps"

@@ -138,7 +138,12 @@ def _classifier(run: Run) -> Iterator[Advice]:
         report = json.loads(load_metadata(run.classifier)["ant.report"])
     except (AntError, KeyError, ValueError):  # trained elsewhere, or by a method without one
         return
-    if report["useless"]:
+    if report["useless"] and report.get("hardly_trained"):
+        yield Advice(
+            f"The classifier that guided the training had too few training steps ({report['steps']}) "
+            "and is near guessing at every noise level: give it more ([classifier] steps in a --config file)."
+        )
+    elif report["useless"]:
         yield Advice(
             "The classifier that guided the training is near guessing at every noise level (its "
             f"report: ant.report in the metadata of {run.classifier}). Source and target may be "

@@ -92,9 +92,15 @@ class ClassifierReport:
         """Whether it is known to be near guessing at every noise level."""
         return self.best_accuracy is not None and self.best_accuracy < USELESS_BELOW
 
+    @property
+    def hardly_trained(self) -> bool:
+        """Whether it has had too few steps to say anything about the images."""
+        return self.steps < SOME_STEPS
+
     def as_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
-        return {**asdict(self), "best_accuracy": self.best_accuracy, "useless": self.useless}
+        judged = ("best_accuracy", "useless", "hardly_trained")
+        return {**asdict(self), **{name: getattr(self, name) for name in judged}}
 
 
 class ClassifierTraining:

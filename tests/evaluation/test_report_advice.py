@@ -94,6 +94,10 @@ def test_a_classifier_of_no_use_is_said(run: Run) -> None:
     report = {"useless": True, "best_accuracy": 0.5}
     save_tensors(run.classifier, {"a": torch.zeros(1)}, {"ant.report": report})
     assert "near guessing at every noise level" in advice(run, measured(run), SCORES)
+    report |= {"hardly_trained": True, "steps": 1}
+    save_tensors(run.classifier, {"a": torch.zeros(1)}, {"ant.report": report})
+    told = advice(run, measured(run), SCORES)
+    assert "too few training steps (1)" in told and "too alike" not in told
     report = {"useless": False, "best_accuracy": None}
     save_tensors(run.classifier, {"a": torch.zeros(1)}, {"ant.report": report})
     assert "How good the classifier is remains unknown" in advice(run, measured(run), SCORES)
