@@ -140,8 +140,9 @@ def _classifier(run: Run) -> Iterator[Advice]:
         return
     if report["useless"] and report.get("hardly_trained"):
         yield Advice(
-            f"The classifier that guided the training had too few training steps ({report['steps']}) "
-            "and is near guessing at every noise level: give it more ([classifier] steps in a --config file)."
+            "The classifier that guided the training had too few training steps "
+            f"({report['steps']}) and is near guessing at every noise level: give it more, with "
+            "[classifier] steps in a --config file."
         )
     elif report["useless"]:
         yield Advice(
