@@ -19,7 +19,7 @@ KNOWS = {
     "drawn_faces": set(),
     "settings": {"errors"},
     "config": {"errors", "methods", "settings"},
-    "methods": {"config", "diffusion", "errors", "settings"},
+    "methods": {"config", "diffusion", "errors", "randomness", "settings"},
     "sources": {"artifacts", "config", "diffusion", "errors", "weights"},
     "evaluation": FILES | {"config", "devices", "diffusion", "images", "methods", "sources"},
     "training": FILES

@@ -12,6 +12,7 @@ from diffusers.models.embeddings import TimestepEmbedding, Timesteps
 from torch import Tensor, nn
 from torch.nn import functional
 
+from antcli.randomness import seeded
 from antcli.settings import Count, NonNegative, Positive, settings
 
 TARGET_CLASS = 1
@@ -131,6 +132,5 @@ def new_classifier(
     size: int, seed: int, timesteps: int = 1000, channels: int = 3
 ) -> NoisyClassifier:
     """An untrained classifier; equal seeds give equal weights."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         return NoisyClassifier(size, timesteps, channels)
