@@ -19,7 +19,7 @@ from torchvision import models
 
 from antcli.artifacts import file_hash
 from antcli.errors import AntError
-from antcli.evaluation.weights import download, hub_checkpoints
+from antcli.evaluation.downloads import download, hub_checkpoints
 from antcli.sources.transfer import Progress, silent
 from antcli.weights import misfit, read_weights
 

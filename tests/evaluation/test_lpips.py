@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torchvision import models
 
 from antcli.errors import AntError
-from antcli.evaluation import weights
+from antcli.evaluation import downloads
 from antcli.evaluation.listener import Listener
 from antcli.evaluation.lpips import LpipsFeatures, Net, check_trunk, load_lpips
 from antcli.sources import transfer
@@ -229,7 +229,7 @@ def test_a_missing_trunk_is_downloaded_once(
         torch.save(state("squeeze"), file)
 
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    monkeypatch.setattr(weights, "transfer", come)
+    monkeypatch.setattr(downloads, "transfer", come)
     told: list[tuple[str, int, int]] = []
     listener = Listener(lambda *what: told.append(what))
     check_trunk("squeeze", on_progress=listener.downloaded)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from antcli.artifacts import file_hash
 from antcli.errors import AntError
-from antcli.evaluation.weights import download, hub_checkpoints, patience
+from antcli.evaluation.downloads import download, hub_checkpoints, patience
 from antcli.sources.transfer import Progress, silent
 from antcli.weights import misfit, read_weights
 
