@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +35,11 @@ def show(metric: str, row: str, found: Mapping[str, Any]) -> None:
         if key in found:
             result(f"  {key.removesuffix('_sha256')}: {found[key]}")
     result("  definition: " + ", ".join(f"{k}: {v}" for k, v in found["definition"].items()))
-    for caution in found.get("cautions", ()):
+
+
+def show_cautions(results: Iterable[Mapping[str, Any]]) -> None:
+    """What the results warn of, each once: a run and its source are often warned of alike."""
+    for caution in dict.fromkeys(line for found in results for line in found.get("cautions", ())):
         say(f"caution: {caution}")
 
 
