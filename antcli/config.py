@@ -122,7 +122,6 @@ if TYPE_CHECKING:
             """The settings of a choice."""
 
 else:
-    _SUMMARY = "All settings of one adaptation."
     _KINDS = {"condition": ConditionConfig, "training": TrainingConfig, **tables()}
     _KINDS |= {"preview": PreviewConfig, "stopping": StoppingConfig}
     AdaptConfig = settings_of(

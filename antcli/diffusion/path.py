@@ -69,7 +69,7 @@ class Path(ABC):
         half = self.uniform((size + 1) // 2, draw, limit)
         return torch.cat([half, self.mirror(half, limit)])[:size]
 
-    def told(self, t: Tensor) -> Tensor:
+    def network_time(self, t: Tensor) -> Tensor:
         """The time that a network is told at t."""
         return t
 
@@ -267,11 +267,6 @@ class StraightPath(Path):
         """A thousandth less."""
         return (t - 1 / self.span).clamp(min=0)
 
-    def antithetic(self, size: int, draw: torch.Generator, limit: float | None = None) -> Tensor:
-        """As `uniform`, the second half mirroring the first: less variance of a loss over t."""
-        half = self.uniform((size + 1) // 2, draw, limit)
-        return torch.cat([half, self.mirror(half, limit)])[:size]
-
-    def told(self, t: Tensor) -> Tensor:
+    def network_time(self, t: Tensor) -> Tensor:
         """1000 t."""
         return t * self.span

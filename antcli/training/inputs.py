@@ -129,7 +129,7 @@ def check_inputs(
         check_classifier(classifier, size, channels)
     if source_images is not None:
         check_folder(source_images)
-    source = source.asked(config.condition)
+    source = source.conditioned(config.condition)
     pretrained = None
     if config.classifier.init and classifier is None and "classifier" in stages_of(config):
         channels, size, _ = source.shape

@@ -123,7 +123,7 @@ def test_the_straight_path_is_that_of_diffusers() -> None:
     scheduler, t = FlowMatchEulerDiscreteScheduler(), torch.tensor([0.25, 0.5, 0.751])
     x_0, eps = torch.randn(2, 3, 3, 4, 4)
     # Its own times are whole; it knows 250, 500 and 751.
-    expected = scheduler.scale_noise(x_0, STRAIGHT.told(t), eps)
+    expected = scheduler.scale_noise(x_0, STRAIGHT.network_time(t), eps)
     torch.testing.assert_close(STRAIGHT.add_noise(x_0, eps, t), expected, rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(STRAIGHT.output(x_0, eps, t, "flow_prediction"), eps - x_0)
 

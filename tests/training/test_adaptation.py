@@ -11,11 +11,12 @@ from source_kinds import write_kind
 
 from antcli.artifacts import load_metadata, load_tensors, save_tensors
 from antcli.config import AdaptConfig, PreviewConfig, StoppingConfig, TrainingConfig
+from antcli.devices import make_accelerator
 from antcli.diffusion.examples import Latents
 from antcli.errors import AntError
 from antcli.evaluation import scoring
 from antcli.evaluation.samples import load_adapted
-from antcli.evaluation.stopping import Choice, Score, choose, read_scores
+from antcli.evaluation.stopping import ChosenStep, Score, choose, read_scores
 from antcli.methods.build import stages_of
 from antcli.methods.classifier import ClassifierConfig
 from antcli.methods.table import METHODS
@@ -31,7 +32,6 @@ from antcli.training.classifier import (
     ClassifierStep,
     ClassifierTraining,
 )
-from antcli.training.devices import make_accelerator
 from antcli.training.folder import may_be_taken
 from antcli.training.inputs import SourceSamples, check_inputs, train_classifier
 from antcli.training.loop import StepRecord
@@ -239,7 +239,7 @@ def auto(config: AdaptConfig, monkeypatch: pytest.MonkeyPatch) -> AdaptConfig:
 def test_auto_stops_and_takes_the_best_step(auto: AdaptConfig, start: Adapt) -> None:
     run, records = start(auto)
     assert [r.step for r in records if isinstance(r, Score)] == [0, 2, 4, 6, 8]
-    assert isinstance(records[-1], Choice)
+    assert isinstance(records[-1], ChosenStep)
     assert records[-1].step == run.taken_step == 4
     assert run.facts()["step"] == 8
     taken, weights = load_tensors(run.checkpoints[4]), load_tensors(run.weights)
@@ -262,7 +262,7 @@ def test_auto_goes_on_after_a_cut_to_the_same_end(auto: AdaptConfig, start: Adap
 
 def test_without_auto_nothing_is_scored(config: AdaptConfig, start: Adapt) -> None:
     run, records = start(config)
-    assert not any(isinstance(record, Score | Choice) for record in records)
+    assert not any(isinstance(record, Score | ChosenStep) for record in records)
     assert not run.scores.exists()
     assert run.taken_step == 4
 

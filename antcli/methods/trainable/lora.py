@@ -7,13 +7,13 @@ network is its source exactly; alpha is the rank, so nothing scales the product.
 
 from __future__ import annotations
 
-import torch
 from diffusers import ModelMixin
 from torch import Tensor, nn
 
 from antcli.diffusion.convention import PLAIN, Convention
 from antcli.methods.choice import Choice
 from antcli.methods.trainable.denoiser import AddedDenoiser, Gate, Limited
+from antcli.randomness import seeded
 from antcli.settings import Count, settings
 
 
@@ -70,8 +70,7 @@ class _Parallel:
 def _build(
     unet: ModelMixin, settings: LoraSettings, convention: Convention, seed: int
 ) -> LoraDenoiser:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         return LoraDenoiser(unet, settings, convention)
 
 
