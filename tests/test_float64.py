@@ -16,6 +16,7 @@ ALLOWED = {
     "diffusion/sampling.py": "one level at a time, on the CPU, as two plain numbers",
     "sources/source.py": "betas of a scheduler of diffusers, which keeps them on the CPU",
     "sources/convert/ldm.py": "what a checkpoint's file holds, on the CPU",
+    "training/counterparts.py": "one level of noise, on the CPU, as a plain number",
     "training/pretraining.py": "betas of a scheduler of diffusers, which keeps them on the CPU",
 }
 
