@@ -104,11 +104,12 @@ def colour_distance(images: Tensor, own: Tensor) -> float:
 
     Energy distance (Szekely and Rizzo 2013), unbiased, of the means over `COARSE`^2 cells, each in
     units of its spread over the source's images, as a share of the distance between two of these.
+    One image alone is taken to be of a domain as wide as the source's.
     """
     a, b = (functional.adaptive_avg_pool2d(x.float(), COARSE).flatten(1) for x in (images, own))
     spread = b.std(0)
     unit = spread.clamp(min=float(spread.mean()) / 10)
     a, b = a / unit, b / unit
     within = torch.pdist(b).mean()
-    between = 2 * torch.cdist(a, b).mean() - torch.pdist(a).mean() - within
-    return float(between / within)
+    within_images = torch.pdist(a).mean() if len(a) > 1 else within
+    return float((2 * torch.cdist(a, b).mean() - within_images - within) / within)

@@ -28,6 +28,7 @@ from antcli.methods.counterparts import (
 from antcli.sources.source import Source
 from antcli.training.inputs import (
     Inputs,
+    SourceSamples,
     examples_of,
     metadata,
     sample_source,
@@ -52,30 +53,31 @@ class CounterpartsDrawn:
 
 def make_counterparts(
     inputs: Inputs, config: AdaptConfig, accelerator: Accelerator, out: Path
-) -> Iterator[CounterpartsDrawn]:
+) -> Iterator[SourceSamples | CounterpartsDrawn]:
     """Draw the counterparts and write them to `out`, with the limit in t that goes with them."""
     source, settings = inputs.source, config.counterparts
-    drawing = _Drawing(source, settings, accelerator, config.seed)
-    flip = source.latent and config.training.flip
-    images = examples_of(source, inputs.target.images, accelerator.device, flip=flip)
-    upright = _all(images, mirrored=False)
     new_colours, distance = settings.colours == "new", None
     if settings.colours == "auto":
-        own = list(sample_source(source, OWN, OWN_STEPS, config.seed, accelerator))
+        own: list[Tensor] = []
+        for batch in sample_source(source, OWN, OWN_STEPS, config.seed, accelerator):
+            own.append(batch)
+            yield SourceSamples(sum(map(len, own)), OWN)
         distance = colour_distance(inputs.target.images, torch.cat(own))
         new_colours = distance >= NEW_FROM
     side = source.shape[-1]
     resampled, t_limit = levels(new_colours, source.path, side)
     join = None if new_colours else source.path.share_where(JOINED * side / REFERENCE_SIDE)
-    sides = [upright, _all(images, mirrored=True)] if flip else [upright]
+    flip = source.latent and config.training.flip
+    images = examples_of(source, inputs.target.images, accelerator.device, flip=flip)
+    sides = [_all(images, mirrored=mirrored) for mirrored in ((False, True) if flip else (False,))]
+    drawing = _Drawing(source, settings, accelerator, config.seed)
     drawn: list[Tensor] = []
     total = len(sides) * len(images) * settings.draws
     for number, x_0 in enumerate(sides):
         parts: list[Tensor] = []
-        for part in drawing.resampled(x_0, resampled, join, settings.draws, number):
+        for part in drawing.resampled(x_0, resampled, join, number):
             parts.append(part)
-            done = sum(map(len, parts)) + sum(map(len, drawn))
-            yield CounterpartsDrawn(done, total)
+            yield CounterpartsDrawn(sum(map(len, [*drawn, *parts])), total)
         drawn.append(torch.cat(parts))
     tensors = dict(zip(("x_0", "mirrored"), drawn, strict=False))
     facts = {
@@ -93,7 +95,7 @@ def load_counterparts(file: Path, source: Source, device: torch.device) -> Count
     tensors, facts = load_tensors(file), load_metadata(file)
     t_limit = float(facts["ant.t_limit"])
     path = source.path
-    at = torch.tensor([path.limit(t_limit) - 1])
+    at = path.steps(1, path.limit(t_limit))[:1]
     alpha, sigma = path.alpha_sigma(at, torch.empty(1, dtype=torch.float64))
     x_0, mirrored = tensors["x_0"].to(device), tensors.get("mirrored")
     if mirrored is not None:
@@ -110,22 +112,18 @@ class _Drawing:
     def __init__(
         self, source: Source, settings: CounterpartSettings, accelerator: Accelerator, seed: int
     ) -> None:
-        self.source, self.settings, self.accelerator, self.seed = (
-            source,
-            settings,
-            accelerator,
-            seed,
-        )
-        self.predict = source_predict(source, accelerator)
+        self.source, self.settings, self.accelerator = source, settings, accelerator
+        self.seed, self.predict = seed, source_predict(source, accelerator)
 
     def resampled(
-        self, x_0: Tensor, share: float, join: float | None, draws: int, number: int = 0
+        self, x_0: Tensor, share: float, join: float | None, number: int
     ) -> Iterator[Tensor]:
-        """`draws` of each x_0 in turn, in parts, on the CPU; of pixels as uint8.
+        """Draws of each x_0 in turn, in parts, on the CPU; of pixels as uint8.
 
-        Each from the share of the path; then, but for what has changed, from `join`.
+        Each from this share of the path; then, but for what has changed, from `join`. `number` is
+        0, or 1 where the x_0 are mirrored: these have noise of their own.
         """
-        all_of = x_0.repeat_interleave(draws, 0)
+        all_of = x_0.repeat_interleave(self.settings.draws, 0)
         first, at_once = len(all_of) * (2 * self.seed + number), images_at_once(x_0.shape)
         for start in range(0, len(all_of), at_once):
             part = all_of[start : start + at_once].to(self.accelerator.device)

@@ -19,6 +19,7 @@ from antcli.evaluation.samples import load_adapted
 from antcli.evaluation.stopping import ChosenStep, Score, choose, read_scores
 from antcli.methods.build import stages_of
 from antcli.methods.classifier import ClassifierConfig
+from antcli.methods.counterparts import CounterpartSettings
 from antcli.methods.table import METHODS
 from antcli.methods.trainable.denoiser import Denoiser
 from antcli.runs import Run
@@ -41,12 +42,14 @@ Adapt = Callable[..., tuple[Run, list[Any]]]
 
 @pytest.fixture
 def config(tiny_source: Path, tiny_target: Path) -> AdaptConfig:
-    """Four steps."""
+    """Four steps of ANT."""
     return AdaptConfig(
         str(tiny_source),
         str(tiny_target),
+        method="ant",
         training=TrainingConfig(steps=4, batch_size=2, learning_rate=0.01),
         classifier=ClassifierConfig(steps=2, batch_size=4, source_samples=5, sampling_steps=1),
+        counterparts=CounterpartSettings(draws=2, steps=1, colours="kept"),
         preview=PreviewConfig(images=1, every=2, sampling_steps=1),
     )
 
@@ -139,7 +142,7 @@ def test_the_adapted_network_comes_back(
     found = dict(network.named_parameters())
     for name, weight in stored.items():
         torch.testing.assert_close(found[name].detach(), weight, rtol=0, atol=0)
-    x_t, t = torch.randn(1, 3, 16, 16), torch.tensor([500])
+    x_t, t = torch.randn(1, 3, 16, 16), torch.tensor([300])
     with torch.no_grad():
         assert (network(x_t, t) - source.load()(x_t, t).sample).abs().max() > 1e-3
     assert (run.folder / "model").exists() == (method == "full")

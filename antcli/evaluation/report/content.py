@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from antcli.artifacts import file_hash
-from antcli.config import AdaptConfig, differences, to_toml
+from antcli.config import AdaptConfig, adapt_config_from, differences, to_toml
 from antcli.errors import AntError
 from antcli.evaluation.advice import advise, far_above_chance
 from antcli.evaluation.checkpoints import score_checkpoints
@@ -184,8 +184,10 @@ def _metrics(evaluation: Mapping[str, Any]) -> Iterator[MetricTables]:
 
 
 def _settings(run: Run, config: AdaptConfig, facts: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Source, target, method, steps; the settings that differ from the defaults."""
-    plainly = asdict(AdaptConfig(config.source, config.target))
+    """Source, target, method, steps; the settings that differ from the method's."""
+    plainly = asdict(
+        adapt_config_from({k: getattr(config, k) for k in ("source", "target", "method")})
+    )
     done = f"{run.taken_step} taken, of {facts['step']} done"
     return [
         ("Target", f"{facts['target_folder']}, {len(facts['target_sha256'])} images"),
