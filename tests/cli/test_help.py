@@ -1,19 +1,22 @@
-"""What `--help` says of the options."""
+"""What `--help` says of the options, and that they take what there is."""
 
-from typing import get_args
+from pathlib import Path
 
 import pytest
 from typer.main import get_command
 
-from antcli.cli.adapt_options import MethodOption
 from antcli.cli.main import app, main
 from antcli.methods.table import METHODS
 
+SHOTS = Path(__file__).parents[2] / "examples" / "10shots" / "sunglasses"
 
-def test_every_method_is_offered() -> None:
-    """The command lists them itself: it does not import the methods to be asked for help."""
-    choices, _ = get_args(get_args(MethodOption)[0])
-    assert list(get_args(choices)) == list(METHODS)
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_can_be_asked_for(method: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main([*f"adapt --source avatars --method {method} --dry-run --target".split(), str(SHOTS)])
+    assert end.value.code == 0
+    assert f'method = "{method}"' in capsys.readouterr().out
 
 
 def test_defaults_that_the_method_or_the_run_decides_are_told(
@@ -23,7 +26,7 @@ def test_defaults_that_the_method_or_the_run_decides_are_told(
     with pytest.raises(SystemExit):
         main(["adapt", "--help"])
     told = capsys.readouterr().out
-    for default in ("runs/SOURCE-TARGET-METHOD", "the method's", "bridge", "all", "auto"):
+    for default in ("runs/SOURCE-TARGET-METHOD", "the method's", "all", "auto"):
         assert f"default: ({default})" in told
 
 
