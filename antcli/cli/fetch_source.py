@@ -40,7 +40,7 @@ def fetch_source_command(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="Where its diffusers folder goes. [default: the cache]"),
+        typer.Option(help="Where its diffusers folder goes.", show_default="the cache"),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:

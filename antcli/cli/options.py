@@ -30,15 +30,15 @@ ClassLabelOption = Annotated[
 ]
 PromptOption = Annotated[
     str | None,
-    typer.Option(help="What a source that is conditional on text is asked for. [default: '']"),
+    typer.Option(help="What a source that is conditional on text is asked for.", show_default="''"),
 ]
 GuidanceOption = Annotated[
     float | None,
     typer.Option(
         "--guidance-scale",
         min=0,
-        help="Of classifier-free guidance in samples for a prompt; 1: none. "
-        "[default: the source's, 7.5 for Stable Diffusion]",
+        help="Of classifier-free guidance in samples for a prompt; 1: none.",
+        show_default="the source's, 7.5 for Stable Diffusion",
     ),
 ]
 SourceImagesOption = Annotated[

@@ -17,7 +17,7 @@ def sample_command(
     count: Annotated[int, typer.Option("-n", min=1, help="How many images.")] = 16,
     out: Annotated[
         Path | None,
-        typer.Option(help="Where they go. [default: RUN/samples]"),
+        typer.Option(help="Where they go.", show_default="RUN/samples"),
     ] = None,
     steps: Annotated[int, typer.Option(min=1, max=1000, help="Network passes an image.")] = 25,
     scheduler: Annotated[Literal["dpm++", "ddim", "ddpm"], typer.Option()] = "dpm++",

@@ -159,7 +159,7 @@ def memorization_command(
     trunk_weights: TrunkWeightsOption = None,
     pairs: Annotated[
         Path | None,
-        typer.Option(help="The page of the nearest pairs. [default: RUN/nearest-pairs.png]"),
+        typer.Option(help="The page of the nearest pairs.", show_default="RUN/nearest-pairs.png"),
     ] = None,
     seed: SeedOption = 0,
     device: DeviceOption = "auto",

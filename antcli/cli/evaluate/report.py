@@ -18,7 +18,8 @@ PAGES = {".html", ".htm"}
 def report_command(
     run: RunArgument = None,
     out: Annotated[
-        Path | None, typer.Option(metavar="FILE.html", help="[default: RUN/report.html]")
+        Path | None,
+        typer.Option(metavar="FILE.html", help="Where it goes.", show_default="RUN/report.html"),
     ] = None,
     device: DeviceOption = "auto",
 ) -> None:
