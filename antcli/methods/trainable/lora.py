@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from antcli.diffusion.convention import PLAIN, Convention
 from antcli.methods.choice import Choice
-from antcli.methods.trainable.denoiser import AddedDenoiser, Gate, Limited
+from antcli.methods.trainable.denoiser import AddedDenoiser, Gate, Limited, like
 from antcli.settings import Count, settings
 
 
@@ -38,6 +38,17 @@ class LoraDenoiser(AddedDenoiser):
                 added = low_rank(layer, config.rank)
                 self.lora[name.replace(".", "-")] = added
                 layer.register_forward_hook(_Parallel(added, self.gate))
+
+
+    @torch.no_grad()
+    def merged(self) -> ModelMixin:
+        """W + B A in the place of every W."""
+        values = self.unet.state_dict()
+        for name, (down, up) in self.lora.items():
+            weight = f"{name.replace('-', '.')}.weight"
+            product = torch.einsum("or,r...->o...", up.weight.flatten(1), down.weight)
+            values[weight] = values[weight] + product
+        return like(self.unet, values)
 
 
 def low_rank(layer: nn.Conv2d | nn.Linear, rank: int) -> nn.Sequential:
