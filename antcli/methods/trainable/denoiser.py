@@ -85,7 +85,7 @@ class Denoiser(nn.Module):
 
 
 def like(unet: ModelMixin, values: Mapping[str, Tensor]) -> ModelMixin:
-    """A network of the same kind with other `values`, frozen, without what hooks add to this one."""
+    """A network of the same kind with other `values`, frozen, without its hooks."""
     other = type(unet).from_config(unet.config)
     other.load_state_dict(values)
     return other.requires_grad_(False).eval()

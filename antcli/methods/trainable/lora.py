@@ -39,7 +39,6 @@ class LoraDenoiser(AddedDenoiser):
                 self.lora[name.replace(".", "-")] = added
                 layer.register_forward_hook(_Parallel(added, self.gate))
 
-
     @torch.no_grad()
     def merged(self) -> ModelMixin:
         """W + B A in the place of every W."""
