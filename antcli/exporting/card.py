@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from antcli import __version__
 from antcli.config import AdaptConfig, to_toml
@@ -125,7 +125,7 @@ class Card:
         return next((e for e in catalog().values() if named in (e.name, e.hub)), None)
 
 
-def _template() -> Any:
+def _template() -> Template:
     return Environment(
         loader=PackageLoader("antcli.exporting", "."),
         undefined=StrictUndefined,

@@ -41,9 +41,8 @@ def kohya_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _padded(network: LoraDenoiser) -> Iterator[tuple[str, Tensor]]:
-    rank = max(len(down.weight) for down, _ in network.lora.values())
-    for name, (down, up) in network.lora.items():
-        layer, missing = f"unet.{name.replace('-', '.')}", rank - len(down.weight)
-        around = [0, 0] * (up.weight.ndim - 2)  # the kernel, which is behind the channels
-        yield f"{layer}.lora_A.weight", functional.pad(down.weight, [*around, 0, 0, 0, missing])
-        yield f"{layer}.lora_B.weight", functional.pad(up.weight, [*around, 0, missing])
+    rank = max(len(down) for _, down, _ in network.products)
+    for layer, down, up in network.products:
+        missing, around = rank - len(down), [0, 0] * (up.ndim - 2)  # the kernel comes last
+        yield f"unet.{layer}.lora_A.weight", functional.pad(down, [*around, 0, 0, 0, missing])
+        yield f"unet.{layer}.lora_B.weight", functional.pad(up, [*around, 0, missing])

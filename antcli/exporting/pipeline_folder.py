@@ -42,7 +42,7 @@ def write_pipeline(folder: Path, source: Source, unet: ModelMixin) -> None:
     if TEXT in source.condition:
         write_like(source, folder, unet, dtype=torch.float32)
         return
-    autoencoder = source.autoencoder and source.autoencoder.network()
+    autoencoder = source.autoencoder.network() if source.autoencoder else None
     if autoencoder is not None:
         autoencoder.register_to_config(_name_or_path="")
     unet = plain(unet, source.condition)
@@ -55,7 +55,8 @@ def plain(unet: ModelMixin, condition: Mapping[str, Tensor]) -> ModelMixin:
     The class that it is asked for, a vector that is added to what the time is embedded as, goes
     into the last bias of that embedding. A learned variance, which `ant` does not use, goes.
     """
-    values, channels, config = unet.state_dict(), unet.config.in_channels, {}
+    values, channels = unet.state_dict(), unet.config.in_channels
+    config: dict[str, int | None] = {}
     if CLASS in condition:
         told = values.pop("class_embedding.weight")[int(condition[CLASS])]
         values["time_embedding.linear_2.bias"] = values["time_embedding.linear_2.bias"] + told

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 import torch
 from diffusers import DDPMPipeline, DiffusionPipeline, LDMPipeline, UNet2DConditionModel
-from diffusers.loaders import StableDiffusionLoraLoaderMixin
 from source_kinds import KINDS
 from torch import Tensor, nn
 
@@ -79,7 +78,6 @@ def test_every_kind_of_source_gives_a_pipeline(make_run: MakeRun, kind: str) -> 
     latent = kind.startswith("ldm")
     folder = export_run(run).folder
     pipeline = (LDMPipeline if latent else DDPMPipeline).from_pretrained(folder)
-    # A latent pipeline asks for its first noise alone, and of one generator for each image.
     found = drawn(pipeline, generator=noise())
     expected = drawn_by_ant(run, "ddim" if latent else "ddpm")
     torch.testing.assert_close(found, expected, rtol=0, atol=1 / 255)
@@ -117,22 +115,23 @@ def test_a_text_conditional_source_keeps_its_pipeline(make_run: MakeRun) -> None
 # --- files of low-rank additions ------------------------------------------------------------
 
 
-class Tiny(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
-    """As much of Stable Diffusion as loading needs."""
-
-    text_encoder = None
-
-    def __init__(self, unet: UNet2DConditionModel) -> None:
-        super().__init__()
-        self.register_modules(unet=unet)
-
-
 def source_unet(run: Run) -> UNet2DConditionModel:
     return UNet2DConditionModel.from_pretrained(Path(run.config().source) / "unet").eval()
 
 
 def test_diffusers_itself_loads_the_file(make_run: MakeRun) -> None:
     pytest.importorskip("peft")
+    from diffusers.loaders import StableDiffusionLoraLoaderMixin
+
+    class Tiny(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
+        """As much of Stable Diffusion as loading needs."""
+
+        text_encoder = None
+
+        def __init__(self, unet: UNet2DConditionModel) -> None:
+            super().__init__()
+            self.register_modules(unet=unet)
+
     run = text_run(make_run, lora={"rank": 12})
     folder = export_run(run, "lora").folder
     pipeline = Tiny(source_unet(run))

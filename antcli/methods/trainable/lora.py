@@ -7,6 +7,8 @@ network is its source exactly; alpha is the rank, so nothing scales the product.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from diffusers import ModelMixin
 from torch import Tensor, nn
@@ -39,14 +41,20 @@ class LoraDenoiser(AddedDenoiser):
                 self.lora[name.replace(".", "-")] = added
                 layer.register_forward_hook(_Parallel(added, self.gate))
 
+    @property
+    def products(self) -> Iterator[tuple[str, Tensor, Tensor]]:
+        """Each layer's name, its A [r, in, ...] and its B [out, r, ...], as they are trained."""
+        for name, added in self.lora.items():
+            down, up = added.parameters()
+            yield name.replace("-", "."), down, up
+
     @torch.no_grad()
     def merged(self) -> ModelMixin:
         """W + B A in the place of every W."""
         values = self.unet.state_dict()
-        for name, (down, up) in self.lora.items():
-            weight = f"{name.replace('-', '.')}.weight"
-            product = torch.einsum("or,r...->o...", up.weight.flatten(1), down.weight)
-            values[weight] = values[weight] + product
+        for layer, down, up in self.products:
+            weight = f"{layer}.weight"
+            values[weight] = values[weight] + torch.einsum("or,r...->o...", up.flatten(1), down)
         return like(self.unet, values)
 
 
