@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from antcli.training.devices import make_accelerator
 from attributes import CHOICES, AttributeNetwork, draw, judge, second_judge, to_float
 from measures import HELD_OUT_SEEDS, READ, entropy, features
 from oracle import oracle_of_ten
@@ -30,7 +31,6 @@ from antcli.images.grid import to_uint8
 from antcli.methods.trainable.denoiser import Denoiser
 from antcli.runs import Run
 from antcli.sources.source import Source
-from antcli.training.devices import make_accelerator
 
 FIRST_SAMPLE, SAMPLES, STEPS = 10_000, 250, 25
 ORACLES = 3

@@ -131,10 +131,14 @@ class Autoencoder:
         """Of a latent."""
         return int(self.config.get("vq_embed_dim") or self.config["latent_channels"])
 
+    def network(self) -> Any:
+        """Itself, on the CPU. Raises `AntError` where its weights are damaged."""
+        known = {name: self.config[name] for name in (SCALE,) if name in self.config}
+        return load_frozen(self.kind, self.weights, **known)
+
     def load(self, device: torch.device | str = "cpu") -> LatentCodec:
         """Ready on `device`. Raises `AntError` where its weights are damaged."""
-        known = {name: self.config[name] for name in (SCALE,) if name in self.config}
-        return LatentCodec(load_frozen(self.kind, self.weights, **known), device)
+        return LatentCodec(self.network(), device)
 
 
 def find_autoencoder(folder: Path, name: str, scale: float | None = None) -> Autoencoder | None:

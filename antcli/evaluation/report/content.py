@@ -16,7 +16,6 @@ from antcli.evaluation.checkpoints import score_checkpoints
 from antcli.evaluation.curve import curve_svg
 from antcli.evaluation.evaluate import evaluate_run
 from antcli.evaluation.listener import SILENT, Listener
-from antcli.evaluation.measuring import METRICS
 from antcli.evaluation.pairs import read_pairs
 from antcli.evaluation.report.page import (
     Picture,
@@ -29,13 +28,11 @@ from antcli.evaluation.report.page import (
 )
 from antcli.evaluation.results import (
     KINDS,
-    MetricTables,
-    ResultTable,
     both_rows,
     diversity_kept,
+    metric_tables,
     plain,
     read_evaluation,
-    short,
 )
 from antcli.evaluation.samples import SamplingPlan, drawn_images
 from antcli.evaluation.stopping import Score, choose, read_scores
@@ -101,7 +98,7 @@ def report_html(
         left_out=[
             f"{KINDS[k].title}: left out, {why}" for k, why in evaluation["left_out"].items()
         ],
-        metrics=[*_metrics(evaluation)],
+        metrics=[*metric_tables(evaluation)],
         settings=_settings(run, config, facts),
         toml=to_toml(config),
     )
@@ -174,13 +171,6 @@ def _step(run: Run, score: Score) -> tuple[str, ...]:
     taken = " (source)" if score.step == 0 else " (taken)" * (score.step == run.taken_step)
     numbers = f"{score.distance:.3f}", f"{score.diversity:.2f}", f"{score.copied:.2f}"
     return f"{score.step}{taken}", *numbers
-
-
-def _metrics(evaluation: Mapping[str, Any]) -> Iterator[MetricTables]:
-    for metric in METRICS:
-        if metric in evaluation["rows"][0]["metrics"]:
-            rows = [(row["name"], row["metrics"][metric]) for row in evaluation["rows"]]
-            yield MetricTables(metric, [ResultTable(metric, short(rows[0][1]["space"]), rows)])
 
 
 def _settings(run: Run, config: AdaptConfig, facts: Mapping[str, Any]) -> list[tuple[str, str]]:
