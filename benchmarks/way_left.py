@@ -3,7 +3,7 @@
     python benchmarks/way_left.py RUNS [--out benchmarks/results/way-left]
 
 RUNS is a folder of run folders, as `ant adapt --out RUNS/NAME` writes them, on drawn targets whose
-folders are called by their domains. 250 samples of each, dpm++ with 25 steps, seeds 10000 on,
+folders are called by their domains. 500 samples of each, dpm++ with 25 steps, seeds 10000 on,
 against 5,000 held-out drawings. What is measured already is kept in --out.json and not again.
 """
 
@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from antcli.training.devices import make_accelerator
 from attributes import CHOICES, AttributeNetwork, draw, judge, second_judge, to_float
 from measures import HELD_OUT_SEEDS, READ, entropy, features
 from oracle import oracle_of_ten
 from torch import Tensor
 
+from antcli.devices import make_accelerator
 from antcli.evaluation.frechet import Gaussian, frechet_distance
 from antcli.evaluation.samples import check_run_source, load_adapted
 from antcli.images.folder import read_folder
@@ -32,7 +32,7 @@ from antcli.methods.trainable.denoiser import Denoiser
 from antcli.runs import Run
 from antcli.sources.source import Source
 
-FIRST_SAMPLE, SAMPLES, STEPS = 10_000, 250, 25
+FIRST_SAMPLE, SAMPLES, STEPS = 10_000, 500, 25
 ORACLES = 3
 COPIES_BY_CHANCE = 0.01
 JUDGED = 32
