@@ -3,7 +3,7 @@
     python benchmarks/way_left.py RUNS [--out benchmarks/results/way-left]
 
 RUNS is a folder of run folders, as `ant adapt --out RUNS/NAME` writes them, on drawn targets whose
-folders are called by their domains. 500 samples of each, dpm++ with 25 steps, seeds 10000 on,
+folders are called by their domains. 500 samples of each, dpm++ with 10 steps, seeds 10000 on,
 against 5,000 held-out drawings. What is measured already is kept in --out.json and not again.
 """
 
@@ -32,7 +32,7 @@ from antcli.methods.trainable.denoiser import Denoiser
 from antcli.runs import Run
 from antcli.sources.source import Source
 
-FIRST_SAMPLE, SAMPLES, STEPS = 10_000, 500, 25
+FIRST_SAMPLE, SAMPLES, STEPS = 10_000, 500, 10
 ORACLES = 3
 COPIES_BY_CHANCE = 0.01
 JUDGED = 32
