@@ -144,7 +144,7 @@ def _settings(
         settings, remark = settings_for(said, preset, show, has_classifier=has_classifier)
     if remark:
         say(f"note: {remark}")
-    if not flags["stopping"].get("auto"):
+    if not flags["stopping"].get("auto") or settings.training.settles:
         return settings
     steps = max(MOST_STEPS, settings.training.steps)
     return replace(settings, training=replace(settings.training, steps=steps))

@@ -78,7 +78,8 @@ def adapt(
 ) -> Iterator[Record]:
     """Adapt the source to the target; a run that was cut goes on where it was, unless `clear`.
 
-    With `config.stopping.auto` it ends where `is_over` says, at the step that `choose` names.
+    With `config.stopping.auto` it ends where `is_over` says, unless its rate settles, at the step
+    that `choose` names.
     Raises `KeyboardInterrupt` after the step in which `stop()` turned true, with the state
     saved, and `NonFiniteLossError` with the last good state kept.
     """
@@ -100,13 +101,14 @@ def adapt(
     if scorer is not None and not scores:
         scores.append(scorer.unadapted)
         yield scores[-1]
-    over = config.stopping.auto and any_process(accelerator, is_over(scores))
+    may_end = config.stopping.auto and not config.training.settles
+    over = may_end and any_process(accelerator, is_over(scores))
     for record in () if over else training.steps():
         if main:
             folder.log(record)
         yield record
         yield from _keep(folder, scorer, scores, stop)
-        if config.stopping.auto and any_process(accelerator, is_over(scores)):
+        if may_end and any_process(accelerator, is_over(scores)):
             break
     choice = choose(scores) if scores else None
     if main:

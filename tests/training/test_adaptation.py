@@ -226,7 +226,7 @@ def test_checkpoints_are_kept_along_the_way(config: AdaptConfig, start: Adapt) -
 @pytest.fixture
 def auto(config: AdaptConfig, monkeypatch: pytest.MonkeyPatch) -> AdaptConfig:
     """Finds its own end; the scores are given: the best is at step 4."""
-    given = {0: 9.0, 2: 5.0, 4: 1.0, 6: 1.1, 8: 1.2, 10: 0.0}
+    given = {0: 9.0, 2: 5.0, 4: 1.0, 6: 1.1, 8: 1.2, 10: 0.0, 12: 0.0}
     monkeypatch.setattr(scoring, "SAMPLES", 2)
     monkeypatch.setattr(scoring, "SAMPLING_STEPS", 1)
 
@@ -248,6 +248,13 @@ def test_auto_stops_and_takes_the_best_step(auto: AdaptConfig, start: Adapt) -> 
     taken, weights = load_tensors(run.checkpoints[4]), load_tensors(run.weights)
     torch.testing.assert_close(taken, weights, rtol=0, atol=0)
     assert [score.step for score in read_scores(run.scores)] == [0, 2, 4, 6, 8]
+
+
+def test_auto_does_not_cut_a_rate_that_settles(auto: AdaptConfig, start: Adapt) -> None:
+    training = replace(auto.training, final_learning_rate=0.02)
+    _, records = start(replace(auto, training=training))
+    done = [record.step for record in records if isinstance(record, StepRecord)]
+    assert done == list(range(1, training.steps + 1))
 
 
 def test_auto_goes_on_after_a_cut_to_the_same_end(auto: AdaptConfig, start: Adapt) -> None:
