@@ -435,8 +435,15 @@ def test_auto_has_room_and_keeps_a_larger_number(
     file = tmp_path / "mine.toml"
     file.write_text(said)
     command = ["adapt", "--source", "avatars-64", "--target", tiny_target, "--config", file]
-    plan = ant(*command, "--steps", "auto", "--dry-run")
+    plan = ant(*command, "--method", "ant", "--steps", "auto", "--dry-run")
     assert f"[training]\nsteps = {steps}\n" in plan.out
+    assert "auto = true" in plan.out
+
+
+def test_auto_leaves_the_steps_of_a_rate_that_settles(ant: Callable, tiny_target: Path) -> None:
+    command = ["adapt", "--source", "avatars", "--target", tiny_target]
+    plan = ant(*command, "--steps", "auto", "--dry-run")
+    assert "[training]\nsteps = 120\n" in plan.out
     assert "auto = true" in plan.out
 
 
