@@ -24,7 +24,7 @@ def export_command(
     ] = "diffusers",
     out: Annotated[
         Path | None,
-        typer.Option(metavar="PLACE", help="The folder. [default: RUN/exports/FORMAT]"),
+        typer.Option(metavar="PLACE", help="The folder.", show_default="RUN/exports/FORMAT"),
     ] = None,
     ungated: Annotated[
         bool,

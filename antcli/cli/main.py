@@ -11,16 +11,13 @@ import typer
 
 from antcli import __version__
 from antcli.cli.adapt import adapt_command
-from antcli.cli.console import SPEAKS, complain, engine_warnings_said
+from antcli.cli.console import SIGNALLED, SPEAKS, complain, engine_warnings_said
 from antcli.cli.evaluate import evaluate_app
 from antcli.cli.export import export_command
 from antcli.cli.fetch_source import fetch_source_command
 from antcli.cli.sample import sample_command
 from antcli.cli.train_classifier import train_classifier_command
 from antcli.errors import AntError
-
-SIGNALLED = 128
-"""Exit codes from here on say which signal ended the program."""
 
 app = typer.Typer(
     name="ant",

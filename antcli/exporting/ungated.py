@@ -9,9 +9,9 @@ from statistics import fmean
 from diffusers import ModelMixin
 from torch import Tensor
 
+from antcli.devices import resolve_device
 from antcli.methods.trainable.denoiser import Denoiser
 from antcli.sources.source import Source
-from antcli.training.devices import resolve_device
 
 SAMPLES, STEPS = 4, 10
 

@@ -39,7 +39,7 @@ class Codec(Protocol):
         ...
 
 
-class Pixels:
+class PixelCodec:
     """The codec of a source that diffuses the images themselves."""
 
     def encode(self, images: Tensor) -> Tensor:
@@ -51,7 +51,7 @@ class Pixels:
         return x_0
 
 
-class Latents:
+class LatentCodec:
     """An autoencoder of diffusers, scaled as its pipelines scale it.
 
     x_0 = (z - shift) * scale: z is a VQModel's latent before quantisation, which its decoder
@@ -136,9 +136,9 @@ class Autoencoder:
         known = {name: self.config[name] for name in (SCALE,) if name in self.config}
         return load_frozen(self.kind, self.weights, **known)
 
-    def load(self, device: torch.device | str = "cpu") -> Latents:
+    def load(self, device: torch.device | str = "cpu") -> LatentCodec:
         """Ready on `device`. Raises `AntError` where its weights are damaged."""
-        return Latents(self.network(), device)
+        return LatentCodec(self.network(), device)
 
 
 def find_autoencoder(folder: Path, name: str, scale: float | None = None) -> Autoencoder | None:

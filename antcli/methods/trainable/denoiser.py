@@ -24,7 +24,7 @@ class Limited:
     cannot teach."""
 
     @classmethod
-    def understood(cls, table: dict[str, Any]) -> dict[str, Any]:
+    def normalised(cls, table: dict[str, Any]) -> dict[str, Any]:
         """The limit was called `below` once."""
         below = {"t_limit": table.pop("below")} if "below" in table else {}
         return {**below, **table}
@@ -79,7 +79,7 @@ class Denoiser(nn.Module):
         return {name: p for name, p in self.named_parameters() if p.requires_grad}
 
     def _eps(self, unet: ModelMixin, x_t: Tensor, t: Tensor) -> Tensor:
-        told, condition = self.convention.path.told(t), self.convention.inputs(x_t)
+        told, condition = self.convention.path.network_time(t), self.convention.inputs(x_t)
         output = unet(x_t, told.to(x_t.device), **condition, return_dict=False)[0]
         return self.convention.eps(output, x_t, t)
 

@@ -53,11 +53,6 @@ class FullDenoiser(Denoiser):
         return self._eps(self._source.to(x_t.device), x_t, t)
 
 
-def all_weights(unet: ModelMixin, convention: Convention = PLAIN) -> FullDenoiser:
-    """Everything trains, at every t."""
-    return FullDenoiser(unet, convention)
-
-
 def _build(
     unet: ModelMixin, settings: FullSettings, convention: Convention, seed: int
 ) -> FullDenoiser:

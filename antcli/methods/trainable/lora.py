@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from antcli.diffusion.convention import PLAIN, Convention
 from antcli.methods.choice import Choice
 from antcli.methods.trainable.denoiser import AddedDenoiser, Gate, Limited, like
+from antcli.randomness import seeded
 from antcli.settings import Count, settings
 
 
@@ -88,8 +89,7 @@ class _Parallel:
 def _build(
     unet: ModelMixin, settings: LoraSettings, convention: Convention, seed: int
 ) -> LoraDenoiser:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         return LoraDenoiser(unet, settings, convention)
 
 
