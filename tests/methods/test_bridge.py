@@ -17,7 +17,7 @@ from antcli.diffusion.examples import Latents
 from antcli.methods.build import build_network, build_objective
 from antcli.methods.choice import Step
 from antcli.methods.classifier import new_classifier
-from antcli.methods.counterparts import Counterparts
+from antcli.methods.counterparts import Counterparts, joined
 from antcli.methods.noise.bridged import BridgedNoise
 from antcli.methods.target.counterpart import CounterpartTarget, coefficient
 from antcli.methods.target.guided import GuidanceConfig, GuidedTarget
@@ -201,3 +201,16 @@ def test_nothing_but_the_loss_has_a_gradient(
             parameter.add_(0.1)
         expected = source(step.x_t, T).sample
     torch.testing.assert_close(step.source(step.x_t, T), expected)
+
+
+def test_joined_keeps_the_image_but_for_what_changed_most() -> None:
+    x_0 = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    other = x_0 + 0.2
+    other[0, :, 8:12, 16:20] += 2
+    found = joined(x_0, other)
+    assert (found[0, :, 8:12, 16:20] == other[0, :, 8:12, 16:20]).all()
+    far = torch.ones(32, 32, dtype=torch.bool)
+    far[5:15, 13:23] = False
+    assert (found[0][:, far] == x_0[0][:, far]).all()
+    # Where all has changed alike, all is taken.
+    torch.testing.assert_close(found[1], other[1], rtol=0, atol=1e-6)

@@ -31,7 +31,7 @@ def test_only_guidance_needs_a_classifier() -> None:
     names = {"source": "a", "target": "b"}
     configs = {name: adapt_config_from(names, {"method": name}) for name in METHODS}
     needing = {name for name, config in configs.items() if "classifier" in stages_of(config)}
-    assert needing == {"ant", "adaptor-guided", "ant-lora"}
+    assert needing == {"ant", "adaptor-guided", "ant-lora", "bridge"}
 
 
 def test_the_command_offers_every_method() -> None:

@@ -21,7 +21,15 @@ from antcli.diffusion.examples import Latents, Pixels
 from antcli.diffusion.sampling import resample
 from antcli.evaluation.samples import load_adapted
 from antcli.images.grid import to_float, to_uint8
-from antcli.methods.counterparts import NEW_FROM, Counterparts, CounterpartSettings, levels
+from antcli.methods.counterparts import (
+    JOINED,
+    NEW_FROM,
+    REFERENCE_SIDE,
+    Counterparts,
+    CounterpartSettings,
+    joined,
+    levels,
+)
 from antcli.methods.trainable.denoiser import Denoiser
 from antcli.runs import Run
 from antcli.sources.source import Source, find_source
@@ -86,23 +94,23 @@ def make(tmp_path: Path, accelerator: Accelerator) -> Make:
 
 
 def slow(source: Source, x_0: Tensor, number: int, config: AdaptConfig) -> Tensor:
-    """Draw k of image i, each on its own."""
-    share, _ = levels(False, source.path, source.shape[-1])
+    """Draw k of image i, each on its own: resampled, joined to the image, resampled again."""
+    side = source.shape[-1]
+    share, _ = levels(False, source.path, side)
+    join = source.path.share_where(JOINED * side / REFERENCE_SIDE)
     network, count = Denoiser(source.load(), source.convention), len(x_0) * DRAWS
-    parts = [
-        resample(
-            network.guided,
-            source.path,
-            x_0[i : i + 1],
-            source.path.limit(share),
-            [count * (2 * config.seed + number) + i * DRAWS + k],
-            steps=config.counterparts.steps,
-            stream="counterparts",
-            clip=not source.latent,
-        )
-        for i in range(len(x_0))
-        for k in range(DRAWS)
-    ]
+
+    def again(x_0: Tensor, share: float, seed: int, stream: str) -> Tensor:
+        limit, steps = source.path.limit(share), config.counterparts.steps
+        settings = {"steps": steps, "stream": stream, "clip": not source.latent}
+        return resample(network.guided, source.path, x_0, limit, [seed], **settings)
+
+    parts = []
+    for i in range(len(x_0)):
+        for k in range(DRAWS):
+            image, seed = x_0[i : i + 1], count * (2 * config.seed + number) + i * DRAWS + k
+            first = again(image, share, seed, "counterparts")
+            parts.append(again(joined(image, first), join, seed, "join"))
     return torch.cat(parts)
 
 
@@ -188,7 +196,7 @@ def test_a_source_that_is_guided_draws_them_with_guidance(
 
     monkeypatch.setattr(Denoiser, "guided", watched)
     make(config)
-    assert asked == [10 * DRAWS] * config.counterparts.steps
+    assert asked == [10 * DRAWS] * 2 * config.counterparts.steps  # and once more, to join
 
 
 # --- whether colours are new ---------------------------------------------------------------
