@@ -14,6 +14,7 @@ from antcli import __version__
 from antcli.artifacts import file_hash, replacing, write_json
 from antcli.config import AdaptConfig, adapt_config_from, differences, to_toml
 from antcli.errors import AntError
+from antcli.methods.table import label
 
 FACTS = {"config", "status", "step"}
 """What every run tells of itself, beside its identity."""
@@ -227,7 +228,7 @@ def take_checkpoint(run: Run, step: int, why: str) -> None:
 def default_folder(config: AdaptConfig) -> Path:
     """Where a run goes that was given no place: runs/SOURCE-TARGET-METHOD."""
     source, target = Path(config.source).resolve().name, Path(config.target).resolve().name
-    return Path("runs") / f"{source}-{target}-{config.method}"
+    return Path("runs") / f"{source}-{target}-{label(config)}"
 
 
 def remember_latest(run: Run) -> None:

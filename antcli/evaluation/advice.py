@@ -13,7 +13,7 @@ from antcli.config import AdaptConfig
 from antcli.errors import AntError
 from antcli.evaluation.results import Found, both_rows, diversity_kept
 from antcli.evaluation.stopping import Score, choose
-from antcli.methods.table import METHODS
+from antcli.methods.table import method_of
 from antcli.runs import Run
 
 FAR_ABOVE_CHANCE = 0.25
@@ -104,7 +104,7 @@ def _little_moved(run: Run, config: AdaptConfig, evaluation: Mapping[str, Any]) 
     else:
         more = f"--steps {2 * config.training.steps}"
         yield Advice(f"{seen}: train for more steps.", _again(run, config, more))
-    if METHODS[config.method].trains == "adaptors" and config.adaptor.t_limit < 1:
+    if method_of(config).trains == "adaptors" and config.adaptor.t_limit < 1:
         yield Advice(
             "If the target differs from the source in its colours or layout as a whole, let the "
             "adaptors act at high noise, too: write these two lines into a file and give it with "

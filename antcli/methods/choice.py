@@ -39,6 +39,8 @@ class Choice:
     """What has to be there before training; see `training/stages.py`."""
     passes: Callable[[Any], Mapping[str, int]] = lambda settings: {}
     """Passes through each network that it adds to a step, for each image."""
+    tunes: bool = False
+    """Of what trains: whether it is weights that the source has, too."""
     asks_source: bool = False
     """Whether it evaluates the frozen source."""
     couples: bool = False

@@ -15,7 +15,7 @@ from antcli.config import TrainingConfig
 from antcli.diffusion.convention import Convention
 from antcli.diffusion.examples import Examples
 from antcli.diffusion.path import BetaPath
-from antcli.methods.trainable.full import all_weights
+from antcli.methods.trainable.tuned import TunedDenoiser
 from antcli.sources.writing import write_source
 from antcli.training.devices import make_accelerator
 from antcli.training.loop import StepRecord, Training
@@ -101,7 +101,7 @@ def pretrain(
     """
     model = model or pixel_model(examples.x_0.shape[-1], seed)
     convention = Convention(BetaPath(model.scheduler.betas.double()))
-    network = all_weights(model.unet, convention)
+    network = TunedDenoiser(model.unet, convention)
     training = Training(network, examples, config, accelerator, seed=seed)
     state = folder / "state.safetensors"
     if state.exists():
