@@ -46,6 +46,8 @@ class Objective:
 
     def prepared(self, step: Step) -> tuple[Step, Tensor]:
         """The step with the noise that is trained on, and what eps_theta is pulled to."""
+        watched = any(penalty.sees_maps for _, penalty in self.penalties)
+        step = replace(step, watched=watched)
         if self.noise is not None:
             with step.autocast():
                 step = replace(step, eps=self.noise(step), before=step.eps)
@@ -118,6 +120,18 @@ def check_whole_batches(config: AdaptConfig, processes: int = 1) -> None:
             f"{coupling[0].help}: this penalty needs whole batches, which "
             + ("micro-batches take apart" if apart else f"{processes} processes share"),
             "put the whole batch through one process at once, or leave this penalty out",
+            exit_code=2,
+        )
+
+
+def check_tuned(config: AdaptConfig) -> None:
+    """Raise `AntError` where a penalty speaks of weights that do not train."""
+    of_tuned = [c for c in choices_of(config) if c.of_tuned]
+    if of_tuned and not any(c.tunes for c in choices_of(config)):
+        able = [name for name in CHOICES["trains"] if choice("trains", name).tunes]
+        raise AntError(
+            f"{of_tuned[0].help}: of these {method_of(config).trains} trains none",
+            f"train {', '.join(able[:-1])} or {able[-1]}",
             exit_code=2,
         )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -34,7 +34,7 @@ class TunedDenoiser(Denoiser):
         super().__init__(unet.requires_grad_(False), convention, t_limit)
         for parameter in chosen:
             parameter.requires_grad_(True)
-        self.of_source: Mapping[str, Tensor] = {}
+        self.of_source: dict[str, Tensor] = {}
         """What the source has in the place of the weights that train, by their names in `unet`."""
         if self.limit is not None:
             self.keep_source()
@@ -63,13 +63,24 @@ class TunedDenoiser(Denoiser):
     @torch.no_grad()
     def source(self, x_t: Tensor, t: Tensor) -> Tensor:
         """What the network says with the source's weights."""
-        assert self.of_source, "keep_source() comes before training"
-        self.of_source = {name: weight.to(x_t.device) for name, weight in self.of_source.items()}
+        kept = self._kept(x_t.device)
 
         def unet(*arguments: Any, **named: Any) -> Any:
-            return functional_call(self.unet, dict(self.of_source), arguments, named)
+            return functional_call(self.unet, kept, arguments, named)
 
         return self._eps(unet, x_t, t)
+
+    def moved(self) -> dict[str, Tensor]:
+        """How far each weight that trains is from the source's, with its graph, by its name."""
+        trained = self.trained()
+        kept = self._kept(next(iter(trained.values())).device)
+        return {f"unet.{name}": trained[f"unet.{name}"] - weight for name, weight in kept.items()}
+
+    def _kept(self, device: torch.device) -> dict[str, Tensor]:
+        """The source's weights, which go to a device once."""
+        assert self.of_source, "keep_source() comes before training"
+        self.of_source = {name: weight.to(device) for name, weight in self.of_source.items()}
+        return self.of_source
 
 
 def tuning(help: str, select: Select, table: str, kind: type[Limited], rate: float) -> Choice:
