@@ -54,6 +54,16 @@ class Run:
         return self.folder / "counterparts.safetensors"
 
     @property
+    def source_examples(self) -> Path:
+        """Samples that the source drew of itself."""
+        return self.folder / "source-examples.safetensors"
+
+    @property
+    def fisher(self) -> Path:
+        """How much the source's samples depend on each weight."""
+        return self.folder / "fisher.safetensors"
+
+    @property
     def condition(self) -> Path:
         """What its source is asked with, where that is conditional on a class or a text."""
         return self.folder / "condition.safetensors"
@@ -168,7 +178,8 @@ class Run:
             file.unlink(missing_ok=True)
         for file in (self.preview, self.scores, self.curve, self.evaluation, self.nearest_pairs):
             file.unlink(missing_ok=True)
-        self.counterparts.unlink(missing_ok=True)
+        for file in (self.counterparts, self.source_examples, self.fisher):
+            file.unlink(missing_ok=True)
         self.report.unlink(missing_ok=True)
         self.facts_file.unlink(missing_ok=True)
 
