@@ -32,6 +32,7 @@ CHOICES: dict[str, dict[str, str]] = {
     "target": {
         "noise": "target.noise",
         "guided": "target.guided",
+        "score": "target.score",
         "counterpart": "target.counterpart",
         "counterpart-guided": "target.counterpart:GUIDED",
     },
@@ -40,6 +41,13 @@ CHOICES: dict[str, dict[str, str]] = {
     },
     "penalties": {
         "pairwise": "penalties.pairwise",
+        "high-frequency": "penalties.high_frequency",
+        "details": "penalties.high_frequency:OWN",
+        "source": "penalties.source",
+        "ewc": "penalties.ewc",
+        "features": "penalties.features",
+        "contrastive": "penalties.contrastive",
+        "self-similarity": "penalties.self_similarity",
     },
 }
 """By slot and name: the module within this room, and what the choice is called there."""
@@ -90,6 +98,9 @@ BRIDGE = {
     "lora": {"rank": 16},
 }
 """A rate that falls to almost nothing, so that the last step is the one to take."""
+DDPM_PA = {"pairwise": 1.0, "high-frequency": 1.0, "details": 0.05}
+"""Within the paper's ranges, [0.1, 1] for both similarities and [0.01, 0.08] for the details."""
+SLOWER = {"training": {"learning_rate": 1e-4}}
 PURPOSES: dict[str, dict[str, Method]] = {
     "from a few images": {
         "bridge": Method("lora", "bridged", "counterpart-guided", settings=BRIDGE),
@@ -105,6 +116,16 @@ PURPOSES: dict[str, dict[str, Method]] = {
         "lora": Method("lora", "gaussian", "noise"),
         "adaptor": Method("adaptors", "gaussian", "noise"),
         "encoder-decoder": Method("encoder-decoder", "gaussian", "noise"),
+    },
+    "rivals": {
+        "ddpm-pa": Method("all", "gaussian", "noise", penalties=DDPM_PA, settings=SLOWER),
+        "dogfit": Method("all", "gaussian", "score"),
+    },
+    "losses of GANs, carried to diffusion": {
+        "ewc": Method("all", "gaussian", "noise", penalties={"ewc": 5e8}),
+        "cdc": Method("all", "gaussian", "noise", penalties={"features": 1000.0}),
+        "dcl": Method("all", "gaussian", "noise", penalties={"contrastive": 2.0}),
+        "rssa": Method("all", "gaussian", "noise", penalties={"self-similarity": 1.0}),
     },
 }
 """The named methods, by what they are for."""
