@@ -1,7 +1,7 @@
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -10,19 +10,25 @@ from diffusers import UNet2DModel
 from method_steps import as_step
 from torch import Tensor, nn
 
-from antcli.config import AdaptConfig, TrainingConfig
+from antcli.config import AdaptConfig, TrainingConfig, adapt_config_from
 from antcli.diffusion.convention import PLAIN
 from antcli.diffusion.examples import Pixels
 from antcli.methods.build import build_network, build_objective, evaluations_per_step, stages_of
 from antcli.methods.classifier import new_classifier
+from antcli.methods.counterparts import Counterparts
 from antcli.methods.noise.adversarial import AdversarialNoise, NoiseConfig
 from antcli.methods.table import METHODS
 from antcli.methods.target.guided import GuidedTarget
 from antcli.methods.trainable.adaptors import AdaptorConfig
 from antcli.training.loop import Training
 
-CONFIG = AdaptConfig("source", "target", training=TrainingConfig(steps=1, batch_size=2))
+CONFIG = AdaptConfig("source", "target", "ant", training=TrainingConfig(steps=1, batch_size=2))
 MakeUnet = Callable[..., UNet2DModel]
+
+
+def named(method: str, **settings: Any) -> AdaptConfig:
+    """The settings of a method that is called by its name."""
+    return adapt_config_from({"source": "source", "target": "target", "method": method}, settings)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -33,14 +39,25 @@ def test_a_step_costs_what_is_said(
     make_unet: MakeUnet,
     accelerator: Accelerator,
 ) -> None:
-    config = replace(
-        CONFIG, method=method, noise=NoiseConfig(inner_steps=3, omega=0.01, gradient=gradient)
+    config = named(
+        method,
+        noise={"inner_steps": 3, "omega": 0.01, "gradient": gradient},
+        score={"start": 0},
+        training={"steps": 1, "batch_size": 2},
     )
     network, classifier = (
         build_network(make_unet(size=8), config, PLAIN),
         new_classifier(8, seed=0),
     )
+    network.keep_source()
     classifier.requires_grad_(False)
+    images = Pixels(torch.zeros(2, 3, 8, 8, dtype=torch.uint8))
+    prepared = {
+        "classifier": classifier,
+        "counterparts": Counterparts(images, 1, 1.0, 1.0, new_colours=False),
+        "source_examples": images,
+        "fisher": {name: torch.ones_like(p) for name, p in network.trained().items()},
+    }
     counted = Counter[str]()
 
     def count(name: str, module: nn.Module) -> None:
@@ -55,15 +72,17 @@ def test_a_step_costs_what_is_said(
 
     training = Training(
         network,
-        Pixels(torch.zeros(2, 3, 8, 8, dtype=torch.uint8)),
+        images,
         config.training,
         accelerator,
-        objective=build_objective(config, {"classifier": classifier}),
+        objective=build_objective(config, prepared),
     )
     count("denoiser", network)
     count("classifier", classifier)
     list(training.steps())
-    assert +counted == +Counter(evaluations_per_step(config))
+    said = Counter(evaluations_per_step(config))
+    del said["source forward"]  # which is a pass through the same network
+    assert +counted == +said
 
 
 def test_what_trains(make_unet: MakeUnet) -> None:
@@ -91,11 +110,12 @@ def test_adaptors_start_from_the_seed_alone(make_unet: MakeUnet) -> None:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_parts_follow_the_table(method: str) -> None:
-    config = replace(CONFIG, method=method)
+    config = named(method)
     objective = build_objective(config, dict.fromkeys(stages_of(config), nn.Identity()))
     assert isinstance(objective.noise, AdversarialNoise) == (METHODS[method].noise == "adversarial")
     assert isinstance(objective.target, GuidedTarget) == (METHODS[method].target == "guided")
-    assert objective.penalties == ()
+    weights = [weight for weight, _ in objective.penalties]
+    assert sorted(weights) == sorted(METHODS[method].penalties.values())
 
 
 @pytest.mark.parametrize("low", [True, False])

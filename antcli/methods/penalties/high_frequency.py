@@ -3,8 +3,8 @@ arXiv 2211.03264, section 4.3).
 
 Of a Haar transform's four bands LL, LH, HL and HH, the details are hf = LH + HL + HH. Two penalties
 are made of them: the details of a batch shall differ as the source's do, and those of an image
-shall be its own. The published code takes the first one's divergence the other way round; here it is
-the paper's. Towards the noisy end both count a mistake of eps sigma/alpha-fold.
+shall be its own. The published code takes the first one's divergence the other way round; here it
+is the paper's. Towards the noisy end both count a mistake of eps sigma/alpha-fold.
 """
 
 from __future__ import annotations
