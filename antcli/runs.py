@@ -64,6 +64,11 @@ class Run:
         return self.folder / "fisher.safetensors"
 
     @property
+    def modulated(self) -> Path:
+        """Which filters matter to the target."""
+        return self.folder / "modulated.safetensors"
+
+    @property
     def condition(self) -> Path:
         """What its source is asked with, where that is conditional on a class or a text."""
         return self.folder / "condition.safetensors"
@@ -178,7 +183,7 @@ class Run:
             file.unlink(missing_ok=True)
         for file in (self.preview, self.scores, self.curve, self.evaluation, self.nearest_pairs):
             file.unlink(missing_ok=True)
-        for file in (self.counterparts, self.source_examples, self.fisher):
+        for file in (self.counterparts, self.source_examples, self.fisher, self.modulated):
             file.unlink(missing_ok=True)
         self.report.unlink(missing_ok=True)
         self.facts_file.unlink(missing_ok=True)

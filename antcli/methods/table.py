@@ -21,6 +21,7 @@ CHOICES: dict[str, dict[str, str]] = {
         "all": "trainable.full",
         "encoder-decoder": "trainable.encoder_decoder",
         "attention": "trainable.attention",
+        "modulation": "trainable.modulation",
         "norm": "trainable.norm",
         "bias": "trainable.bias",
     },
@@ -121,8 +122,9 @@ PURPOSES: dict[str, dict[str, Method]] = {
         "ddpm-pa": Method("all", "gaussian", "noise", penalties=DDPM_PA, settings=SLOWER),
         "dogfit": Method("all", "gaussian", "score"),
     },
-    "losses of GANs, carried to diffusion": {
+    "of GANs, carried to diffusion": {
         "ewc": Method("all", "gaussian", "noise", penalties={"ewc": 5e8}),
+        "adam": Method("modulation", "gaussian", "noise"),
         "cdc": Method("all", "gaussian", "noise", penalties={"features": 1000.0}),
         "dcl": Method("all", "gaussian", "noise", penalties={"contrastive": 2.0}),
         "rssa": Method("all", "gaussian", "noise", penalties={"self-similarity": 1.0}),

@@ -19,6 +19,7 @@ from antcli.runs import Run
 from antcli.training.classifier_files import load_classifier
 from antcli.training.counterparts import CounterpartsDrawn, load_counterparts, make_counterparts
 from antcli.training.inputs import ClassifierRecord, Inputs, train_classifier
+from antcli.training.probing import Probed, probe
 from antcli.training.source_examples import (
     FisherEstimated,
     draw_source_examples,
@@ -26,7 +27,7 @@ from antcli.training.source_examples import (
     load_source_examples,
 )
 
-StageRecord = ClassifierRecord | CounterpartsDrawn | FisherEstimated
+StageRecord = ClassifierRecord | CounterpartsDrawn | FisherEstimated | Probed
 Prepared = Mapping[str, Any]
 Stage = Callable[
     [Inputs, AdaptConfig, Run, Accelerator, Prepared], Generator[StageRecord, None, Any]
@@ -114,11 +115,26 @@ def fisher(
     return {name: tensor.to(accelerator.device) for name, tensor in tensors.items()}
 
 
+def modulated(
+    inputs: Inputs,
+    config: AdaptConfig,
+    run: Run,
+    accelerator: Accelerator,
+    prepared: Prepared,
+) -> Generator[StageRecord, None, Mapping[str, Tensor]]:
+    """Which filters matter to the target: all processes probe, unless that is known."""
+    if any_process(accelerator, accelerator.is_main_process and not run.modulated.exists()):
+        yield from probe(inputs, config, accelerator, run.modulated, prepared)
+    accelerator.wait_for_everyone()
+    return load_tensors(run.modulated)
+
+
 STAGES: dict[str, Stage] = {
     "counterparts": counterparts,
     "classifier": classifier,
     "source_examples": source_examples,
     "fisher": fisher,
+    "modulated": modulated,
 }
 
 

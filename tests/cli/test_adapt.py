@@ -534,4 +534,4 @@ def test_choices_that_do_not_exist_are_told(options: list[str], says: str, adapt
 def test_help_lists_the_methods_by_purpose(ant: Callable) -> None:
     told = ant("adapt", "--help").out
     assert "rivals: ddpm-pa, dogfit" in told
-    assert "losses of GANs, carried to diffusion: ewc, cdc, dcl, rssa" in told
+    assert "of GANs, carried to diffusion: ewc, adam, cdc, dcl, rssa" in told

@@ -137,9 +137,12 @@ def test_the_adapted_network_comes_back(
     method: str, config: AdaptConfig, start: Adapt, tiny_source: Path
 ) -> None:
     few = {"counterparts": {"draws": 1, "steps": 1}, "source_examples": {"count": 4, "steps": 1}}
+    modulation = {"modulation": {"probe_steps": 2, "probe_draws": 3}}
     tables = {name: asdict(getattr(config, name)) for name in ("training", "classifier", "preview")}
     names = {"source": config.source, "target": config.target, "method": method}
-    config = adapt_config_from(names, tables, few, {"ewc": {"draws": 3}, "score": {"start": 1}})
+    config = adapt_config_from(
+        names, tables, few, {"ewc": {"draws": 3}, "score": {"start": 1}}, modulation
+    )
     run, records = start(config)
     assert StepRecord in kinds(records)
     source = find_source(str(tiny_source))
