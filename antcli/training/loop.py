@@ -224,7 +224,7 @@ class Training:
         at_once = self.config.micro_batch or (1 if self.config.low_memory else size)
         drawn = (x.to(device).split(at_once) for x in (x_0, eps, t, images, mirrored, chance))
         network, predict, autocast = self.network, self.parts[""].wrapped, self.accelerator.autocast
-        of = {"done": self.step, "average": self._average}
+        of: Any = {"done": self.step, "average": self._average}
         return [Step(network, predict, autocast, *x, **of) for x in zip(*drawn, strict=True)]
 
     def _average(self, x_t: Tensor, t: Tensor) -> Tensor:

@@ -50,7 +50,7 @@ def probe(
     accelerator.free_memory()
     if not accelerator.is_main_process:
         return
-    fisher = {name: torch.zeros_like(change.v) for name, change in network.changes.items()}
+    fisher = {name: torch.zeros_like(v) for name, v in network.vs().items()}
     for k in range(settings.probe_draws):
         squares: dict[str, Tensor] = squared_gradients(network, examples, config.seed, k)
         for name in fisher:

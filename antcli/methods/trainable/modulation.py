@@ -11,7 +11,7 @@ both at 1e-7, so that an untrained network is its source exactly.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Any, cast
 
 import torch
 from annotated_types import Ge, Le
@@ -57,19 +57,19 @@ class Change(nn.Module):
 
     def weight(self) -> Tensor:
         """What is added to the layer's weight."""
-        layer: nn.Module = self.layer  # type: ignore[assignment]
+        layer: Any = self.layer
         each = (-1, *[1] * self.u.ndim)
         v, tuned = self.v.view(each), self.tuned
         if self.modulated is not None:
             kept = self.modulated.view(each)
             v, tuned = v * kept, tuned * (1 - kept)
-        return layer.weight.detach() * (v * self.u) + tuned  # type: ignore[operator]
+        return layer.weight.detach() * (v * self.u) + tuned
 
     def forward(self, x: Tensor) -> Tensor:
         """As the layer takes it."""
-        layer = self.layer
+        layer: Any = self.layer
         if isinstance(layer, nn.Conv2d):
-            geometry = layer.stride, layer.padding, layer.dilation, layer.groups
+            geometry: Any = layer.stride, layer.padding, layer.dilation, layer.groups
             return functional.conv2d(x, self.weight(), None, *geometry)
         return functional.linear(x, self.weight())
 
@@ -90,12 +90,17 @@ class ModulatedDenoiser(AddedDenoiser):
 
     def modulate(self, filters: Mapping[str, Tensor]) -> None:
         """Say of each layer which of its filters are modulated, 1, and which are tuned, 0."""
-        for name, change in self.changes.items():
-            change.modulated = filters[name].to(change.v)
+        for name, v in self.vs().items():
+            self.changes[name].modulated = filters[name].to(v)
 
     def modulate_all(self) -> None:
         """As in the probe."""
-        self.modulate({name: torch.ones_like(c.v) for name, c in self.changes.items()})
+        self.modulate({name: torch.ones_like(v) for name, v in self.vs().items()})
+
+    def vs(self) -> dict[str, Tensor]:
+        """The v of each layer, [filters]."""
+        changes = cast("dict[str, Change]", dict(self.changes.items()))
+        return {name: change.v.detach() for name, change in changes.items()}
 
 
 def important(fisher: Mapping[str, Tensor], quantile: float) -> dict[str, Tensor]:
