@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from antcli.config import merge
+from antcli.devices import make_accelerator
 from antcli.methods.presets import Preset
 from antcli.pipeline import AdaptedPipeline
 from antcli.runs import Run, default_folder, find_run, remember_latest
 from antcli.training.adaptation import Record
 from antcli.training.adaptation import adapt as run_through
-from antcli.training.devices import make_accelerator
 from antcli.training.inputs import check_inputs, settings_for
 
 

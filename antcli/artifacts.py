@@ -32,8 +32,7 @@ def cannot_write(path: Path, error: OSError) -> AntError:
     """That the disk is full or refuses, and what to do about it."""
     return AntError(
         f"cannot write {path}: {error.strerror or error}",
-        "free some disk space, or choose another place (--out, or HF_HOME for downloads), then "
-        "run it again",
+        "free some disk space, or choose another place (HF_HOME for downloads), then run it again",
     )
 
 

@@ -72,6 +72,13 @@ class TrainingConfig:
     flip: bool = True
     """Mirror each image left to right half of the time."""
 
+    @property
+    def settles(self) -> bool:
+        """Whether the rate falls to next to nothing: then the last steps are what steadies samples,
+        and training is not cut short.
+        """
+        return self.final_learning_rate < 0.1
+
 
 @settings
 class PreviewConfig:
@@ -106,7 +113,8 @@ class StoppingConfig:
     """When training ends."""
 
     auto: bool = False
-    """End where the samples say so; `training.steps` is then the most steps that are taken."""
+    """End where the samples say so; `training.steps` is then the most steps that are taken. Where
+    the rate falls to next to nothing all are taken, and the best one is kept."""
 
 
 @settings
@@ -143,7 +151,6 @@ if TYPE_CHECKING:
             """The settings of a choice."""
 
 else:
-    _SUMMARY = "All settings of one adaptation."
     _KINDS = {"choices": ChoicesConfig, "condition": ConditionConfig, "training": TrainingConfig}
     _KINDS |= tables()
     _KINDS |= {"preview": PreviewConfig, "stopping": StoppingConfig}

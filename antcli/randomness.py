@@ -9,7 +9,8 @@ image depends on its own seed alone.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -37,3 +38,11 @@ def balanced_choice(count: int, size: int, draw: torch.Generator) -> Tensor:
     """`size` indices below `count`, in random order, none used twice before all are used once."""
     rounds = -(-size // count)
     return torch.cat([torch.randperm(count, generator=draw) for _ in range(rounds)])[:size]
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Inside, the weights of new layers, which torch draws itself, follow from `seed` alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield

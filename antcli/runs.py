@@ -128,6 +128,11 @@ class Run:
         return self.folder / "report.html"
 
     @property
+    def exports(self) -> Path:
+        """Folders for other programs, by their format, unless they were sent elsewhere."""
+        return self.folder / "exports"
+
+    @property
     def weights_sha256(self) -> str:
         """Of the weights as they are now."""
         return file_hash(self.weights)
@@ -177,7 +182,7 @@ class Run:
 
     def clear(self) -> None:
         """Remove what a run writes, and nothing else, from the folder."""
-        for name in ("model", "previews", "checkpoints", "samples", "source-samples"):
+        for name in ("model", "previews", "checkpoints", "samples", "source-samples", "exports"):
             shutil.rmtree(self.folder / name, ignore_errors=True)
         for file in (self.weights, self.state, self.classifier, self.condition, self.log):
             file.unlink(missing_ok=True)

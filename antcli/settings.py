@@ -19,7 +19,7 @@ Natural = Annotated[int, Ge(0)]
 Positive = Annotated[float, Gt(0)]
 NonNegative = Annotated[float, Ge(0)]
 Share = Annotated[float, Gt(0), Le(1)]
-EXACTLY = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 Decay = Annotated[float, Ge(0), Lt(1)]
 
 
@@ -27,9 +27,9 @@ Decay = Annotated[float, Ge(0), Lt(1)]
 def settings(kind: type[T]) -> type[T]:
     """A frozen dataclass that `checked` makes from plain values, exactly as they are typed.
 
-    A class method `understood` may turn what a table says into the names and defaults of today.
+    A class method `normalised` may turn what a table says into the names and defaults of today.
     """
-    kind.__pydantic_config__ = EXACTLY  # type: ignore[attr-defined]
+    kind.__pydantic_config__ = STRICT  # type: ignore[attr-defined]
     return dataclass(frozen=True)(kind)
 
 
@@ -40,7 +40,7 @@ def settings_of(
     parts = [(key, kind, field(default_factory=_default(kind))) for key, kind in tables.items()]
     made = make_dataclass(name, parts, bases=bases, frozen=True)
     made.__doc__ = doc
-    made.__pydantic_config__ = EXACTLY  # type: ignore[attr-defined]
+    made.__pydantic_config__ = STRICT  # type: ignore[attr-defined]
     return made
 
 
@@ -52,27 +52,27 @@ def checked(kind: type[T], values: Mapping[str, Any]) -> T:
     """The settings that nested mappings say. Raises `AntError` (wrong usage) where they cannot."""
     # JSON's own types are the ones meant: a whole number serves as a float, and true as no number.
     try:
-        return TypeAdapter(kind).validate_json(json.dumps(_understood(kind, values), default=str))
+        return TypeAdapter(kind).validate_json(json.dumps(_normalised(kind, values), default=str))
     except ValidationError as error:
         # Of several, an unknown name before what is missing in its place.
         wrong = sorted(
             error.errors(), key=lambda found: found["type"] in ("missing", "value_error")
         )
-        raise _as_told(kind, wrong[0]) from None
+        raise _readable_error(kind, wrong[0]) from None
 
 
-def _understood(kind: Any, values: Any) -> Any:
+def _normalised(kind: Any, values: Any) -> Any:
     if not isinstance(values, Mapping):
         return values
     hints = get_type_hints(kind)
     tables = {
-        key: _understood(hints[key], value) if is_dataclass(hints.get(key)) else value
+        key: _normalised(hints[key], value) if is_dataclass(hints.get(key)) else value
         for key, value in values.items()
     }
-    return kind.understood(tables) if hasattr(kind, "understood") else tables
+    return kind.normalised(tables) if hasattr(kind, "normalised") else tables
 
 
-def _as_told(kind: Any, error: Any) -> AntError:
+def _readable_error(kind: Any, error: Any) -> AntError:
     *table, key = [str(part) for part in error["loc"]]
     name, what, context = ".".join([*table, key]), error["type"], error.get("ctx", {})
     if what == "unexpected_keyword_argument":

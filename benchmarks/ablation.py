@@ -34,6 +34,7 @@ from measures import Reference, diversity_by_lpips, measure, reference
 from torch import Tensor
 
 from antcli.config import AdaptConfig, TrainingConfig
+from antcli.devices import make_accelerator
 from antcli.evaluation.lpips import LpipsFeatures, load_lpips
 from antcli.images.folder import read_folder
 from antcli.images.grid import grid, save_png, to_uint8
@@ -44,7 +45,6 @@ from antcli.methods.trainable.denoiser import Denoiser
 from antcli.sources.source import Source, find_source
 from antcli.training.adaptation import build_training
 from antcli.training.classifier_files import load_classifier
-from antcli.training.devices import make_accelerator
 from antcli.training.inputs import Inputs, defaults_for, train_classifier
 from antcli.training.loop import Training
 

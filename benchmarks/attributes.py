@@ -36,6 +36,7 @@ CACHE = Path(__file__).parent / ".cache"
 SIZE = 32
 FEATURES = 64
 TRAIN_SEEDS = range(2_000_000, 2_006_000)
+SECOND_SEEDS = range(8_000_000, 8_006_000)
 TEST_SEEDS = range(3_000_000, 3_000_200)
 STEPS, BATCH = 2500, 128
 
@@ -83,6 +84,17 @@ class AttributeNetwork(nn.Module):
         return {name: head(h) for name, head in self.heads.items()}
 
 
+class PooledNetwork(AttributeNetwork):
+    """The same heads on wider filters, fewer channels and pooling instead of strides."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for inputs, outputs in itertools.pairwise((3, 24, 48, 96)):
+            layers += [nn.Conv2d(inputs, outputs, 5, padding=2), nn.GELU(), nn.AvgPool2d(2)]
+        self.body = nn.Sequential(*layers, nn.Flatten(), nn.Linear(96 * 16, FEATURES))
+
+
 def draw(seeds: Sequence[int], domain: str, size: int = SIZE) -> tuple[Tensor, list[Attributes]]:
     """Drawings as uint8 [N, 3, size, size], and the truth about them."""
     drawn = [avatar(seed, size, domain) for seed in seeds]
@@ -117,11 +129,9 @@ def _data(seeds: Sequence[int]) -> tuple[Tensor, dict[str, Tensor], Tensor]:
     return torch.cat(images), joined, torch.cat(lengths)
 
 
-def train() -> AttributeNetwork:
-    """Train the judge; the same on every machine but for rounding."""
-    torch.manual_seed(0)
-    network = AttributeNetwork()
-    images, classes, lengths = _data(TRAIN_SEEDS)
+def train(network: AttributeNetwork, seeds: Sequence[int]) -> AttributeNetwork:
+    """Train a judge; the same on every machine but for rounding."""
+    images, classes, lengths = _data(seeds)
     mean, std = lengths.mean(0), lengths.std(0)
     optimizer = torch.optim.AdamW(network.parameters(), lr=2e-3, weight_decay=1e-3)
     decay = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=STEPS)
@@ -147,9 +157,20 @@ def judge() -> AttributeNetwork:
     """The trained judge, from the cache where this file has not changed since."""
     digest = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:12]
     file = CACHE / f"judge-{digest}.safetensors"
+    torch.manual_seed(0)
+    return _kept(AttributeNetwork(), TRAIN_SEEDS, file)
+
+
+def second_judge() -> AttributeNetwork:
+    """Of another architecture, trained on other drawings; nothing is ever chosen by it."""
+    digest = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:12]
+    torch.manual_seed(1)
+    return _kept(PooledNetwork(), SECOND_SEEDS, CACHE / f"second-judge-{digest}.safetensors")
+
+
+def _kept(network: AttributeNetwork, seeds: Sequence[int], file: Path) -> AttributeNetwork:
     if not file.exists():
-        save_tensors(file, train().state_dict(), {})
-    network = AttributeNetwork()
+        save_tensors(file, train(network, seeds).state_dict(), {})
     network.load_state_dict(load_tensors(file))
     return network.eval().requires_grad_(False)
 

@@ -25,12 +25,12 @@ from accelerate import Accelerator
 from diffusers import UNet2DModel
 
 from antcli.config import AdaptConfig, adapt_config_from
+from antcli.devices import make_accelerator
 from antcli.diffusion.convention import PLAIN
 from antcli.diffusion.examples import Pixels
 from antcli.methods.build import build_network, build_objective
 from antcli.methods.classifier import new_classifier
 from antcli.methods.presets import paper
-from antcli.training.devices import make_accelerator
 from antcli.training.loop import Training
 
 RESULT = Path(__file__).parent / "results" / "memory.md"

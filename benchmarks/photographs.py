@@ -24,6 +24,7 @@ from table import spread
 from torch import Tensor
 
 from antcli.config import AdaptConfig, TrainingConfig
+from antcli.devices import make_accelerator
 from antcli.evaluation.centres import colours
 from antcli.evaluation.features.source import SourceSpace
 from antcli.evaluation.frechet import Gaussian, frechet_distance
@@ -37,7 +38,6 @@ from antcli.methods.trainable.denoiser import Denoiser
 from antcli.sources.source import find_source
 from antcli.training.adaptation import build_training
 from antcli.training.classifier_files import load_classifier
-from antcli.training.devices import make_accelerator
 from antcli.training.inputs import Inputs, train_classifier
 
 RESULT = Path(__file__).parent / "results" / "photographs.md"

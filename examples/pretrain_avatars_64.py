@@ -16,12 +16,12 @@ import torch
 from diffusers import AutoencoderKL
 from torch import Tensor
 
+from antcli.devices import make_accelerator
 from antcli.diffusion import examples
 from antcli.drawn_faces.domains import avatar
 from antcli.images.grid import to_float
-from antcli.sources.codec import Latents
+from antcli.sources.codec import LatentCodec
 from antcli.training.autoencoder import AUTOENCODER, train_autoencoder
-from antcli.training.devices import make_accelerator
 from antcli.training.pretraining import PRETRAINING, latent_model, pretrain_logged, write_log
 
 DRAWINGS = 20_000
@@ -57,7 +57,7 @@ def main() -> None:
     chosen = parser.parse_args()
     images = drawings()
     autoencoder = codec(images, chosen.out / "codec", chosen.codec_steps, chosen.seed)
-    latents = Latents(autoencoder)
+    latents = LatentCodec(autoencoder)
     x_0 = torch.cat([latents.encode(to_float(batch)) for batch in images.split(100)])
     model = latent_model(autoencoder, x_0.shape[-1], chosen.seed)
     # A latent cannot be flipped as an image can; the drawings lean to both sides by themselves.

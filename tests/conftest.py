@@ -16,7 +16,7 @@ from accelerate import Accelerator
 from diffusers import DDPMScheduler, UNet2DModel
 from PIL import Image
 
-from antcli.training.devices import make_accelerator
+from antcli.devices import make_accelerator
 from antcli.training.pretraining import write_source
 
 # Tiny networks gain nothing from threads, and one thread always sums in the same order.

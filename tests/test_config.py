@@ -8,6 +8,7 @@ import pytest
 from antcli.config import AdaptConfig, adapt_config_from, differences, read_toml, to_toml
 from antcli.errors import AntError
 from antcli.methods.presets import paper
+from antcli.methods.trainable.lora import LoraSettings
 
 NAMES: dict[str, Any] = {"source": "avatars", "target": "photos"}
 
@@ -24,7 +25,19 @@ def wrong(**settings: Any) -> AntError:
 
 
 def test_defaults_hold_where_nothing_is_said() -> None:
-    assert adapt_config_from(NAMES) == AdaptConfig(source="avatars", target="photos")
+    plain = AdaptConfig(source="avatars", target="photos", method="ant")
+    assert adapt_config_from(NAMES, {"method": "ant"}) == plain
+
+
+def test_the_bridge_is_the_default_with_settings_of_its_own() -> None:
+    bridge = adapt_config_from(NAMES)
+    assert bridge.method == AdaptConfig("", "").method == "bridge"
+    assert (bridge.training.steps, bridge.training.ema_decay) == (120, 0.97)
+    assert (bridge.training.learning_rate, bridge.training.final_learning_rate) == (1e-3, 0.02)
+    assert bridge.lora.rank == 16
+    said = adapt_config_from(NAMES, {"training": {"steps": 7}, "lora": {"rank": 4}})
+    assert (said.training.steps, said.training.learning_rate, said.lora.rank) == (7, 1e-3, 4)
+    assert adapt_config_from(NAMES, {"method": "lora"}).lora.rank == LoraSettings().rank
 
 
 def test_later_layers_win_setting_by_setting() -> None:
@@ -36,7 +49,7 @@ def test_later_layers_win_setting_by_setting() -> None:
     config = adapt_config_from(NAMES, *layers)
     assert (config.training.steps, config.training.batch_size) == (7, 6)
     assert (config.seed, config.noise.omega) == (1, 0.5)
-    assert config.training.learning_rate == AdaptConfig("", "").training.learning_rate
+    assert config.training.learning_rate == adapt_config_from(NAMES).training.learning_rate
 
 
 def test_layers_are_not_changed() -> None:
@@ -48,6 +61,7 @@ def test_layers_are_not_changed() -> None:
 
 def test_the_paper_preset_holds_the_papers_settings() -> None:
     config = adapt_config_from(paper((3, 256, 256), latent=False), NAMES)
+    assert config.method == "ant"
     assert (config.noise.inner_steps, config.noise.omega) == (10, 0.02)
     assert config.noise.gradient == "full"
     assert (config.guidance.gamma, config.guidance.coefficient) == (5.0, "paper")

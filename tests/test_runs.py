@@ -16,6 +16,7 @@ from antcli.runs import Run, default_folder, find_run, remember_latest
 CONFIG = AdaptConfig(
     source="avatars",
     target="photos/cats",
+    method="ant",
     seed=3,
     training=TrainingConfig(steps=300),
     noise=NoiseConfig(omega=0.1),
@@ -113,7 +114,7 @@ def test_less_memory_goes_on(run: Run) -> None:
 def test_a_run_of_an_older_version_goes_on(run: Run) -> None:
     run.write_facts(CONFIG, IDENTITY, status="running", step=50)
     facts = json.loads(run.facts_file.read_text())
-    for table in ("full", "lora", "penalties"):
+    for table in ("full", "lora", "penalties", "counterparts"):
         del facts["config"][table]
     facts["config"]["adaptor"]["below"] = facts["config"]["adaptor"].pop("t_limit")
     run.facts_file.write_text(json.dumps(facts))
@@ -160,7 +161,8 @@ def test_starting_over_removes_the_run_and_nothing_else(run: Run) -> None:
     mine = run.folder / "notes.txt"
     mine.write_text("mine")
     written = [run.weights, run.state, run.classifier, run.log, run.preview, run.preview_at(50)]
-    for path in [*written, run.samples / "0.png", run.folder / "model" / "config.json"]:
+    written += [run.counterparts, run.samples / "0.png", run.folder / "model" / "config.json"]
+    for path in written:
         path.parent.mkdir(exist_ok=True)
         path.write_text("old")
     finish(run)
@@ -235,11 +237,11 @@ def test_a_home_that_cannot_be_written_to_costs_nothing(
 @pytest.mark.parametrize(
     ("source", "target", "name"),
     [
-        ("avatars", "photos/cats", "avatars-cats-ant"),
-        ("avatars", "photos/cats/", "avatars-cats-ant"),
-        ("google/ddpm-church", "cats", "ddpm-church-cats-ant"),
-        ("./models/mine/", ".", "mine-here-ant"),
-        (".", "../here", "here-here-ant"),
+        ("avatars", "photos/cats", "avatars-cats-bridge"),
+        ("avatars", "photos/cats/", "avatars-cats-bridge"),
+        ("google/ddpm-church", "cats", "ddpm-church-cats-bridge"),
+        ("./models/mine/", ".", "mine-here-bridge"),
+        (".", "../here", "here-here-bridge"),
     ],
 )
 def test_the_default_folder(
@@ -248,6 +250,8 @@ def test_the_default_folder(
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     assert default_folder(AdaptConfig(source, target)) == Path("runs") / name
+    other = default_folder(AdaptConfig(source, target, method="ant"))
+    assert other.name == name.removesuffix("bridge") + "ant"
 
 
 def test_hash_of_a_file(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ from antcli.cli.adapt_options import (
     TowardsOption,
     TrainOption,
 )
-from antcli.cli.console import complain, result, say
+from antcli.cli.console import SIGNALLED, complain, result, say
 from antcli.cli.fetch_source import have_source
 from antcli.cli.options import (
     ClassLabelOption,
@@ -45,9 +45,6 @@ from antcli.cli.options import (
     typed,
 )
 from antcli.cli.progress import fetching
-
-SIGNALLED = 128
-"""Exit codes from here on say which signal ended the program."""
 
 if TYPE_CHECKING:
     from antcli.config import AdaptConfig
@@ -142,7 +139,7 @@ def _settings(
     What can be told before a source is fetched is told before.
     """
     from antcli.config import MOST_STEPS, adapt_config_from, merge, read_toml
-    from antcli.training.devices import resolve_device
+    from antcli.devices import resolve_device
     from antcli.training.inputs import settings_for
 
     said = merge(read_toml(file) if file else {}, flags)
@@ -157,7 +154,7 @@ def _settings(
         settings, remark = settings_for(said, preset, show, has_classifier=has_classifier)
     if remark:
         say(f"note: {remark}")
-    if not flags["stopping"].get("auto"):
+    if not flags["stopping"].get("auto") or settings.training.settles:
         return settings
     steps = max(MOST_STEPS, settings.training.steps)
     return replace(settings, training=replace(settings.training, steps=steps))
@@ -192,10 +189,10 @@ def _adapt(settings: AdaptConfig, run: Run, inputs: Inputs, force: bool) -> None
     import torch
 
     from antcli.cli.progress import follow
+    from antcli.devices import make_accelerator
     from antcli.errors import AntError
     from antcli.runs import remember_latest
     from antcli.training.adaptation import adapt
-    from antcli.training.devices import make_accelerator
     from antcli.training.loop import NonFiniteLossError
 
     accelerator = make_accelerator(settings.device, settings.mixed_precision)

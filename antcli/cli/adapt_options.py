@@ -22,7 +22,9 @@ TargetOption = Annotated[
 ]
 OutOption = Annotated[
     Path | None,
-    typer.Option(metavar="RUN", help="Folder of the run. [default: runs/SOURCE-TARGET-METHOD]"),
+    typer.Option(
+        metavar="RUN", help="Folder of the run.", show_default="runs/SOURCE-TARGET-METHOD"
+    ),
 ]
 StepsOption = Annotated[
     str | None,
@@ -35,7 +37,7 @@ StepsOption = Annotated[
 BatchOption = Annotated[int | None, typer.Option(min=1, help="Images a step, over all processes.")]
 MicroBatchOption = Annotated[
     int | None,
-    typer.Option(min=1, help="Images at a time; less memory, same result. [default: all]"),
+    typer.Option(min=1, help="Images at a time; less memory, same result.", show_default="all"),
 ]
 LowMemoryOption = Annotated[
     bool | None,
@@ -48,14 +50,15 @@ LowMemoryOption = Annotated[
 ]
 RateOption = Annotated[
     float | None,
-    typer.Option(help="Of AdamW, after the warm-up. [default: the method's]"),
+    typer.Option(help="Of AdamW, after the warm-up.", show_default="the method's"),
 ]
 MethodOption = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
         autocompletion=lambda: list(METHODS),
-        help="What is trained, and how: one of those below, bridge by default.",
+        help="What is trained, and how: one of those below.",
+        show_default="bridge",
     ),
 ]
 METHODS_TOLD = "\n\n".join(
@@ -97,14 +100,14 @@ ConfigOption = Annotated[
 ]
 SeedOption = Annotated[
     int | None,
-    typer.Option(min=0, help="All randomness follows from it. [default: 0]"),
+    typer.Option(min=0, help="All randomness follows from it.", show_default="0"),
 ]
 DeviceOption = Annotated[
-    str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps. [default: auto]")
+    str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps.", show_default="auto")
 ]
 PrecisionOption = Annotated[
     Literal["auto", "no", "fp16", "bf16"] | None,
-    typer.Option(help="Of the network's passes. [default: auto]"),
+    typer.Option(help="Of the network's passes.", show_default="auto"),
 ]
 DryRunOption = Annotated[
     bool, typer.Option("--dry-run", help="Check everything, print the plan, do nothing.")

@@ -22,8 +22,10 @@ RANK = os.environ.get("RANK", "0")
 SPEAKS = RANK == "0"
 """Of several processes only the first speaks; any of them complains."""
 
-NOBODY_READS = 141
-"""The exit code of what a closed pipe ends: 128 and the number of SIGPIPE."""
+SIGNALLED = 128
+"""Exit codes from here on say which signal ended the program."""
+NOBODY_READS = SIGNALLED + 13
+"""The exit code of what a closed pipe ends, by the number of SIGPIPE."""
 
 
 @cache

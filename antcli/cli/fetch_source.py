@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from antcli.cli.console import json_result, result, say
-from antcli.cli.options import JsonOption
+from antcli.cli.options import JsonOption, naming_options
 from antcli.cli.progress import fetching
 from antcli.errors import AntError
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from antcli.sources.catalog import Entry
 
 
+@naming_options
 def fetch_source_command(
     source: Annotated[
         str | None,
@@ -39,7 +40,7 @@ def fetch_source_command(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="Where its diffusers folder goes. [default: the cache]"),
+        typer.Option(help="Where its diffusers folder goes.", show_default="the cache"),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:

@@ -12,15 +12,13 @@ import typer
 from antcli import __version__
 from antcli.cli.adapt import adapt_command
 from antcli.cli.adapt_options import METHODS_TOLD
-from antcli.cli.console import SPEAKS, complain, engine_warnings_said
+from antcli.cli.console import SIGNALLED, SPEAKS, complain, engine_warnings_said
 from antcli.cli.evaluate import evaluate_app
+from antcli.cli.export import export_command
 from antcli.cli.fetch_source import fetch_source_command
 from antcli.cli.sample import sample_command
 from antcli.cli.train_classifier import train_classifier_command
 from antcli.errors import AntError
-
-SIGNALLED = 128
-"""Exit codes from here on say which signal ended the program."""
 
 app = typer.Typer(
     name="ant",
@@ -34,6 +32,7 @@ app.command("train-classifier")(train_classifier_command)
 app.command("adapt", epilog=METHODS_TOLD)(adapt_command)
 app.command("sample")(sample_command)
 app.add_typer(evaluate_app, name="evaluate")
+app.command("export")(export_command)
 
 
 def _show_version(wanted: bool) -> None:

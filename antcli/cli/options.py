@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any
@@ -30,15 +30,15 @@ ClassLabelOption = Annotated[
 ]
 PromptOption = Annotated[
     str | None,
-    typer.Option(help="What a source that is conditional on text is asked for. [default: '']"),
+    typer.Option(help="What a source that is conditional on text is asked for.", show_default="''"),
 ]
 GuidanceOption = Annotated[
     float | None,
     typer.Option(
         "--guidance-scale",
         min=0,
-        help="Of classifier-free guidance in samples for a prompt; 1: none. "
-        "[default: the source's, 7.5 for Stable Diffusion]",
+        help="Of classifier-free guidance in samples for a prompt; 1: none.",
+        show_default="the source's, 7.5 for Stable Diffusion",
     ),
 ]
 SourceImagesOption = Annotated[
@@ -59,20 +59,22 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object 
 
 def naming_options(command: Callable[..., None]) -> Callable[..., None]:
     """A command in whose errors the engine's settings, in backticks, are its own options."""
-    names = "|".join(inspect.signature(command).parameters)
-
-    def named(text: str) -> str:
-        return re.sub(f"`({names})`", lambda found: "--" + found[1].replace("_", "-"), text)
+    names = inspect.signature(command).parameters
 
     @wraps(command)
     def run(*arguments: Any, **options: Any) -> None:
         try:
             command(*arguments, **options)
         except AntError as error:
-            told = named(error.message), named(error.hint)
+            told = with_options(error.message, names), with_options(error.hint, names)
             raise AntError(*told, exit_code=error.exit_code) from error
 
     return run
+
+
+def with_options(text: str, names: Iterable[str]) -> str:
+    """A line of the engine in which settings of these names are the options that they are here."""
+    return re.sub(f"`({'|'.join(names)})`", lambda found: "--" + found[1].replace("_", "-"), text)
 
 
 def typed(**options: Any) -> dict[str, Any]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def follow(records: Iterable[Record], steps: int) -> ClassifierReport | None:
     """Show the records of an adaptation or of a classifier's training as they come."""
-    from antcli.evaluation.stopping import Choice, Score
+    from antcli.evaluation.stopping import ChosenStep, Score
     from antcli.training.adaptation import Preview, Resumed
     from antcli.training.classifier import ClassifierChecked, ClassifierReport, ClassifierStep
     from antcli.training.counterparts import CounterpartsDrawn
@@ -56,7 +56,7 @@ def follow(records: Iterable[Record], steps: int) -> ClassifierReport | None:
                     say(f"step {step}: {path}")
                 case Score():
                     say(f"step {record.step}: {record}")
-                case Choice(step, why):
+                case ChosenStep(step, why):
                     say(f"took step {step}: {why}")
     return report
 
@@ -99,8 +99,6 @@ def fetching() -> Iterator[Callable[[Downloaded | Converting | Assumed], None]]:
 
 def show_report(report: ClassifierReport) -> None:
     """The classifier's accuracy at each noise level, and a warning where it is blind."""
-    from antcli.training.classifier import SOME_STEPS
-
     say(
         f"classifier on {report.held_out_source} source and {report.held_out_target} target "
         "images it has not seen, share called rightly (source / target):"
@@ -117,7 +115,7 @@ def show_report(report: ClassifierReport) -> None:
             "  of fewer than five images none is held out: how good this classifier is remains "
             "unknown"
         )
-    if report.useless and report.steps < SOME_STEPS:
+    if report.useless and report.hardly_trained:
         say(
             f"warning: after {report.steps} steps of training this classifier is near guessing at "
             "every noise level; guidance by it moves nothing. Give it more steps"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -18,7 +17,7 @@ def sample_command(
     count: Annotated[int, typer.Option("-n", min=1, help="How many images.")] = 16,
     out: Annotated[
         Path | None,
-        typer.Option(help="Where they go. [default: RUN/samples]"),
+        typer.Option(help="Where they go.", show_default="RUN/samples"),
     ] = None,
     steps: Annotated[int, typer.Option(min=1, max=1000, help="Network passes an image.")] = 25,
     scheduler: Annotated[Literal["dpm++", "ddim", "ddpm"], typer.Option()] = "dpm++",
@@ -30,17 +29,16 @@ def sample_command(
     """Draw images from a run, each named by its seed and depending on nothing else."""
     from antcli.evaluation.samples import SamplingPlan, check_run_source, draw_samples
     from antcli.runs import find_run
-    from antcli.training.devices import make_accelerator
 
     found = find_run(run)
     folder = out or found.samples
-    plan = SamplingPlan(found, folder, range(seed, seed + count), scheduler, steps)
-    plan = replace(plan, guidance_scale=guidance_scale)
+    seeds = range(seed, seed + count)
+    plan = SamplingPlan(found, folder, seeds, scheduler, steps, guidance_scale=guidance_scale)
     if found.condition.exists():
         scale = check_run_source(found).guidance_scale if guidance_scale is None else guidance_scale
         say(f"classifier-free guidance of scale {scale:g}" + (": none" if scale == 1 else ""))
     with Bar() as bar:
-        for done in draw_samples(plan, make_accelerator(device, "no")):
+        for done in draw_samples(plan, device):
             bar.update("sampling", done, count)
     if grid:
         _write_page(plan.paths, plan.page)

@@ -54,8 +54,8 @@ def train_classifier_command(
     """
     from antcli.cli.progress import fetching, follow
     from antcli.config import adapt_config_from
+    from antcli.devices import make_accelerator
     from antcli.errors import AntError
-    from antcli.training.devices import make_accelerator
     from antcli.training.inputs import check_inputs, train_classifier
 
     given = {"classifier": typed(init=init, steps=steps)}

@@ -53,7 +53,8 @@ class Path(ABC):
     def steps(self, count: int, limit: float | None = None) -> Tensor:
         """Where sampling asks the network, `count` values of t, and then the t without noise.
 
-        The first is where noise is most, or the last below `limit`.
+        The first is where noise is most, or the last below `limit`. None is there twice: of a path
+        of whole steps there are no more of them than it has.
         """
 
     @abstractmethod
@@ -69,17 +70,20 @@ class Path(ABC):
         half = self.uniform((size + 1) // 2, draw, limit)
         return torch.cat([half, self.mirror(half, limit)])[:size]
 
-    def told(self, t: Tensor) -> Tensor:
+    def network_time(self, t: Tensor) -> Tensor:
         """The time that a network is told at t."""
         return t
 
     def share_where(self, noise: float) -> float:
-        """The share of the path at which sigma / alpha, which grows along it, is `noise`."""
-        shares = torch.linspace(0, 1, SHARES)
-        t = torch.tensor([self.at(share) for share in shares.tolist()])
+        """The share of the path at which sigma / alpha, which grows along it, is `noise`.
+
+        In (0, 1], to a thousandth: the first at which it is not less, or the last there is.
+        """
+        last = SHARES - 1
+        t = torch.tensor([self.at(place / last) for place in range(SHARES)])
         alpha, sigma = self.alpha_sigma(t, torch.empty(1, dtype=torch.float64))
-        place = int((sigma / alpha.clamp(min=1e-12) < noise).sum())
-        return float(shares[min(max(place, 1), SHARES - 1)])
+        place = int((sigma < noise * alpha).sum())
+        return min(max(place, 1), last) / last
 
     def log_snr(self, t: Tensor, like: Tensor) -> Tensor:
         """log(alpha^2 / sigma^2): falls with t."""
@@ -197,6 +201,7 @@ class BetaPath(Path):
     def steps(self, count: int, limit: float | None = None) -> Tensor:
         """Whole steps from T-1 down, evenly apart (`trailing`, Lin et al. 2024); and -1."""
         top = self._end(limit)
+        count = min(count, top)
         down = torch.arange(top, 0, -top / count, dtype=torch.float64).round() - 1
         return torch.cat([down[:count], down.new_full((1,), -1)]).long()
 
@@ -267,11 +272,6 @@ class StraightPath(Path):
         """A thousandth less."""
         return (t - 1 / self.span).clamp(min=0)
 
-    def antithetic(self, size: int, draw: torch.Generator, limit: float | None = None) -> Tensor:
-        """As `uniform`, the second half mirroring the first: less variance of a loss over t."""
-        half = self.uniform((size + 1) // 2, draw, limit)
-        return torch.cat([half, self.mirror(half, limit)])[:size]
-
-    def told(self, t: Tensor) -> Tensor:
+    def network_time(self, t: Tensor) -> Tensor:
         """1000 t."""
         return t * self.span

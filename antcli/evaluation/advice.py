@@ -13,6 +13,7 @@ from antcli.config import AdaptConfig
 from antcli.errors import AntError
 from antcli.evaluation.results import Found, both_rows, diversity_kept
 from antcli.evaluation.stopping import Score, choose
+from antcli.methods.build import stages_of
 from antcli.methods.table import method_of
 from antcli.runs import Run
 
@@ -104,13 +105,22 @@ def _little_moved(run: Run, config: AdaptConfig, evaluation: Mapping[str, Any]) 
     else:
         more = f"--steps {2 * config.training.steps}"
         yield Advice(f"{seen}: train for more steps.", _again(run, config, more))
-    if method_of(config).trains == "adaptors" and config.adaptor.t_limit < 1:
+    lines = _at_high_noise(config)
+    if lines:
         yield Advice(
-            "If the target differs from the source in its colours or layout as a whole, let the "
-            "adaptors act at high noise, too: write these two lines into a file and give it with "
+            "If the target differs from the source in its colours or layout as a whole, let what "
+            "trains act at high noise, too: write these two lines into a file and give it with "
             "--config.",
-            "[adaptor]\nbelow = 1.0",
+            lines,
         )
+
+
+def _at_high_noise(config: AdaptConfig) -> str:
+    """The setting that lets what trains act there; none where it does."""
+    if "counterparts" in stages_of(config):
+        return "" if config.counterparts.colours == "new" else '[counterparts]\ncolours = "new"'
+    table = next(iter(method_of(config).choices["trains"].tables))
+    return f"[{table}]\nt_limit = 1.0" if getattr(config, table).t_limit < 1 else ""
 
 
 def _still_nearing(run: Run, config: AdaptConfig, scores: Sequence[Score]) -> Iterator[Advice]:
@@ -128,7 +138,13 @@ def _classifier(run: Run) -> Iterator[Advice]:
         report = json.loads(load_metadata(run.classifier)["ant.report"])
     except (AntError, KeyError, ValueError):  # trained elsewhere, or by a method without one
         return
-    if report["useless"]:
+    if report["useless"] and report.get("hardly_trained"):
+        yield Advice(
+            "The classifier that guided the training had too few training steps "
+            f"({report['steps']}) and is near guessing at every noise level: give it more, with "
+            "[classifier] steps in a --config file."
+        )
+    elif report["useless"]:
         yield Advice(
             "The classifier that guided the training is near guessing at every noise level (its "
             f"report: ant.report in the metadata of {run.classifier}). Source and target may be "

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from antcli.devices import make_accelerator
 from antcli.errors import AntError
 from antcli.evaluation.curve import write_curve
 from antcli.evaluation.listener import SILENT, Listener
 from antcli.evaluation.samples import check_run_source, load_adapted
 from antcli.evaluation.scoring import Scorer
-from antcli.evaluation.stopping import Choice, Score, choose, write_scores
+from antcli.evaluation.stopping import ChosenStep, Score, choose, write_scores
 from antcli.images.folder import read_folder
 from antcli.runs import Run, take_checkpoint
 from antcli.sources.writing import write_like
-from antcli.training.devices import make_accelerator
 
 
 def score_checkpoints(run: Run, device: str = "auto", listener: Listener = SILENT) -> list[Score]:
@@ -42,7 +42,7 @@ def score_checkpoints(run: Run, device: str = "auto", listener: Listener = SILEN
     return scores
 
 
-def take_step(run: Run, choice: Choice) -> None:
+def take_step(run: Run, choice: ChosenStep) -> None:
     """Make the weights of a step those of the run, and of the model that it may keep whole."""
     take_checkpoint(run, choice.step, choice.why)
     if run.model.exists():

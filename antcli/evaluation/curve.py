@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from antcli.artifacts import replacing
-from antcli.evaluation.stopping import Choice, Score
+from antcli.evaluation.stopping import ChosenStep, Score
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -42,7 +42,7 @@ PANELS = (
 )
 
 
-def curve_svg(scores: Sequence[Score], choice: Choice) -> str:
+def curve_svg(scores: Sequence[Score], choice: ChosenStep) -> str:
     """The picture as SVG text: `scores` in the order of their steps, the source's (step 0) first.
 
     Each panel holds a line with a round point for each score, and a dashed line at the chosen
@@ -58,13 +58,13 @@ def curve_svg(scores: Sequence[Score], choice: Choice) -> str:
     return text.getvalue()
 
 
-def write_curve(path: Path, scores: Sequence[Score], choice: Choice) -> None:
+def write_curve(path: Path, scores: Sequence[Score], choice: ChosenStep) -> None:
     """Write the picture. Raises `AntError` if that fails."""
     with replacing(path) as temporary:
         temporary.write_text(curve_svg(scores, choice), encoding="utf-8")
 
 
-def curve(scores: Sequence[Score], choice: Choice) -> Figure:
+def curve(scores: Sequence[Score], choice: ChosenStep) -> Figure:
     """The picture as a figure of matplotlib, which is slow to import."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator

@@ -87,7 +87,7 @@ def _without_missing_trunk(
     if not settings.everything or settings.trunk_weights is not None:
         return settings, {}
     try:
-        check_trunk(settings.net)
+        check_trunk(settings.net, on_progress=listener.downloaded)
     except AntError as error:
         listener.note(f"left out: intra-lpips: {error.message}")
         listener.note(f"hint: {error.hint}")

@@ -19,7 +19,8 @@ from torchvision import models
 
 from antcli.artifacts import file_hash
 from antcli.errors import AntError
-from antcli.evaluation.weights import download, hub_checkpoints
+from antcli.evaluation.downloads import download, hub_checkpoints
+from antcli.sources.transfer import Progress, silent
 from antcli.weights import misfit, read_weights
 
 Net = Literal["vgg", "alex", "squeeze"]
@@ -95,25 +96,27 @@ class LpipsFeatures(nn.Module):
         return phi
 
 
-def check_trunk(net: Net, trunk_weights: Path | None = None, *, progress: bool = False) -> None:
+def check_trunk(
+    net: Net, trunk_weights: Path | None = None, on_progress: Progress = silent
+) -> None:
     """Make sure that `load_lpips` will work, before an hour is spent on what it is to measure.
 
-    Downloads torchvision's file if neither a file is given nor one lies in torch's hub folder;
-    `progress` draws torch's own bar on stderr meanwhile. Raises AntError where that fails, and
-    for a file that is missing, cut short, or of another network.
+    Downloads torchvision's file if neither a file is given nor one lies in torch's hub folder.
+    Raises `AntError` where that fails, and for a file that is missing, cut short, or of another
+    network.
     """
-    _trunk_state(net, _trunk_file(net, trunk_weights, progress))
+    _trunk_state(net, _trunk_file(net, trunk_weights, on_progress))
 
 
 def load_lpips(
-    net: Net = "vgg", trunk_weights: Path | None = None, *, progress: bool = False
+    net: Net = "vgg", trunk_weights: Path | None = None, on_progress: Progress = silent
 ) -> LpipsFeatures:
     """LPIPS v0.1 on the CPU, its trunk read from a file under torchvision's names.
 
     Without `trunk_weights` (.safetensors, .pth or .pt) it is torchvision's own, from torch's hub
     folder or downloaded into it. Errors: as `check_trunk`.
     """
-    file = _trunk_file(net, trunk_weights, progress)
+    file = _trunk_file(net, trunk_weights, on_progress)
     metric = _skeleton(net)
     names = _torchvision_names(metric)
     tensors = _trunk_state(net, file)
@@ -144,7 +147,7 @@ def _torchvision_names(metric: lpips.LPIPS) -> dict[str, str]:
     return {name: re.sub(r"^net\.slice\d+\.", "features.", name) for name in own}
 
 
-def _trunk_file(net: Net, trunk_weights: Path | None, progress: bool) -> Path:
+def _trunk_file(net: Net, trunk_weights: Path | None, on_progress: Progress) -> Path:
     """The file that holds the trunk: the one given, or torchvision's, downloaded if need be."""
     if trunk_weights is not None:
         if not trunk_weights.is_file():
@@ -154,7 +157,7 @@ def _trunk_file(net: Net, trunk_weights: Path | None, progress: bool) -> Path:
     file = hub_checkpoints() / url.rsplit("/", 1)[1]
     if not file.is_file():
         hint = "name your copy with `trunk_weights` FILE"
-        download(url, file, f"the trunk of LPIPS-{net}", hint, progress=progress)
+        download(url, file, f"the trunk of LPIPS-{net}", hint, on_progress)
     return file
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from antcli.config import ConditionConfig
+from antcli.devices import resolve_device
 from antcli.errors import AntError
 from antcli.evaluation.checks import REFERENCE, TARGET, check_enough
 from antcli.evaluation.features import FeatureSpace, SpaceName, open_space
@@ -24,7 +25,6 @@ from antcli.evaluation.samples import SamplingPlan, check_run_source, drawn_imag
 from antcli.images.folder import ImageFiles, check_folder
 from antcli.runs import Run
 from antcli.sources.source import Source, find_source
-from antcli.training.devices import resolve_device
 
 ADAPTED, UNADAPTED = "adapted", "source, not adapted"
 STATISTICS = ".safetensors"
@@ -116,9 +116,15 @@ def prepare(
     space, trunk, statistics = None, None, None
     if settings.needs_space:
         weights = settings.feature_weights
-        space = open_space(settings.features, source=source, weights=weights, device=device)
+        space = open_space(
+            settings.features,
+            source=source,
+            weights=weights,
+            device=device,
+            on_progress=listener.downloaded,
+        )
     if settings.needs_trunk:
-        trunk = load_lpips(settings.net, settings.trunk_weights).to(device)
+        trunk = load_lpips(settings.net, settings.trunk_weights, listener.downloaded).to(device)
     if space is not None:
         statistics = _statistics(reference, space, settings, listener)
         check_enough(statistics.count, REFERENCE, settings.least)
@@ -142,7 +148,7 @@ def _source(run: Run | None, settings: EvaluationSettings) -> Source | None:
         return check_run_source(run)
     if settings.source is None or settings.features != "source":
         return None
-    return find_source(settings.source).asked(ConditionConfig())
+    return find_source(settings.source).conditioned(ConditionConfig())
 
 
 def _target(run: Run | None, settings: EvaluationSettings) -> ImageFiles:
@@ -184,9 +190,8 @@ def _statistics(
 
 
 def _drawn(run: Run, settings: EvaluationSettings, listener: Listener) -> list[Row]:
-    seeds = range(settings.count)
     plans = {
-        ADAPTED: SamplingPlan(run, run.samples, seeds),
-        UNADAPTED: SamplingPlan(run, run.source_samples, seeds, adapted=False),
+        ADAPTED: SamplingPlan.first(run, settings.count),
+        UNADAPTED: SamplingPlan.first(run, settings.count, adapted=False),
     }
     return [Row(k, drawn_images(plan, settings.device, listener)) for k, plan in plans.items()]

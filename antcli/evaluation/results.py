@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from antcli.evaluation.kernel import CONFIDENCE
-from antcli.evaluation.measuring import Metric
+from antcli.evaluation.measuring import METRICS, Metric
 from antcli.evaluation.stopping import Score
 from antcli.runs import Run
 
@@ -174,6 +174,14 @@ class MetricTables:
             f"{self.kind.title} was measured in {len(self.tables)} ways, which do not "
             f"compare with each other: they differ in {', '.join(self.differing)}"
         )
+
+
+def metric_tables(evaluation: Mapping[str, Any]) -> Iterator[MetricTables]:
+    """What `evaluate_run` kept of a run and its source, metric by metric."""
+    for metric in METRICS:
+        if metric in evaluation["rows"][0]["metrics"]:
+            rows = [(row["name"], row["metrics"][metric]) for row in evaluation["rows"]]
+            yield MetricTables(metric, [ResultTable(metric, short(rows[0][1]["space"]), rows)])
 
 
 def plain(value: float | None, decimals: int = 3) -> str:

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from accelerate import Accelerator
 from PIL import Image
 
 from antcli.artifacts import file_hash, load_metadata, load_tensors
+from antcli.devices import resolve_device
 from antcli.diffusion.sampling import SchedulerName
 from antcli.errors import AntError
 from antcli.evaluation.listener import SILENT, Listener
@@ -20,7 +20,6 @@ from antcli.methods.build import build_network
 from antcli.methods.trainable.denoiser import Denoiser
 from antcli.runs import Run
 from antcli.sources.source import Source, find_source
-from antcli.training.devices import make_accelerator
 
 
 @dataclass(frozen=True)
@@ -36,6 +35,12 @@ class SamplingPlan:
     """False: by the source, as it was before the run."""
     guidance_scale: float | None = None
     """Of classifier-free guidance; None: the run's."""
+
+    @classmethod
+    def first(cls, run: Run, count: int, *, adapted: bool = True) -> SamplingPlan:
+        """The first images that a run, or its source, draws, where all commands find them."""
+        folder = run.samples if adapted else run.source_samples
+        return cls(run, folder, range(count), adapted=adapted)
 
     def path(self, seed: int) -> Path:
         """The image of one seed."""
@@ -76,7 +81,7 @@ def check_run_source(run: Run) -> Source:
     source = find_source(facts["config"]["source"])
     if run.condition.exists():
         scale = run.config().condition.guidance_scale
-        source = source.asked_again(load_tensors(run.condition), scale)
+        source = source.conditioned_by(load_tensors(run.condition), scale)
     if source.sha256 != facts["source_sha256"]:
         raise AntError(
             f"source {source.name} is not the one that {run.folder} was adapted from",
@@ -90,7 +95,7 @@ def guided_by(source: Source, scale: float) -> Source:
     if not source.unconditional:
         raise AntError(
             "this run was made without a prompt: there is nothing to guide towards",
-            "leave the guidance scale out",
+            "leave `guidance_scale` out",
             exit_code=2,
         )
     return replace(source, guidance_scale=scale)
@@ -116,12 +121,12 @@ def load_adapted(run: Run, source: Source, weights: Path | None = None) -> Denoi
     return network.requires_grad_(False).eval()
 
 
-def draw_samples(plan: SamplingPlan, accelerator: Accelerator) -> Iterator[int]:
+def draw_samples(plan: SamplingPlan, device: str = "auto") -> Iterator[int]:
     """Draw the images that are not there yet; yields how many of the plan's are done.
 
-    Raises `AntError` where the network gives NaN or infinity.
+    In float32. Raises `AntError` where the network gives NaN or infinity.
     """
-    text = plan.text()
+    text, where = plan.text(), resolve_device(device)
     missing = [seed for seed in plan.seeds if not _is_drawn(plan.path(seed), text)]
     done = len(plan.seeds) - len(missing)
     if not missing:
@@ -135,33 +140,28 @@ def draw_samples(plan: SamplingPlan, accelerator: Accelerator) -> Iterator[int]:
     else:
         network = Denoiser(source.load(), source.convention)
     batches = source.sample(
-        network.to(accelerator.device),
-        missing,
-        scheduler=plan.scheduler,
-        steps=plan.steps,
-        device=accelerator.device,
+        network.to(where), missing, scheduler=plan.scheduler, steps=plan.steps, device=where
     )
-    codec, seeds = source.codec(accelerator.device), iter(missing)
-    with accelerator.autocast():
-        for x_0 in batches:
-            if not x_0.isfinite().all():
-                whose = plan.run.weights if plan.adapted else f"the source of {plan.run.folder}"
-                raise AntError(
-                    f"{whose} gives NaN or infinity instead of images",
-                    "its weights are damaged: get them again, or adapt again",
-                )
-            for image in to_uint8(codec.decode(x_0).cpu()):
-                picture = Image.fromarray(image.permute(1, 2, 0).numpy())
-                seed = next(seeds)
-                save_png(plan.path(seed), picture, {**text, "ant.seed": str(seed)})
-            done += len(x_0)
-            yield done
+    codec, seeds = source.codec(where), iter(missing)
+    for x_0 in batches:
+        if not x_0.isfinite().all():
+            whose = plan.run.weights if plan.adapted else f"the source of {plan.run.folder}"
+            raise AntError(
+                f"{whose} gives NaN or infinity instead of images",
+                "its weights are damaged: get them again, or adapt again",
+            )
+        for image in to_uint8(codec.decode(x_0).cpu()):
+            picture = Image.fromarray(image.permute(1, 2, 0).numpy())
+            seed = next(seeds)
+            save_png(plan.path(seed), picture, {**text, "ant.seed": str(seed)})
+        done += len(x_0)
+        yield done
 
 
 def drawn_images(plan: SamplingPlan, device: str, listener: Listener = SILENT) -> ImageFiles:
     """The images of a plan, on whatever `device` the missing ones are drawn."""
     what = "sampling" if plan.adapted else "sampling the source"
-    for done in draw_samples(plan, make_accelerator(device, "no")):
+    for done in draw_samples(plan, device):
         listener.advance(what, done, len(plan.seeds))
     return ImageFiles(tuple(plan.paths))
 

@@ -48,25 +48,27 @@ class Score:
 
 
 @dataclass(frozen=True)
-class Choice:
+class ChosenStep:
     """The step to take."""
 
     step: int
     why: str
 
 
-def choose(scores: Sequence[Score]) -> Choice:
+def choose(scores: Sequence[Score]) -> ChosenStep:
     """The step to take. `scores` are in the order of their steps, that of the source first."""
     start, *rest = scores
     if not rest:
-        return Choice(start.step, "nothing else is there")
+        return ChosenStep(start.step, "nothing else is there")
     longest = max(start.distance - score.distance for score in rest)
     if longest <= 0:
-        return Choice(rest[0].step, "no step came nearer to the target: this one went least far")
+        return ChosenStep(
+            rest[0].step, "no step came nearer to the target: this one went least far"
+        )
     near = next(s for s in rest if start.distance - s.distance >= NEARLY_ALL * longest)
     share = (start.distance - near.distance) / longest
     later = "; later ones cost diversity" if near is not rest[-1] else ""
-    return Choice(
+    return ChosenStep(
         near.step,
         f"the first step with {share:.0%} of the longest way to the target "
         f"(distance {start.distance:.3f} to {near.distance:.3f}){later}",

@@ -113,34 +113,6 @@ def check_folder(folder: Path) -> tuple[Path, ...]:
     return tuple(_each(folder, listed, check_header))
 
 
-def read_batches(
-    folder: Path,
-    size: int,
-    batch_size: int,
-    resample: Image.Resampling = Image.Resampling.LANCZOS,
-) -> Iterator[Tensor]:
-    """The images of `read_folder`, uint8 [B, 3, size, size] at a time; the last may be smaller.
-
-    For folders too large for memory. The folder is checked at the call, as `check_folder` does;
-    where an image turns out to be damaged further in, the rest is searched for others and the
-    iterator then raises `AntError`.
-    """
-    return _batches(folder, check_folder(folder), size, batch_size, resample)
-
-
-def _batches(
-    folder: Path, paths: Sequence[Path], size: int, batch_size: int, resample: Image.Resampling
-) -> Iterator[Tensor]:
-    batch: list[Tensor] = []
-    for image in _each(folder, paths, as_seen):
-        batch.append(to_pixels(image, size, resample))
-        if len(batch) == batch_size:
-            yield torch.stack(batch)
-            batch = []
-    if batch:
-        yield torch.stack(batch)
-
-
 # --- which files ---------------------------------------------------------------------------
 
 

@@ -34,8 +34,8 @@ def to_uint8(x: Tensor) -> Tensor:
 
 
 def to_float(images: Tensor) -> Tensor:
-    """Pixels, uint8 in 0..255, as float32 in [-1, 1]; floats, x_0 already, as they are."""
-    return images.float() / 127.5 - 1 if images.dtype == torch.uint8 else images
+    """Pixels, uint8 in 0..255, as float32 in [-1, 1]."""
+    return images.float() / 127.5 - 1
 
 
 def grid(

@@ -141,6 +141,8 @@ def evaluations_per_step(config: AdaptConfig) -> dict[str, int]:
     passes = Counter({"denoiser forward": 1, "denoiser backward": 1})
     for chosen in choices_of(config):
         passes.update(chosen.passes(_settings(chosen, config)))
+    if any(chosen.compares for chosen in choices_of(config)):
+        passes["source forward"] += 1
     return dict(passes)
 
 

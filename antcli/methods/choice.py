@@ -46,6 +46,8 @@ class Choice:
     """Whether it is about weights that the source has, too, and wants that such train."""
     asks_source: bool = False
     """Whether it evaluates the frozen source."""
+    compares: bool = False
+    """Whether it asks the source at the step's own x_t and t: one pass, whoever asks."""
     couples: bool = False
     """Whether it sees the images of a batch together: then the batch is not taken apart."""
 

@@ -12,6 +12,7 @@ from diffusers.models.embeddings import TimestepEmbedding, Timesteps
 from torch import Tensor, nn
 from torch.nn import functional
 
+from antcli.randomness import seeded
 from antcli.settings import Count, NonNegative, Positive, settings
 
 TARGET_CLASS = 1
@@ -45,7 +46,7 @@ class ClassifierConfig:
     than one image, or 0: it learns from all, and is neither calibrated nor judged."""
 
     @classmethod
-    def understood(cls, table: dict[str, Any]) -> dict[str, Any]:
+    def normalised(cls, table: dict[str, Any]) -> dict[str, Any]:
         """What is pretrained has a learning rate of its own."""
         return {"learning_rate": FINE_TUNING_RATE, **table} if table.get("init") else table
 
@@ -131,6 +132,5 @@ def new_classifier(
     size: int, seed: int, timesteps: int = 1000, channels: int = 3
 ) -> NoisyClassifier:
     """An untrained classifier; equal seeds give equal weights."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         return NoisyClassifier(size, timesteps, channels)

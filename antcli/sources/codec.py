@@ -39,7 +39,7 @@ class Codec(Protocol):
         ...
 
 
-class Pixels:
+class PixelCodec:
     """The codec of a source that diffuses the images themselves."""
 
     def encode(self, images: Tensor) -> Tensor:
@@ -51,7 +51,7 @@ class Pixels:
         return x_0
 
 
-class Latents:
+class LatentCodec:
     """An autoencoder of diffusers, scaled as its pipelines scale it.
 
     x_0 = (z - shift) * scale: z is a VQModel's latent before quantisation, which its decoder
@@ -131,10 +131,14 @@ class Autoencoder:
         """Of a latent."""
         return int(self.config.get("vq_embed_dim") or self.config["latent_channels"])
 
-    def load(self, device: torch.device | str = "cpu") -> Latents:
-        """Ready on `device`. Raises `AntError` where its weights are damaged."""
+    def network(self) -> Any:
+        """Itself, on the CPU. Raises `AntError` where its weights are damaged."""
         known = {name: self.config[name] for name in (SCALE,) if name in self.config}
-        return Latents(load_frozen(self.kind, self.weights, **known), device)
+        return load_frozen(self.kind, self.weights, **known)
+
+    def load(self, device: torch.device | str = "cpu") -> LatentCodec:
+        """Ready on `device`. Raises `AntError` where its weights are damaged."""
+        return LatentCodec(self.network(), device)
 
 
 def find_autoencoder(folder: Path, name: str, scale: float | None = None) -> Autoencoder | None:

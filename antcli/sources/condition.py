@@ -26,9 +26,9 @@ def make_condition(
     """
     text, classes = "cross_attention_dim" in unet, unet.get("num_class_embeds")
     if config.prompt and not text:
-        raise AntError(f"source {name} takes no prompt", "leave --prompt out", exit_code=2)
+        raise AntError(f"source {name} takes no prompt", "leave `prompt` out", exit_code=2)
     if config.class_label >= 0 and not classes:
-        raise AntError(f"source {name} has no classes", "leave --class-label out", exit_code=2)
+        raise AntError(f"source {name} has no classes", "leave `class_label` out", exit_code=2)
     if text:
         return {TEXT: encode_prompt(folder, name, config.prompt)}
     if not classes:
@@ -36,7 +36,7 @@ def make_condition(
     if not 0 <= config.class_label < classes:
         raise AntError(
             f"source {name} makes images of one of {classes} classes",
-            f"say which with --class-label, 0 to {classes - 1}; if it was trained with a null "
+            f"say which with `class_label`, 0 to {classes - 1}; if it was trained with a null "
             "class, that is one of them, most often the last",
             exit_code=2,
         )

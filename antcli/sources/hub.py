@@ -35,16 +35,11 @@ UNUSED = ("safety_checker", "feature_extractor")
 def cached_folder(hub_id: str, revision: str = "main") -> Path | None:
     """The folder of a model where the client's cache has all of it."""
     for name in ("model_index.json", "config.json", "unet/config.json"):
-        found = _cached(hub_id, name, revision)
+        found = cached_file(hub_id, name, revision)
         if found is not None:
             folder = found.parents[name.count("/")]
             return folder if _is_whole(folder) else None
     return None
-
-
-def cached_file(hub_id: str, file: str, revision: str = "main") -> Path | None:
-    """A file of a model where the client's cache has it."""
-    return _cached(hub_id, file, revision)
 
 
 def fetch_folder(hub_id: str, revision: str = "main", on_progress: Progress = silent) -> Path:
@@ -136,7 +131,8 @@ def _endpoint() -> str:
     return str(_client().constants.ENDPOINT)
 
 
-def _cached(hub_id: str, file: str, revision: str) -> Path | None:
+def cached_file(hub_id: str, file: str, revision: str = "main") -> Path | None:
+    """A file of a model where the client's cache has it."""
     with suppress(ValueError):  # no id that a hub could have
         found = _client().try_to_load_from_cache(hub_id, file, revision=revision)
         return Path(found) if isinstance(found, str) else None

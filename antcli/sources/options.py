@@ -1,9 +1,9 @@
-"""Options of original code as a user types them, and those of a known source under them."""
+"""Options of original code as a user types them."""
 
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from antcli.errors import AntError
@@ -25,16 +25,6 @@ def parse_options(typed: Sequence[str]) -> dict[str, Any]:
             inner = inner.setdefault(part, {})
         inner[last] = _parsed(value)
     return options
-
-
-def merged(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
-    """Options of both, those of the `second` where they differ."""
-    whole = {**first, **second}
-    for name, inner in first.items():
-        over = second.get(name)
-        if isinstance(inner, Mapping) and isinstance(over, Mapping):
-            whole[name] = merged(inner, over)
-    return whole
 
 
 def _parsed(value: str) -> Any:

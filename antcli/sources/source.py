@@ -21,12 +21,12 @@ from antcli.diffusion.sampling import SchedulerName, sample
 from antcli.errors import AntError
 from antcli.sources import condition as conditions
 from antcli.sources.catalog import catalog
-from antcli.sources.codec import Autoencoder, Codec, Pixels, find_autoencoder
+from antcli.sources.codec import Autoencoder, Codec, PixelCodec, find_autoencoder
 from antcli.sources.condition import TEXT, make_condition
 from antcli.sources.fetch import locate
 from antcli.sources.files import find_weights, load_frozen, read_config
-from antcli.sources.kinds import check_network, make_scheduler
 from antcli.sources.networks import NETWORKS
+from antcli.sources.supported import check_network, make_scheduler
 
 TEXT_GUIDANCE = 7.5
 """The usual guidance scale of Stable Diffusion."""
@@ -49,7 +49,7 @@ class Source:
     autoencoder: Autoencoder | None = None
     """None: it diffuses the pixels themselves."""
     condition: Mapping[str, Tensor] = field(default_factory=dict, compare=False)
-    """What its network is asked with; see `asked`."""
+    """What its network is asked with; see `conditioned`."""
     unconditional: Mapping[str, Tensor] = field(default_factory=dict, compare=False)
     """What asks it for nothing, where something is asked for and that is possible."""
     guidance_scale: float = 1.0
@@ -93,7 +93,7 @@ class Source:
         both = network + file_hash(self.autoencoder.weights)
         return hashlib.sha256(both.encode()).hexdigest()
 
-    def asked(self, config: ConditionConfig) -> Source:
+    def conditioned(self, config: ConditionConfig) -> Source:
         """The same source, asked for a class or a text.
 
         Raises `AntError` where it does not know what is asked for, or has to be told what.
@@ -103,7 +103,7 @@ class Source:
             if config.guidance_scale > 0:
                 raise AntError(
                     f"source {self.name} is asked for no text: there is nothing to guide towards",
-                    "leave the guidance scale out, or say a prompt",
+                    "leave `guidance_scale` out, or say a `prompt`",
                     exit_code=2,
                 )
             return replace(self, condition=condition)
@@ -112,15 +112,15 @@ class Source:
         return replace(self, condition=condition, unconditional=nothing, guidance_scale=scale)
 
     @property
-    def asks(self) -> dict[str, Tensor]:
-        """What `asked_again` takes."""
+    def condition_tensors(self) -> dict[str, Tensor]:
+        """What `conditioned_by` takes: both conditions, by names that tell them apart."""
         nothing = {f"{NOTHING}{name}": value for name, value in self.unconditional.items()}
         return {**self.condition, **nothing}
 
-    def asked_again(self, asks: Mapping[str, Tensor], guidance_scale: float) -> Source:
-        """The same source, asked as one that gave these `asks`; a scale of 0 is the usual one."""
-        nothing = {k.removeprefix(NOTHING): v for k, v in asks.items() if k.startswith(NOTHING)}
-        condition = {k: v for k, v in asks.items() if not k.startswith(NOTHING)}
+    def conditioned_by(self, tensors: Mapping[str, Tensor], guidance_scale: float) -> Source:
+        """The same source, asked as the one that these tensors are of; scale 0: the usual one."""
+        nothing = {k.removeprefix(NOTHING): v for k, v in tensors.items() if k.startswith(NOTHING)}
+        condition = {k: v for k, v in tensors.items() if not k.startswith(NOTHING)}
         scale = (guidance_scale or TEXT_GUIDANCE) if nothing else 1.0
         return replace(self, condition=condition, unconditional=nothing, guidance_scale=scale)
 
@@ -155,7 +155,7 @@ class Source:
 
     def codec(self, device: torch.device | str = "cpu") -> Codec:
         """What lies between its images and x_0, ready on `device`; loaded anew at each call."""
-        return Pixels() if self.autoencoder is None else self.autoencoder.load(device)
+        return PixelCodec() if self.autoencoder is None else self.autoencoder.load(device)
 
 
 def find_source(name: str) -> Source:

@@ -13,9 +13,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from antcli.artifacts import file_hash, replacing, save_tensors
+from antcli.config import merge
 from antcli.errors import AntError
 from antcli.sources.catalog import Format, entry_called
-from antcli.sources.options import merged
 from antcli.sources.storage import check_space, one_process_at_a_time, sources_folder
 from antcli.sources.transfer import CHUNK, silent
 
@@ -57,14 +57,14 @@ def convert_file(
     entry = entry_called(like) if like else None
     format = format or (entry.code if entry is not None else "diffusers")
     if entry is not None and format != entry.code:
-        raise AntError(f"{like} is of format {entry.code}, not {format}", "leave --format out")
+        raise AntError(f"{like} is of format {entry.code}, not {format}", "leave `format` out")
     there = checkpoint.is_dir() if format == "diffusers" else checkpoint.is_file()
     if not there:
         what = "folder" if format == "diffusers" else "file"
-        raise AntError(f"there is no {what} {checkpoint}", "check the path and --format")
-    architecture = merged(entry.architecture if entry is not None else {}, options or {})
+        raise AntError(f"there is no {what} {checkpoint}", "check the path and the `format`")
+    architecture = merge(entry.architecture if entry is not None else {}, options or {})
     if out is not None and out.exists():
-        raise AntError(f"{out} exists already", "give another --out, or remove it")
+        raise AntError(f"{out} exists already", "give another `out`, or remove it")
     folder = out or sources_folder() / _content_name(checkpoint, format, architecture)
     with one_process_at_a_time(folder):
         if not folder.is_dir():

@@ -6,7 +6,8 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from diffusers import DDPMPipeline, DDPMScheduler, LDMPipeline, ModelMixin
+import torch
+from diffusers import DDPMPipeline, LDMPipeline, ModelMixin, SchedulerMixin
 
 from antcli.artifacts import replacing_parts, write_json
 
@@ -17,21 +18,25 @@ if TYPE_CHECKING:
 def write_source(
     folder: Path,
     unet: ModelMixin,
-    scheduler: DDPMScheduler,
+    scheduler: SchedulerMixin,
     autoencoder: ModelMixin | None = None,
+    *,
+    dtype: torch.dtype = torch.float16,
 ) -> None:
-    """Save a network of pixels, or of an autoencoder's latents, as a diffusers pipeline in fp16."""
-    pipeline = DDPMPipeline(_half(unet), scheduler)
+    """Save a network of pixels, or of an autoencoder's latents, as a diffusers pipeline."""
+    pipeline = DDPMPipeline(_in(dtype, unet), scheduler)
     if autoencoder is not None:
-        pipeline = LDMPipeline(_half(autoencoder), _half(unet), scheduler)
+        pipeline = LDMPipeline(_in(dtype, autoencoder), _in(dtype, unet), scheduler)
     with replacing_parts(folder) as temporary:
         pipeline.save_pretrained(temporary)
 
 
-def write_like(source: Source, folder: Path, unet: ModelMixin) -> None:
-    """Save the source as a diffusers folder, in fp16, with `unet` in the place of its network."""
+def write_like(
+    source: Source, folder: Path, unet: ModelMixin, *, dtype: torch.dtype = torch.float16
+) -> None:
+    """Save the source as a diffusers folder with `unet` in the place of its network."""
     if not source.latent:
-        write_source(folder, unet, source.scheduler)
+        write_source(folder, unet, source.scheduler, dtype=dtype)
         return
     with replacing_parts(folder) as temporary:
         temporary.mkdir()
@@ -44,11 +49,13 @@ def write_like(source: Source, folder: Path, unet: ModelMixin) -> None:
         if source.autoencoder is not None:  # whose config may not state all that is known of it
             config = temporary / source.autoencoder.weights.parent.name / "config.json"
             write_json(config, source.autoencoder.config)
-        _half(unet).save_pretrained(temporary / "unet")
+        _in(dtype, unet).save_pretrained(temporary / "unet")
 
 
-def _half(model: ModelMixin) -> ModelMixin:
-    """A copy in fp16."""
-    half = type(model).from_config(model.config)
-    half.load_state_dict(model.state_dict())
-    return half.half()
+def _in(dtype: torch.dtype, model: ModelMixin) -> ModelMixin:
+    """The model, or a copy where it is of another type."""
+    if model.dtype == dtype:
+        return model
+    copy = type(model).from_config(model.config)
+    copy.load_state_dict(model.state_dict())
+    return copy.to(dtype)

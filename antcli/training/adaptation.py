@@ -11,7 +11,7 @@ from accelerate import Accelerator
 
 from antcli.config import AdaptConfig
 from antcli.evaluation.scoring import Scorer
-from antcli.evaluation.stopping import Choice, Score, choose, is_over, write_scores
+from antcli.evaluation.stopping import ChosenStep, Score, choose, is_over, write_scores
 from antcli.methods.build import (
     build_network,
     build_objective,
@@ -42,7 +42,7 @@ class Preview:
     path: Path
 
 
-Record = StageRecord | Resumed | StepRecord | Preview | Score | Choice
+Record = StageRecord | Resumed | StepRecord | Preview | Score | ChosenStep
 
 
 def build_training(
@@ -81,7 +81,8 @@ def adapt(
 ) -> Iterator[Record]:
     """Adapt the source to the target; a run that was cut goes on where it was, unless `clear`.
 
-    With `config.stopping.auto` it ends where `is_over` says, at the step that `choose` names.
+    With `config.stopping.auto` it ends where `is_over` says, unless its rate settles, at the step
+    that `choose` names.
     Raises `KeyboardInterrupt` after the step in which `stop()` turned true, with the state
     saved, and `NonFiniteLossError` with the last good state kept.
     """
@@ -95,14 +96,7 @@ def adapt(
     prepared = yield from prepare(inputs, config, run, accelerator)
     training = build_training(inputs, config, accelerator, prepared)
     folder = RunFolder(run, training, inputs, config)
-    if main:
-        folder.condition()
-    if any_process(accelerator, main and run.state.exists()):
-        training.load(run.state)
-        yield Resumed(training.step)
-    elif main:
-        folder.preview()
-        yield Preview(0, run.preview_at(0))
+    yield from _begin(folder)
     scorer = None
     if main and config.stopping.auto:
         scorer = Scorer(inputs.source, inputs.target.images, accelerator)
@@ -110,30 +104,14 @@ def adapt(
     if scorer is not None and not scores:
         scores.append(scorer.unadapted)
         yield scores[-1]
-    over = config.stopping.auto and any_process(accelerator, is_over(scores))
+    may_end = config.stopping.auto and not config.training.settles
+    over = may_end and any_process(accelerator, is_over(scores))
     for record in () if over else training.steps():
         if main:
             folder.log(record)
         yield record
-        marked = record.step % config.preview.every == 0 or record.step == config.training.steps
-        if main and marked:
-            folder.checkpoint()
-        if scorer is not None and marked:
-            with training.averaged():
-                scores.append(scorer.score(training.network, record.step))
-            write_scores(run.scores, scores)
-            yield scores[-1]
-        if main and marked:
-            folder.rotate(scores)
-        stopping = any_process(accelerator, stop())
-        if main and (marked or stopping):
-            folder.state()
-        if stopping:
-            raise KeyboardInterrupt
-        if main and marked:
-            folder.preview()
-            yield Preview(record.step, run.preview_at(record.step))
-        if config.stopping.auto and any_process(accelerator, marked and is_over(scores)):
+        yield from _keep(folder, scorer, scores, stop)
+        if may_end and any_process(accelerator, is_over(scores)):
             break
     choice = choose(scores) if scores else None
     if main:
@@ -141,3 +119,46 @@ def adapt(
     if choice is not None:
         yield choice
     accelerator.wait_for_everyone()
+
+
+def _begin(folder: RunFolder) -> Iterator[Record]:
+    """Go on from the state that a run left, or show what the source draws."""
+    run, training = folder.run, folder.training
+    main = training.accelerator.is_main_process
+    if main:
+        folder.condition()
+    if any_process(training.accelerator, main and run.state.exists()):
+        training.load(run.state)
+        yield Resumed(training.step)
+    elif main:
+        folder.preview()
+        yield Preview(0, run.preview_at(0))
+
+
+def _keep(
+    folder: RunFolder, scorer: Scorer | None, scores: list[Score], stop: Callable[[], bool]
+) -> Iterator[Record]:
+    """What follows a step: at intervals a checkpoint, its score, a state and a page.
+
+    Raises `KeyboardInterrupt`, the state saved, where some process is asked to stop.
+    """
+    run, training, config = folder.run, folder.training, folder.config
+    main, step = training.accelerator.is_main_process, training.step
+    marked = step % config.preview.every == 0 or step == config.training.steps
+    if main and marked:
+        folder.checkpoint()
+    if scorer is not None and marked:
+        with training.averaged():
+            scores.append(scorer.score(training.network, step))
+        write_scores(run.scores, scores)
+        yield scores[-1]
+    if main and marked:
+        folder.rotate(scores)
+    stopping = any_process(training.accelerator, stop())
+    if main and (marked or stopping):
+        folder.state()
+    if stopping:
+        raise KeyboardInterrupt
+    if main and marked:
+        folder.preview()
+        yield Preview(step, run.preview_at(step))

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from antcli.artifacts import replacing_parts
 from antcli.config import TrainingConfig
 from antcli.images.grid import to_float
-from antcli.randomness import balanced_choice, generator
+from antcli.randomness import balanced_choice, generator, seeded
 from antcli.training.checkpoints import Trained, load_state, save_state
 from antcli.training.ema import Ema
 from antcli.training.loop import NonFiniteLossError, StepRecord, learning_rate
@@ -35,8 +35,7 @@ def small_autoencoder(seed: int = 0) -> AutoencoderKL:
     Without attention, so that each latent sees its own surroundings only: what it makes of a
     nose does not hang on whether the face wears glasses that no training image had.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         return AutoencoderKL(
             down_block_types=("DownEncoderBlock2D",) * 3,
             up_block_types=("UpDecoderBlock2D",) * 3,

@@ -92,9 +92,15 @@ class ClassifierReport:
         """Whether it is known to be near guessing at every noise level."""
         return self.best_accuracy is not None and self.best_accuracy < USELESS_BELOW
 
+    @property
+    def hardly_trained(self) -> bool:
+        """Whether it has had too few steps to say anything about the images."""
+        return self.steps < SOME_STEPS
+
     def as_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
-        return {**asdict(self), "best_accuracy": self.best_accuracy, "useless": self.useless}
+        judged = ("best_accuracy", "useless", "hardly_trained")
+        return {**asdict(self), **{name: getattr(self, name) for name in judged}}
 
 
 class ClassifierTraining:
@@ -211,9 +217,13 @@ class ClassifierTraining:
         chosen = balanced_choice(len(held_out), views, generator(self.seed, "views", label))
         x_0 = held_out.take(chosen, torch.zeros(views, dtype=torch.bool)).to(self.device)
         ts = torch.full((views,), t, device=self.device)
-        told = self.path.told(ts)
+        told = self.path.network_time(ts)
         eps = normal(
-            self.seed, "report", int(self.path.told(torch.tensor(t))), range(views), x_0.shape[1:]
+            self.seed,
+            "report",
+            int(self.path.network_time(torch.tensor(t))),
+            range(views),
+            x_0.shape[1:],
         )
         x_t = self.path.add_noise(x_0, eps.to(self.device), ts)
         parts = zip(x_t.split(self.at_once), told.split(self.at_once), strict=True)
@@ -239,7 +249,11 @@ class ClassifierTraining:
         eps = torch.randn(x_0.shape, generator=draw)
         x_t = self.path.add_noise(x_0, eps, t)
         labels = torch.arange(2).repeat_interleave(half)
-        return x_t.to(self.device), self.path.told(t).to(self.device), labels.to(self.device)
+        return (
+            x_t.to(self.device),
+            self.path.network_time(t).to(self.device),
+            labels.to(self.device),
+        )
 
 
 def _split(examples: Examples, share: float, draw: torch.Generator) -> tuple[Examples, Examples]:

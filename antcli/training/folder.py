@@ -13,7 +13,7 @@ from torch import Tensor
 
 from antcli.artifacts import load_tensors, save_tensors
 from antcli.config import AdaptConfig
-from antcli.evaluation.stopping import Choice, Score, choose, read_scores, write_scores
+from antcli.evaluation.stopping import ChosenStep, Score, choose, read_scores, write_scores
 from antcli.images.grid import comparison_page, save_png, to_uint8
 from antcli.methods.table import label
 from antcli.methods.trainable.denoiser import Denoiser
@@ -78,7 +78,9 @@ class RunFolder:
         """Keep what the source is asked with, so that nobody has to say or encode it again."""
         if self.inputs.source.condition:
             title = f"what {self.config.source} is asked with"
-            save_tensors(self.run.condition, self.inputs.source.asks, self._metadata(title))
+            save_tensors(
+                self.run.condition, self.inputs.source.condition_tensors, self._metadata(title)
+            )
 
     def state(self) -> None:
         """Keep what the run resumes from."""
@@ -99,7 +101,7 @@ class RunFolder:
             if step not in kept and step not in may_be_taken(scores):
                 path.unlink()
 
-    def finish(self, choice: Choice | None) -> None:
+    def finish(self, choice: ChosenStep | None) -> None:
         """Write the weights that count, and what was decided about them."""
         with self.training.averaged():
             if choice is not None and choice.step != self.training.step:
@@ -140,7 +142,7 @@ class RunFolder:
         limit = {"ant.t_limit": repr(self.training.network.t_limit)}
         return {**metadata(self.inputs, self.config, title), **limit}
 
-    def _facts(self, status: str, choice: Choice | None = None) -> None:
+    def _facts(self, status: str, choice: ChosenStep | None = None) -> None:
         facts = {"status": status, "step": self.training.step}
         if choice is not None:
             facts |= {"chosen_step": choice.step, "why": choice.why}

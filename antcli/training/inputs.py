@@ -38,7 +38,7 @@ from antcli.training.pretrained import check_pretrained, find_pretrained, pretra
 
 @dataclass(frozen=True)
 class SourceSamples:
-    """So many images were drawn from the source for the classifier."""
+    """So many of the source's own images were drawn, to compare the target's with."""
 
     done: int
     total: int
@@ -130,7 +130,7 @@ def check_inputs(
         check_classifier(classifier, size, channels)
     if source_images is not None:
         check_folder(source_images)
-    source = source.asked(config.condition)
+    source = source.conditioned(config.condition)
     pretrained = None
     if config.classifier.init and classifier is None and "classifier" in stages_of(config):
         channels, size, _ = source.shape
@@ -167,9 +167,8 @@ def train_classifier(
     """Train the noise-aware classifier and write it to `out`.
 
     Where no folder of source images is given, those of the source are the `counterparts`, or else
-    sampled from it. Those of a
-    latent source are decoded and encoded again, as the target's images are, so that what tells
-    the two apart is not that one of them has passed the encoder.
+    sampled from it. Those of a latent source are decoded and encoded again, as the target's images
+    are, so that what tells the two apart is not that one of them has passed the encoder.
     """
     source, device = inputs.source, accelerator.device
     if inputs.source_images is not None:

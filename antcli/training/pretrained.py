@@ -10,6 +10,7 @@ from torch import Tensor
 
 from antcli.errors import AntError
 from antcli.methods.imagenet_classifier import CHANNELS, HEAD, PUBLISHED, ImageNetClassifier
+from antcli.randomness import seeded
 from antcli.sources.catalog import Entry, catalog
 from antcli.sources.fetch import fetch_file
 from antcli.sources.transfer import Progress, silent
@@ -67,8 +68,7 @@ def pretrained_classifier(
     `check_pretrained`.
     """
     weights = check_pretrained(file, size)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         classifier = ImageNetClassifier(PUBLISHED[size], timesteps)
     body = {k: v for k, v in weights.items() if not k.startswith(HEAD)}
     classifier.load_state_dict(body, strict=False)  # all but the head and the confidence

@@ -7,17 +7,17 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import torch
 from accelerate import Accelerator
 from diffusers import AutoencoderKL, DDPMScheduler, UNet2DModel
 
 from antcli.config import TrainingConfig
+from antcli.devices import make_accelerator
 from antcli.diffusion.convention import Convention
 from antcli.diffusion.examples import Examples
 from antcli.diffusion.path import BetaPath
 from antcli.methods.trainable.tuned import TunedDenoiser
+from antcli.randomness import seeded
 from antcli.sources.writing import write_source
-from antcli.training.devices import make_accelerator
 from antcli.training.loop import StepRecord, Training
 
 PRETRAINING = TrainingConfig(
@@ -45,8 +45,7 @@ def small_unet(
 ) -> UNet2DModel:
     """An untrained U-Net of a few million parameters, with attention on its smallest maps."""
     plain = len(channels) - attention
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         return UNet2DModel(
             sample_size=size,
             in_channels=x_channels,

@@ -44,7 +44,8 @@ def test_the_space_is_named_beside_every_number(ant: Callable, run: Path) -> Non
     assert lines[0].startswith("prdc precision ") and lines[0].endswith("(adapted)")
     assert sum(line.endswith("(source, not adapted)") for line in lines) == 1
     assert sum(line.strip().startswith("space: source ") for line in lines) == 2
-    assert "caution: " in done.err
+    cautions = [line for line in done.err.splitlines() if line.startswith("caution: ")]
+    assert cautions and len(cautions) == len(set(cautions))
 
 
 def test_samples_are_drawn_once_for_all_metrics(ant: Callable, run: Path) -> None:

@@ -12,12 +12,12 @@ from PIL import Image
 from source_kinds import KINDS, TEXT_DIMENSION, write_kind
 
 from antcli.artifacts import load_tensors
+from antcli.devices import make_accelerator
 from antcli.diffusion.examples import Latents
 from antcli.evaluation.samples import check_run_source, load_adapted
 from antcli.runs import Run
 from antcli.sources import condition, source
 from antcli.training.adaptation import build_training
-from antcli.training.devices import make_accelerator
 from antcli.training.inputs import check_inputs
 
 Start = Callable[..., Run]

@@ -29,6 +29,7 @@ def test_help_and_completion_import_no_torch() -> None:
         ["--help"],
         ["adapt", "--help"],
         ["sample", "--help"],
+        ["export", "--help"],
         ["fetch-source", "--help"],
         ["train-classifier", "--help"],
         ["evaluate", "intra-lpips", "--help"],

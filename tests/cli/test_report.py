@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from antcli.errors import AntError
-from antcli.evaluation import lpips, report, scoring
+from antcli.evaluation import lpips, scoring
+from antcli.evaluation.report import comparison, content
 from antcli.runs import Run, take_checkpoint
 
 OFFLINE = ["--device", "cpu"]
@@ -22,9 +23,9 @@ def quick_and_without_a_trunk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     def unreachable(url: str, file: Path, *_: object, **__: object) -> None:
         raise AntError(f"cannot get {file.name}", "put it there")
 
-    monkeypatch.setattr(report, "MEASURED", 12)
-    monkeypatch.setattr(report, "SHOWN", 6)
-    monkeypatch.setattr(report, "STRIP", 4)
+    monkeypatch.setattr(content, "MEASURED", 12)
+    monkeypatch.setattr(content, "SHOWN", 6)
+    monkeypatch.setattr(comparison, "STRIP", 4)
     monkeypatch.setattr(scoring, "SAMPLES", 6)
     monkeypatch.setattr(scoring, "SAMPLING_STEPS", 2)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "hub"))

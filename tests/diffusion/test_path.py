@@ -1,6 +1,7 @@
 """Paths of noise against slow float64 versions of the formulas, and diffusers' schedulers."""
 
 import math
+from fractions import Fraction
 from typing import get_args
 
 import pytest
@@ -123,7 +124,7 @@ def test_the_straight_path_is_that_of_diffusers() -> None:
     scheduler, t = FlowMatchEulerDiscreteScheduler(), torch.tensor([0.25, 0.5, 0.751])
     x_0, eps = torch.randn(2, 3, 3, 4, 4)
     # Its own times are whole; it knows 250, 500 and 751.
-    expected = scheduler.scale_noise(x_0, STRAIGHT.told(t), eps)
+    expected = scheduler.scale_noise(x_0, STRAIGHT.network_time(t), eps)
     torch.testing.assert_close(STRAIGHT.add_noise(x_0, eps, t), expected, rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(STRAIGHT.output(x_0, eps, t, "flow_prediction"), eps - x_0)
 
@@ -228,6 +229,31 @@ def test_shares_of_a_path() -> None:
     assert STRAIGHT.at(0.1) == STRAIGHT.limit(0.1) == 0.1
     assert LINEAR.steps(4).tolist() == [999, 749, 499, 249, -1]
     assert STRAIGHT.steps(2).tolist() == pytest.approx([0.999, 0.4995, 0])
+
+
+@pytest.mark.parametrize("path", [LINEAR, STRAIGHT, BetaPath(random_betas())])
+def test_where_noise_is_so_strong_against_a_search(path: Path) -> None:
+    levels = [level(path, path.at(place / 1000)) for place in range(1001)]
+    for noise in (0.0, 1e-3, 0.3, 1.0, 3.42, 60.3, 1e9):
+        reached = (i for i in range(1, 1001) if levels[i][1] >= noise * levels[i][0])
+        assert path.share_where(noise) == next(reached, 1000) / 1000
+
+
+@pytest.mark.parametrize("limit", [None, 400, 7, 1])
+@pytest.mark.parametrize("count", [1, 3, 12, 25, 400])
+def test_whole_steps_below_a_limit_against_exact_fractions(count: int, limit: int | None) -> None:
+    top = limit or 1000
+    asked = min(count, top)
+    expected = [round(Fraction(top * (asked - i), asked)) - 1 for i in range(asked)]
+    assert LINEAR.steps(count, limit).tolist() == [*expected, -1]
+    assert expected[0] == top - 1
+    assert len({*expected, -1}) == asked + 1  # a step twice is none, and sigma at -1 is 0
+
+
+@pytest.mark.parametrize(("limit", "top"), [(None, 0.999), (0.4, 0.4), (1.0, 0.999)])
+def test_steps_of_the_straight_path_below_a_limit(limit: float | None, top: float) -> None:
+    expected = [top * (5 - i) / 5 for i in range(6)]
+    assert STRAIGHT.steps(5, limit).tolist() == pytest.approx(expected)
 
 
 def test_values_fit_tensors_of_any_shape() -> None:

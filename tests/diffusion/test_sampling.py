@@ -12,7 +12,7 @@ from diffusers import (
 from torch import Tensor
 
 from antcli.diffusion.path import BetaPath, Path, StraightPath
-from antcli.diffusion.sampling import SchedulerName, sample
+from antcli.diffusion.sampling import Noise, SchedulerName, resample, sample
 from antcli.methods.trainable.denoiser import Denoiser
 from antcli.randomness import generator
 
@@ -223,3 +223,103 @@ def test_output_of_lower_precision_is_taken() -> None:
     (out,) = sample(half, BetaPath.linear(), [0], SHAPE, steps=4)
     assert out.dtype == torch.float32
     torch.testing.assert_close(out, images("dpm++", [0], 4), rtol=0, atol=0.1)
+
+
+# --- noised and denoised again -------------------------------------------------------------
+
+
+def redrawn(path: Path, x_0: Tensor, limit: float, seeds: range, **more: object) -> Tensor:
+    return resample(predict, path, x_0, limit, seeds, steps=8, **more)  # type: ignore[arg-type]
+
+
+def test_each_image_has_noise_of_its_own_drawn_anew_at_each_call() -> None:
+    noise = Noise([4, 9], "mine", SHAPE, "cpu")
+    draws = [generator(seed, "mine") for seed in (4, 9)]
+    for _ in range(3):
+        expected = torch.stack([torch.randn(SHAPE, generator=draw) for draw in draws])
+        torch.testing.assert_close(noise(), expected, rtol=0, atol=0)
+
+
+def test_resampled_by_the_scheduler_of_diffusers() -> None:
+    """DDPMScheduler on the same timesteps, its noise drawn here."""
+    x_0 = torch.rand(1, *SHAPE) * 2 - 1
+    solver = DDPMScheduler(**LINEAR, clip_sample=True)
+    solver.set_timesteps(timesteps=[399, 349, 299, 249, 199, 149, 99, 49])
+    draw = generator(6, "resample")
+    eps = torch.randn(1, *SHAPE, generator=draw)
+    x_t = solver.add_noise(x_0, eps, torch.tensor([399]))
+    for t in solver.timesteps:
+        x_t = solver.step(predict(x_t, t.view(1)), t, x_t, generator=draw).prev_sample
+    found = redrawn(BetaPath.linear(), x_0, 400, range(6, 7))
+    torch.testing.assert_close(found, x_t, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize(("path", "limit"), [(BetaPath.linear(), 100), (StraightPath(), 0.3)])
+def test_what_is_resampled_follows_the_distribution_and_keeps_what_noise_left(
+    path: Path, limit: float
+) -> None:
+    """With the true eps of data from N(0.3, s): x_0 and x'_0 are two draws given one x_t.
+
+    They correlate by alpha^2 s^2 / (alpha^2 s^2 + sigma^2).
+    """
+    mean, spread = 0.3, 0.2
+
+    def truth(x_t: Tensor, t: Tensor) -> Tensor:
+        alpha, sigma = path.alpha_sigma(t, x_t)
+        return sigma * (x_t - alpha * mean) / ((alpha * spread) ** 2 + sigma**2)
+
+    x_0 = mean + spread * torch.randn(400, *SHAPE)
+    found = resample(truth, path, x_0, limit, range(400), steps=100, clip=False)
+    assert found.mean().item() == pytest.approx(mean, abs=0.01)
+    assert found.std().item() == pytest.approx(spread, rel=0.1)  # DDPM's comes out a little narrow
+    alpha, sigma = (v.item() for v in path.alpha_sigma(path.steps(1, limit)[:1], x_0))
+    kept = (alpha * spread) ** 2 / ((alpha * spread) ** 2 + sigma**2)
+    both = torch.stack([x_0.flatten(), found.flatten()])
+    # Of 19,200 numbers the correlation is known to 1 / sqrt(19200).
+    assert torch.corrcoef(both)[0, 1].item() == pytest.approx(kept, abs=4 / math.sqrt(19200))
+    assert kept > 0.1
+
+
+def test_with_next_to_no_noise_an_image_comes_back() -> None:
+    x_0 = torch.rand(2, *SHAPE) * 1.8 - 0.9
+    found = redrawn(StraightPath(), x_0, 1e-5, range(2))
+    torch.testing.assert_close(found, x_0, rtol=0, atol=1e-4)
+    # Of the first step of betas, sigma is 0.01: what comes back is off by what eps is off.
+    path, eps = BetaPath.linear(), Noise(range(2), "resample", SHAPE, "cpu")()
+    alpha, sigma = path.alpha_sigma(torch.tensor([0]), x_0)
+    x_t = alpha * x_0 + sigma * eps
+    expected = (x_t - sigma * predict(x_t, torch.zeros(2))) / alpha
+    torch.testing.assert_close(redrawn(path, x_0, 1, range(2)), expected.clamp(-1, 1))
+
+
+def test_a_resampled_image_depends_on_its_own_seed_and_the_stream_alone() -> None:
+    path, x_0 = BetaPath.linear(), torch.rand(3, *SHAPE)
+    together = redrawn(path, x_0, 300, range(5, 8))
+    for i in range(3):
+        alone = redrawn(path, x_0[i : i + 1], 300, range(5 + i, 6 + i))
+        torch.testing.assert_close(together[i : i + 1], alone, rtol=0, atol=0)
+    other = redrawn(path, x_0, 300, range(5, 8), stream="other")
+    assert (other - together).abs().amax((1, 2, 3)).min() > 1e-3
+    same = x_0[:1].expand(2, *SHAPE)
+    one, two = redrawn(path, same, 300, range(5, 7))
+    assert (one - two).abs().max() > 1e-3
+
+
+def test_of_more_steps_than_there_are_each_is_taken_once() -> None:
+    asked: list[int] = []
+
+    def watched(x_t: Tensor, t: Tensor) -> Tensor:
+        asked.append(int(t[0]))
+        return predict(x_t, t)
+
+    path, x_0 = BetaPath.linear(), torch.rand(1, *SHAPE)
+    found = resample(watched, path, x_0, 4, [0], steps=50)
+    assert asked == [3, 2, 1, 0]
+    assert found.isfinite().all()
+
+
+@pytest.mark.parametrize("clip", [True, False])
+def test_pixels_are_clipped_and_latents_are_not(clip: bool) -> None:
+    x_0 = torch.full((1, *SHAPE), 3.0)
+    found = redrawn(BetaPath.linear(), x_0, 100, range(1), clip=clip)
+    assert (found.abs().max() <= 1) == clip

@@ -12,7 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.lines import Line2D
 
 from antcli.evaluation.curve import PANELS, curve, curve_svg, write_curve
-from antcli.evaluation.stopping import Choice, Score
+from antcli.evaluation.stopping import ChosenStep, Score
 
 SCORES = [
     Score(0, 1.25, 1.0, 0.0),
@@ -27,7 +27,7 @@ def lines(axes: Axes, marker: str) -> list[Line2D]:
 
 
 def test_each_score_has_a_point_and_the_chosen_step_a_line() -> None:
-    panels = curve(SCORES, Choice(50, "")).axes
+    panels = curve(SCORES, ChosenStep(50, "")).axes
     assert [axes.get_title(loc="left") for axes in panels] == [panel.title for panel in PANELS]
     for axes, panel in zip(panels, PANELS, strict=True):
         points = [(p.get_xdata()[0], p.get_ydata()[0]) for p in lines(axes, "o")]
@@ -43,7 +43,7 @@ def test_each_score_has_a_point_and_the_chosen_step_a_line() -> None:
 
 @pytest.mark.parametrize("step", [0, 25, 50, 1000])
 def test_the_name_of_the_step_taken_is_whole(step: int) -> None:
-    figure = curve(SCORES, Choice(step, ""))
+    figure = curve(SCORES, ChosenStep(step, ""))
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     (label,) = figure.axes[-1].texts
@@ -66,16 +66,16 @@ def test_the_name_of_the_step_taken_is_whole(step: int) -> None:
     ],
 )
 def test_few_or_level_scores_are_drawn_too(scores: list[Score]) -> None:
-    figure = curve(scores, Choice(scores[-1].step, ""))
+    figure = curve(scores, ChosenStep(scores[-1].step, ""))
     FigureCanvasAgg(figure).draw()
     assert all(len(lines(axes, "o")) == len(scores) for axes in figure.axes)
     assert all(np.isfinite(axes.get_ylim()).all() for axes in figure.axes)
 
 
 def test_the_file_is_the_picture_and_the_same_each_time(tmp_path: Path) -> None:
-    write_curve(tmp_path / "curve.svg", SCORES, Choice(50, ""))
+    write_curve(tmp_path / "curve.svg", SCORES, ChosenStep(50, ""))
     written = (tmp_path / "curve.svg").read_text(encoding="utf-8")
-    assert written == curve_svg(SCORES, Choice(50, ""))
+    assert written == curve_svg(SCORES, ChosenStep(50, ""))
     root = ElementTree.fromstring(written)
     assert root.get("viewBox") is not None
     assert "the step to take is 50" in written

@@ -21,7 +21,8 @@ from torch import Tensor, nn
 from torchvision import models
 
 from antcli.errors import AntError
-from antcli.evaluation import weights
+from antcli.evaluation import downloads
+from antcli.evaluation.listener import Listener
 from antcli.evaluation.lpips import LpipsFeatures, Net, check_trunk, load_lpips
 from antcli.sources import transfer
 
@@ -219,16 +220,22 @@ def test_a_missing_trunk_is_downloaded_once(
 ) -> None:
     calls = []
 
-    def come(address: transfer.Address, file: Path, *_: object) -> None:
+    def come(
+        address: transfer.Address, file: Path, name: str, on_progress: transfer.Progress
+    ) -> None:
+        on_progress(transfer.Downloaded(name, 1_500_000, 5_000_000))
         calls.append((Path(address.url).name, address.sha256))
         file.parent.mkdir(parents=True)
         torch.save(state("squeeze"), file)
 
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    monkeypatch.setattr(weights, "transfer", come)
-    check_trunk("squeeze", progress=True)
+    monkeypatch.setattr(downloads, "transfer", come)
+    told: list[tuple[str, int, int]] = []
+    listener = Listener(lambda *what: told.append(what))
+    check_trunk("squeeze", on_progress=listener.downloaded)
     load_lpips("squeeze")
     assert calls == [("squeezenet1_1-b8a52dc0.pth", "b8a52dc0")]
+    assert told == [("downloading squeezenet1_1-b8a52dc0.pth, in MB", 2, 5)]
 
 
 @pytest.mark.parametrize("wanted", ["vgg", "alex"])

@@ -5,9 +5,11 @@ from __future__ import annotations
 import copy
 import json
 import shlex
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from report_pages import (
     SCORES,
@@ -60,8 +62,20 @@ def test_each_number_out_of_order_has_its_advice(run: Run) -> None:
     still = copy.deepcopy(evaluation)
     set_all(still, 0, "kid", value=0.95 * still["rows"][1]["metrics"]["kid"]["value"])
     assert "--steps 100" in advice(run, still, [])
-    assert "below = 1.0" in advice(run, still, [])
+    assert '[counterparts]\ncolours = "new"' in advice(run, still, [])
     assert "The last step is the nearest" in advice(run, evaluation, level)
+
+
+@pytest.mark.parametrize(("method", "lines"), [("ant", "[adaptor]\nt_limit = 1.0"), ("lora", "")])
+def test_where_what_trains_has_a_limit_in_t_that_is_advised(
+    method: str, lines: str, run: Run
+) -> None:
+    config = asdict(replace(run.config(), method=method))
+    write_json(run.facts_file, {**run.facts(), "config": config})
+    evaluation = measured(run)
+    set_all(evaluation, 0, "kid", value=0.95 * evaluation["rows"][1]["metrics"]["kid"]["value"])
+    told = advice(run, evaluation, [])
+    assert ("at high noise, too" in told) == bool(lines) and lines in told
 
 
 def test_a_command_of_the_advice_survives_a_shell(tmp_path: Path) -> None:
@@ -80,6 +94,10 @@ def test_a_classifier_of_no_use_is_said(run: Run) -> None:
     report = {"useless": True, "best_accuracy": 0.5}
     save_tensors(run.classifier, {"a": torch.zeros(1)}, {"ant.report": report})
     assert "near guessing at every noise level" in advice(run, measured(run), SCORES)
+    report |= {"hardly_trained": True, "steps": 1}
+    save_tensors(run.classifier, {"a": torch.zeros(1)}, {"ant.report": report})
+    told = advice(run, measured(run), SCORES)
+    assert "too few training steps (1)" in told and "too alike" not in told
     report = {"useless": False, "best_accuracy": None}
     save_tensors(run.classifier, {"a": torch.zeros(1)}, {"ant.report": report})
     assert "How good the classifier is remains unknown" in advice(run, measured(run), SCORES)

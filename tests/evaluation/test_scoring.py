@@ -60,7 +60,7 @@ def test_other_kinds_of_sources_score_as_themselves(
     kind: str, tmp_path: Path, tiny_target: Path, accelerator: Accelerator
 ) -> None:
     asked = ConditionConfig(class_label=1 if kind == "class-conditional" else -1)
-    source = find_source(str(write_kind(kind, tmp_path / kind))).asked(asked)
+    source = find_source(str(write_kind(kind, tmp_path / kind))).conditioned(asked)
     target = read_folder(tiny_target, source.size).images
     scorer = Scorer(source, target, accelerator)
     found = scorer.score(Denoiser(source.load(), source.convention), 7)

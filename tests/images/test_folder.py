@@ -12,7 +12,7 @@ from PIL import Image, ImageSequence
 
 from antcli.drawn_faces.domains import avatar
 from antcli.errors import AntError
-from antcli.images.folder import ImageFiles, check_folder, read_batches, read_folder
+from antcli.images.folder import ImageFiles, check_folder, read_folder
 from antcli.images.reading import read_image
 
 ORIENTATION = 0x0112
@@ -258,15 +258,6 @@ def test_long_notes_are_cut(tmp_path: Path) -> None:
     assert note.endswith("0.png, 1.png, 2.png, 3.png, 4.png, 5.png, 6.png, 7.png, 3 more")
 
 
-def test_batches_are_the_folder_in_pieces(tmp_path: Path) -> None:
-    folder = save_drawings(tmp_path, [f"{i}.png" for i in range(7)])
-    bilinear = Image.Resampling.BILINEAR
-    batches = list(read_batches(folder, 16, 3, bilinear))
-    assert [len(batch) for batch in batches] == [3, 3, 1]
-    whole = read_folder(folder, 16, bilinear).images
-    torch.testing.assert_close(torch.cat(batches), whole, rtol=0, atol=0)
-
-
 def test_files_are_squares_in_their_own_resolution(tmp_path: Path) -> None:
     save_drawings(tmp_path, ["a.png"], size=40)
     wide = Image.new("RGB", (60, 20), RED)
@@ -325,24 +316,21 @@ def test_every_bad_file_is_named_at_once(tmp_path: Path) -> None:
     assert caught.value.exit_code == 1
 
 
-def test_batches_check_headers_before_the_first(tmp_path: Path) -> None:
+def test_headers_are_checked_without_reading_on(tmp_path: Path) -> None:
     folder = folder_of_bad_files(tmp_path / "few")
-    for check in (check_folder, lambda folder: read_batches(folder, 32, 4)):
-        with pytest.raises(AntError) as caught:
-            check(folder)
-        expected = SEEN_IN_THE_HEADER + SEEN_AFTER
-        assert caught.value.message == f"7 of 11 images in {folder} cannot be used: {expected}"
+    with pytest.raises(AntError) as caught:
+        check_folder(folder)
+    expected = SEEN_IN_THE_HEADER + SEEN_AFTER
+    assert caught.value.message == f"7 of 11 images in {folder} cannot be used: {expected}"
 
 
-def test_batches_name_all_images_damaged_further_in(tmp_path: Path) -> None:
+def test_all_images_damaged_further_in_are_named(tmp_path: Path) -> None:
     folder = save_drawings(tmp_path / "many", [f"{i}.jpg" for i in range(6)], size=64)
     for name in ("2.jpg", "5.jpg"):
         data = (folder / name).read_bytes()
         (folder / name).write_bytes(data[:-200])
-    batches = read_batches(folder, 32, 1)
-    assert len([next(batches), next(batches)]) == 2
     with pytest.raises(AntError, match=r"2 of 6 .*: 2\.jpg is cut short; 5\.jpg is cut short$"):
-        next(batches)
+        read_folder(folder, 32)
 
 
 def test_one_bad_file_is_it(tmp_path: Path) -> None:

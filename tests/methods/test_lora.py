@@ -100,3 +100,18 @@ def test_it_is_a_method_with_settings_of_its_own(make_unet: MakeUnet) -> None:
     assert network.trained()["lora.conv_out.0.weight"].shape[0] == 2
     with pytest.raises(AntError, match=r"lora\.rank is out of range"):
         adapt_config_from(names, {"lora": {"rank": 0}})
+
+
+def test_it_merges_into_the_weights_at_every_t(make_unet: MakeUnet) -> None:
+    network = spoken(LoraDenoiser(make_unet(), LoraSettings(rank=4, t_limit=0.6)))
+    merged = network.merged()
+    with torch.no_grad():
+        found = merged(X_T, T).sample
+        everywhere = spoken(LoraDenoiser(make_unet(), LoraSettings(rank=4)))
+        everywhere.load_state_dict(network.state_dict())
+        torch.testing.assert_close(found, everywhere(X_T, T), rtol=1e-3, atol=1e-4)
+    assert merged.state_dict().keys() == make_unet().state_dict().keys()
+    assert not any(module._forward_hooks for module in merged.modules())
+    torch.testing.assert_close(
+        dict(network.unet.state_dict()), dict(make_unet().state_dict()), rtol=0, atol=0
+    )

@@ -54,6 +54,8 @@ def test_it_is_the_source_with_modulated_and_tuned_filters(make_unet: MakeUnet) 
     # Two sums in another order through some twenty layers of float32.
     torch.testing.assert_close(out(network), expected, rtol=1e-3, atol=1e-4)
     torch.testing.assert_close(network.source(X_T, T), source, rtol=0, atol=0)
+    with torch.no_grad():
+        torch.testing.assert_close(network.merged()(X_T, T).sample, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_above_the_limit_in_t_the_source_speaks(make_unet: MakeUnet) -> None:

@@ -12,7 +12,7 @@ from source_kinds import kl, tiny, unet, vq
 
 from antcli.diffusion import sampling
 from antcli.errors import AntError, AntWarning
-from antcli.sources.codec import Latents, find_autoencoder
+from antcli.sources.codec import LatentCodec, find_autoencoder
 
 AUTOENCODERS: dict[str, Callable[[], Any]] = {
     "vq": vq,
@@ -31,7 +31,7 @@ def test_latents_are_scaled_as_the_config_says(name: str) -> None:
     shift = autoencoder.config.get("shift_factor") or 0.0
     encoded = autoencoder.encode(IMAGES)
     z = encoded.latent_dist.mean if name.startswith("kl") else encoded.latents
-    codec = Latents(autoencoder)
+    codec = LatentCodec(autoencoder)
     x_0 = codec.encode(IMAGES)
     assert x_0.shape == (3, z.shape[1], 8, 8)
     torch.testing.assert_close(x_0, (z - shift) * scale)
@@ -51,14 +51,14 @@ def test_what_a_latent_pipeline_draws(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(pipeline.scheduler, "step", watched)
     expected = pipeline(batch_size=2, num_inference_steps=2, output_type="np").images
-    found = Latents(pipeline.vqvae).decode(seen[-1].prev_sample)
+    found = LatentCodec(pipeline.vqvae).decode(seen[-1].prev_sample)
     found = (found / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1)
     torch.testing.assert_close(found, torch.from_numpy(expected))
 
 
 @pytest.mark.parametrize("name", AUTOENCODERS)
 def test_in_parts_as_at_once(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    codec = Latents(AUTOENCODERS[name]())
+    codec = LatentCodec(AUTOENCODERS[name]())
     x_0 = codec.encode(IMAGES)
     whole = codec.decode(x_0)
     calls: list[int] = []
@@ -78,7 +78,7 @@ def test_a_config_tells_the_shape_of_latents(name: str, folder: str, tmp_path: P
     found = find_autoencoder(tmp_path, "mine")
     assert found is not None
     codec = found.load()
-    torch.testing.assert_close(codec.encode(IMAGES), Latents(autoencoder).encode(IMAGES))
+    torch.testing.assert_close(codec.encode(IMAGES), LatentCodec(autoencoder).encode(IMAGES))
     assert codec.encode(IMAGES).shape[1:] == (
         found.channels,
         16 // found.factor,
@@ -135,7 +135,7 @@ def test_latents_far_from_unit_scale_are_told_once(
     autoencoder = vq()
     z = autoencoder.encode(IMAGES).latents
     autoencoder.register_to_config(scaling_factor=spread / z.std().item())
-    codec = Latents(autoencoder)
+    codec = LatentCodec(autoencoder)
     for _ in range(2):
         codec.encode(IMAGES)
     told = [str(w.message) for w in recwarn if w.category is AntWarning]

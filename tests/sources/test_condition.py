@@ -15,25 +15,25 @@ from antcli.sources.source import find_source
 
 def refusal(folder: Path, config: ConditionConfig) -> AntError:
     with pytest.raises(AntError) as raised:
-        find_source(str(folder)).asked(config)
+        find_source(str(folder)).conditioned(config)
     assert raised.value.hint
     return raised.value
 
 
 def test_an_unconditional_source_is_asked_for_nothing(tiny_source: Path) -> None:
-    assert find_source(str(tiny_source)).asked(ConditionConfig()).condition == {}
+    assert find_source(str(tiny_source)).conditioned(ConditionConfig()).condition == {}
     assert "no classes" in refusal(tiny_source, ConditionConfig(class_label=0)).message
     assert "no prompt" in refusal(tiny_source, ConditionConfig(prompt="a face")).message
 
 
 def test_a_class(tmp_path: Path) -> None:
     folder = write_kind("class-conditional", tmp_path / "classes")
-    condition = find_source(str(folder)).asked(ConditionConfig(class_label=2)).condition
+    condition = find_source(str(folder)).conditioned(ConditionConfig(class_label=2)).condition
     torch.testing.assert_close(condition, {"class_labels": torch.tensor([2])})
     for label in (-1, 3):
         error = refusal(folder, ConditionConfig(class_label=label))
         assert "one of 3 classes" in error.message
-        assert "--class-label, 0 to 2" in error.hint
+        assert "`class_label`, 0 to 2" in error.hint
 
 
 def test_a_text_needs_its_encoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,7 +61,7 @@ def test_a_prompt_is_encoded_as_stable_diffusion_does(tmp_path: Path) -> None:
     )
     seen = {}
     for prompt in ("", "a ab", "a " * 50):
-        condition = find_source(str(folder)).asked(ConditionConfig(prompt=prompt)).condition
+        condition = find_source(str(folder)).conditioned(ConditionConfig(prompt=prompt)).condition
         with torch.no_grad():
             expected, _ = pipeline.encode_prompt(prompt, "cpu", 1, False)
         found = seen[prompt] = condition["encoder_hidden_states"]

@@ -17,12 +17,14 @@ from antcli.config import (
     TrainingConfig,
     adapt_config_from,
 )
+from antcli.devices import make_accelerator
 from antcli.diffusion.examples import Latents
 from antcli.errors import AntError
 from antcli.evaluation import scoring
 from antcli.evaluation.samples import load_adapted
-from antcli.evaluation.stopping import Choice, Score, choose, read_scores
+from antcli.evaluation.stopping import ChosenStep, Score, choose, read_scores
 from antcli.methods.classifier import ClassifierConfig
+from antcli.methods.counterparts import CounterpartSettings
 from antcli.methods.table import METHODS
 from antcli.methods.trainable.denoiser import Denoiser
 from antcli.runs import Run
@@ -36,7 +38,6 @@ from antcli.training.classifier import (
     ClassifierStep,
     ClassifierTraining,
 )
-from antcli.training.devices import make_accelerator
 from antcli.training.folder import may_be_taken
 from antcli.training.inputs import SourceSamples, check_inputs, train_classifier
 from antcli.training.loop import StepRecord
@@ -47,13 +48,14 @@ Adapt = Callable[..., tuple[Run, list[Any]]]
 
 @pytest.fixture
 def config(tiny_source: Path, tiny_target: Path) -> AdaptConfig:
-    """Four steps."""
+    """Four steps of ANT."""
     return AdaptConfig(
         str(tiny_source),
         str(tiny_target),
-        "ant",
+        method="ant",
         training=TrainingConfig(steps=4, batch_size=2, learning_rate=0.01),
         classifier=ClassifierConfig(steps=2, batch_size=4, source_samples=5, sampling_steps=1),
+        counterparts=CounterpartSettings(draws=2, steps=1, colours="kept"),
         preview=PreviewConfig(images=1, every=2, sampling_steps=1),
     )
 
@@ -152,7 +154,7 @@ def test_the_adapted_network_comes_back(
     found = dict(network.named_parameters())
     for name, weight in stored.items():
         torch.testing.assert_close(found[name].detach(), weight, rtol=0, atol=0)
-    x_t, t = torch.randn(1, 3, 16, 16), torch.tensor([500])
+    x_t, t = torch.randn(1, 3, 16, 16), torch.tensor([300])
     with torch.no_grad():
         assert (network(x_t, t) - source.load()(x_t, t).sample).abs().max() > 1e-3
     assert (run.folder / "model").exists() == (METHODS[method].trains == "all")
@@ -262,7 +264,7 @@ def test_checkpoints_are_kept_along_the_way(config: AdaptConfig, start: Adapt) -
 @pytest.fixture
 def auto(config: AdaptConfig, monkeypatch: pytest.MonkeyPatch) -> AdaptConfig:
     """Finds its own end; the scores are given: the best is at step 4."""
-    given = {0: 9.0, 2: 5.0, 4: 1.0, 6: 1.1, 8: 1.2, 10: 0.0}
+    given = {0: 9.0, 2: 5.0, 4: 1.0, 6: 1.1, 8: 1.2, 10: 0.0, 12: 0.0}
     monkeypatch.setattr(scoring, "SAMPLES", 2)
     monkeypatch.setattr(scoring, "SAMPLING_STEPS", 1)
 
@@ -278,12 +280,19 @@ def auto(config: AdaptConfig, monkeypatch: pytest.MonkeyPatch) -> AdaptConfig:
 def test_auto_stops_and_takes_the_best_step(auto: AdaptConfig, start: Adapt) -> None:
     run, records = start(auto)
     assert [r.step for r in records if isinstance(r, Score)] == [0, 2, 4, 6, 8]
-    assert isinstance(records[-1], Choice)
+    assert isinstance(records[-1], ChosenStep)
     assert records[-1].step == run.taken_step == 4
     assert run.facts()["step"] == 8
     taken, weights = load_tensors(run.checkpoints[4]), load_tensors(run.weights)
     torch.testing.assert_close(taken, weights, rtol=0, atol=0)
     assert [score.step for score in read_scores(run.scores)] == [0, 2, 4, 6, 8]
+
+
+def test_auto_does_not_cut_a_rate_that_settles(auto: AdaptConfig, start: Adapt) -> None:
+    training = replace(auto.training, final_learning_rate=0.02)
+    _, records = start(replace(auto, training=training))
+    done = [record.step for record in records if isinstance(record, StepRecord)]
+    assert done == list(range(1, training.steps + 1))
 
 
 def test_auto_goes_on_after_a_cut_to_the_same_end(auto: AdaptConfig, start: Adapt) -> None:
@@ -301,7 +310,7 @@ def test_auto_goes_on_after_a_cut_to_the_same_end(auto: AdaptConfig, start: Adap
 
 def test_without_auto_nothing_is_scored(config: AdaptConfig, start: Adapt) -> None:
     run, records = start(config)
-    assert not any(isinstance(record, Score | Choice) for record in records)
+    assert not any(isinstance(record, Score | ChosenStep) for record in records)
     assert not run.scores.exists()
     assert run.taken_step == 4
 

@@ -13,7 +13,7 @@ from antcli.config import TrainingConfig
 from antcli.diffusion import examples
 from antcli.drawn_faces.domains import avatar
 from antcli.images.grid import to_float
-from antcli.sources.codec import Latents
+from antcli.sources.codec import LatentCodec
 from antcli.sources.source import find_source
 from antcli.training import autoencoder, pretraining
 from antcli.training.autoencoder import scale_of, small_autoencoder, train_autoencoder
@@ -28,7 +28,7 @@ def test_a_trained_autoencoder_gives_latents_of_unit_variance(
 ) -> None:
     records = list(train_autoencoder(IMAGES, tmp_path, CONFIG, accelerator))
     assert [record.step for record in records] == [1, 2, 3]
-    codec = Latents(AutoencoderKL.from_pretrained(tmp_path))
+    codec = LatentCodec(AutoencoderKL.from_pretrained(tmp_path))
     x_0 = codec.encode(to_float(IMAGES))
     assert x_0.shape == (6, 4, 4, 4)
     assert x_0.std().item() == pytest.approx(1, abs=1e-3)
@@ -60,7 +60,7 @@ def test_a_latent_source_is_pretrained_and_found(
     monkeypatch.setattr(pretraining, "LATENT_WIDTHS", (32, 32))
     codec = small_autoencoder()
     codec.register_to_config(scaling_factor=scale_of(codec, IMAGES))
-    x_0 = Latents(codec).encode(to_float(IMAGES))
+    x_0 = LatentCodec(codec).encode(to_float(IMAGES))
     model = latent_model(codec, 4, seed=0)
     list(
         pretrain(

@@ -16,7 +16,7 @@ from antcli.cli.evaluate.metrics import (
     prdc_command,
 )
 from antcli.cli.evaluate.report import compare_command, report_command
-from antcli.cli.evaluate.show import naming_options
+from antcli.cli.options import naming_options
 
 evaluate_app = typer.Typer(no_args_is_help=True, help="Measure an adapted model.")
 

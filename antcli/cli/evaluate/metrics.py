@@ -25,7 +25,7 @@ from antcli.cli.evaluate.options import (
     TargetOption,
     TrunkWeightsOption,
 )
-from antcli.cli.evaluate.show import listening, show
+from antcli.cli.evaluate.show import listening, show, show_cautions
 from antcli.cli.options import DeviceOption, JsonOption, RunArgument, SeedOption
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ def _measure_one(metric: Metric, run: Path | None, as_json: bool, options: dict[
         return
     for name, found in rows:
         show(metric, name, found)
+    show_cautions(found for _, found in rows)
     if metric == "memorization" and (options["pairs"] or options["images"] is None):
         result(f"nearest pairs: {options['pairs'] or _found(run).nearest_pairs}")
 
@@ -58,6 +59,7 @@ def _measure_all(run: Path | None, as_json: bool, options: dict[str, Any]) -> No
         for row in evaluation["rows"]:
             for metric, found in row["metrics"].items():
                 show(metric, row["name"], found)
+        show_cautions(found for row in evaluation["rows"] for found in row["metrics"].values())
     if options["images"] is None:
         kept = _found(run)
         say(f"kept in {kept.evaluation}; next: ant evaluate report {kept.folder}")
@@ -157,7 +159,7 @@ def memorization_command(
     trunk_weights: TrunkWeightsOption = None,
     pairs: Annotated[
         Path | None,
-        typer.Option(help="The page of the nearest pairs. [default: RUN/nearest-pairs.png]"),
+        typer.Option(help="The page of the nearest pairs.", show_default="RUN/nearest-pairs.png"),
     ] = None,
     seed: SeedOption = 0,
     device: DeviceOption = "auto",

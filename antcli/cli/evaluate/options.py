@@ -13,7 +13,9 @@ ImagesOption = Annotated[
 ]
 TargetOption = Annotated[
     Path | None,
-    typer.Option("--target", help="Folder with the target's images. [default: those of the run]"),
+    typer.Option(
+        "--target", help="Folder with the target's images.", show_default="those of the run"
+    ),
 ]
 CountOption = Annotated[int, typer.Option("-n", min=2, help="How many samples of the run.")]
 ReferenceOption = Annotated[
@@ -21,8 +23,8 @@ ReferenceOption = Annotated[
     typer.Option(
         "--reference",
         metavar="DIR|STATS.safetensors",
-        help="What samples should look like: a folder of images, or its statistics. "
-        "[default: the target's images]",
+        help="What samples should look like: a folder of images, or its statistics.",
+        show_default="the target's images",
     ),
 ]
 FeaturesOption = Annotated[

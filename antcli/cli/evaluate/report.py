@@ -18,7 +18,8 @@ PAGES = {".html", ".htm"}
 def report_command(
     run: RunArgument = None,
     out: Annotated[
-        Path | None, typer.Option(metavar="FILE.html", help="[default: RUN/report.html]")
+        Path | None,
+        typer.Option(metavar="FILE.html", help="Where it goes.", show_default="RUN/report.html"),
     ] = None,
     device: DeviceOption = "auto",
 ) -> None:
@@ -26,7 +27,7 @@ def report_command(
 
     Takes what `ant evaluate all` and `ant evaluate checkpoints` kept; does first what is missing.
     """
-    from antcli.evaluation.report import make_report
+    from antcli.evaluation.report.content import make_report
     from antcli.runs import find_run
 
     found = find_run(run)
@@ -50,8 +51,7 @@ def compare_command(
 
     `ant evaluate all RUN` measures a run.
     """
-    from antcli.evaluation.report import make_comparison
-    from antcli.evaluation.report.comparison import comparison_text
+    from antcli.evaluation.report.comparison import comparison_text, make_comparison
     from antcli.runs import find_run
 
     place = _file(out)

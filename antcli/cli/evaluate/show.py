@@ -1,21 +1,19 @@
-"""How measuring reads on the screen: its progress, its results, its errors."""
+"""How measuring reads on the screen: its progress, its remarks, its results."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 from antcli.cli.console import Bar, result, say
-from antcli.errors import AntError
+from antcli.cli.options import with_options
 
 if TYPE_CHECKING:
     from antcli.evaluation.listener import Listener
 
-SETTINGS = "images|target|reference|features|feature_weights|source|net|trunk_weights"
-"""What the engine names in backticks, and a person at the screen types as an option."""
+SETTINGS = ("reference", "features", "feature_weights", "trunk_weights")
+"""What the engine's remarks name in backticks, and a person at the screen types as an option."""
 
 
 @contextmanager
@@ -24,26 +22,7 @@ def listening() -> Iterator[Listener]:
     from antcli.evaluation.listener import Listener
 
     with Bar() as bar:
-        yield Listener(bar.update, lambda line: say(with_options(line)))
-
-
-def with_options(text: str) -> str:
-    """A line of the engine with its settings as the options that they are here."""
-    return re.sub(f"`({SETTINGS})`", lambda m: "--" + m[1].replace("_", "-"), text)
-
-
-def naming_options(command: Callable[..., None]) -> Callable[..., None]:
-    """A command whose errors speak of options."""
-
-    @wraps(command)
-    def run(*arguments: Any, **options: Any) -> None:
-        try:
-            command(*arguments, **options)
-        except AntError as error:
-            told = with_options(error.message), with_options(error.hint)
-            raise AntError(*told, exit_code=error.exit_code) from error
-
-    return run
+        yield Listener(bar.update, lambda line: say(with_options(line, SETTINGS)))
 
 
 def show(metric: str, row: str, found: Mapping[str, Any]) -> None:
@@ -56,7 +35,11 @@ def show(metric: str, row: str, found: Mapping[str, Any]) -> None:
         if key in found:
             result(f"  {key.removesuffix('_sha256')}: {found[key]}")
     result("  definition: " + ", ".join(f"{k}: {v}" for k, v in found["definition"].items()))
-    for caution in found.get("cautions", ()):
+
+
+def show_cautions(results: Iterable[Mapping[str, Any]]) -> None:
+    """What the results warn of, each once: a run and its source are often warned of alike."""
+    for caution in dict.fromkeys(line for found in results for line in found.get("cautions", ())):
         say(f"caution: {caution}")
 
 

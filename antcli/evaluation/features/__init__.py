@@ -15,6 +15,7 @@ from antcli.evaluation.features.fidelity import open_dinov2, open_inception
 from antcli.evaluation.features.source import SourceSpace
 from antcli.evaluation.features.space import FeatureSpace, extract
 from antcli.sources.source import Source
+from antcli.sources.transfer import Progress, silent
 
 __all__ = ["FeatureSpace", "SpaceName", "extract", "open_space"]
 
@@ -27,15 +28,14 @@ def open_space(
     source: Source | None = None,
     weights: Path | None = None,
     device: torch.device | str = "cpu",
-    progress: bool = False,
+    on_progress: Progress = silent,
 ) -> FeatureSpace:
     """The feature space called `name`, ready on `device`.
 
     `source` is for the space of that name. `weights` is a local copy of Inception's; without it,
-    pretrained networks come from torch's hub folder or are downloaded into it, and `progress`
-    draws torch's own bar on stderr meanwhile. Raises `AntError` with the way out where something
-    is missing, cut short or of another network: open it before an hour is spent on what it is to
-    measure.
+    pretrained networks come from torch's hub folder or are downloaded into it. Raises `AntError`
+    with the way out where something is missing, cut short or of another network: open it before
+    an hour is spent on what it is to measure.
     """
     if weights is not None and name != "inception":
         raise AntError(
@@ -44,9 +44,9 @@ def open_space(
             exit_code=2,
         )
     if name == "inception":
-        return open_inception(weights, device, progress=progress)
+        return open_inception(weights, device, on_progress)
     if name == "dinov2":
-        return open_dinov2(device, progress=progress)
+        return open_dinov2(device, on_progress)
     if source is None:
         raise AntError(
             "the feature space of a source needs to know the source",

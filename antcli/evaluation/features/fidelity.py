@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from antcli.artifacts import file_hash
 from antcli.errors import AntError
-from antcli.evaluation.weights import download, hub_checkpoints, patience
+from antcli.evaluation.downloads import download, hub_checkpoints, patience
+from antcli.sources.transfer import Progress, silent
 from antcli.weights import misfit, read_weights
 
 INCEPTION = "pt_inception-2015-12-05"
@@ -58,11 +59,11 @@ class FidelitySpace:
 
 
 def open_inception(
-    weights: Path | None, device: torch.device | str, *, progress: bool = False
+    weights: Path | None, device: torch.device | str, on_progress: Progress = silent
 ) -> FidelitySpace:
     """The 2048 features of FID: Inception of 2015 as TensorFlow had it, images at 299x299."""
     library = _library("feature_extractor_inceptionv3")
-    file = _inception_file(weights, library.URL_INCEPTION_V3, progress)
+    file = _inception_file(weights, library.URL_INCEPTION_V3, on_progress)
     # The library would unpickle the file without care; it gets what was read with care.
     read = io.BytesIO()
     torch.save({k: v for k, v in read_weights(file).items() if isinstance(v, Tensor)}, read)
@@ -87,7 +88,7 @@ def open_inception(
     )
 
 
-def open_dinov2(device: torch.device | str, *, progress: bool = False) -> FidelitySpace:
+def open_dinov2(device: torch.device | str, on_progress: Progress = silent) -> FidelitySpace:
     """The 384 features of DINOv2's ViT-S/14 (its class token), images at 224x224.
 
     Its code is not part of the library: torch.hub gets it from its authors and runs it.
@@ -97,7 +98,7 @@ def open_dinov2(device: torch.device | str, *, progress: bool = False) -> Fideli
     file = folder / _DINOV2_URL.rsplit("/", 1)[1]
     if not file.is_file():
         hint = "use `features` source, which needs no download"
-        download(_DINOV2_URL, file, "the weights of DINOv2", hint, progress=progress)
+        download(_DINOV2_URL, file, "the weights of DINOv2", hint, on_progress)
     tensors = read_weights(file)
     try:
         with patience():
@@ -134,7 +135,7 @@ def _library(module: str) -> Any:
         ) from error
 
 
-def _inception_file(weights: Path | None, url: str, progress: bool) -> Path:
+def _inception_file(weights: Path | None, url: str, on_progress: Progress) -> Path:
     """The file given, or the published one: it is about under two names."""
     if weights is not None:
         if not weights.is_file():
@@ -147,5 +148,5 @@ def _inception_file(weights: Path | None, url: str, progress: bool) -> Path:
         return usual
     if not file.is_file():
         hint = "name your copy with `feature_weights` FILE"
-        download(url, file, "the Inception network of FID", hint, progress=progress)
+        download(url, file, "the Inception network of FID", hint, on_progress)
     return file

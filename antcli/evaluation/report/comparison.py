@@ -9,17 +9,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from antcli.errors import AntError
+from antcli.evaluation.listener import SILENT, Listener
 from antcli.evaluation.measuring import METRICS, Metric
-from antcli.evaluation.report.page import render, square
+from antcli.evaluation.report.page import render, square, write_page
 from antcli.evaluation.results import (
     Found,
     MetricTables,
     ResultTable,
     definition_facts,
+    read_evaluation,
     short,
 )
+from antcli.evaluation.samples import SamplingPlan, drawn_images
+from antcli.runs import Run
 
 SPACE = "  "
+STRIP = 8
+"""Samples of each row."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +87,34 @@ class ComparedMetric(MetricTables):
             for table in self.tables
         ]
         return {"metric": self.metric, "warning": self.warning, "tables": tables}
+
+
+def make_comparison(
+    runs: Sequence[Run], path: Path, device: str = "auto", listener: Listener = SILENT
+) -> list[ComparedMetric]:
+    """Write the page of several runs that are measured, and of their sources; its tables.
+
+    Raises `AntError` where one has not been measured, or the file cannot be written.
+    """
+    measured = [(run, _measured(run)) for run in runs]
+    tables = compare([one for _, one in measured])
+    plans = {one.name: SamplingPlan.first(run, STRIP) for run, one in measured}
+    for run, one in measured:
+        plans.setdefault(one.source, SamplingPlan.first(run, STRIP, adapted=False))
+    strips = [(name, drawn_images(plan, device, listener).paths) for name, plan in plans.items()]
+    write_page(path, comparison_html(tables, strips))
+    return tables
+
+
+def _measured(run: Run) -> MeasuredRun:
+    evaluation = read_evaluation(run)
+    if evaluation is None:
+        raise AntError(
+            f"{run.folder} has not been measured, or its weights have changed since",
+            f"ant evaluate all {run.folder}",
+        )
+    name, sha256 = Path(run.config().source).name, run.facts()["source_sha256"]
+    return MeasuredRun(str(run.folder), f"{name} ({sha256[:8]}), not adapted", evaluation)
 
 
 def compare(runs: Sequence[MeasuredRun]) -> list[ComparedMetric]:

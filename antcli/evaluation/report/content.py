@@ -9,31 +9,61 @@ from pathlib import Path
 from typing import Any
 
 from antcli.artifacts import file_hash
-from antcli.config import AdaptConfig, differences, to_toml
+from antcli.config import AdaptConfig, adapt_config_from, differences, to_toml
 from antcli.errors import AntError
 from antcli.evaluation.advice import advise, far_above_chance
+from antcli.evaluation.checkpoints import score_checkpoints
 from antcli.evaluation.curve import curve_svg
-from antcli.evaluation.measuring import METRICS
+from antcli.evaluation.evaluate import evaluate_run
+from antcli.evaluation.listener import SILENT, Listener
 from antcli.evaluation.pairs import read_pairs
-from antcli.evaluation.report.page import Picture, drawing, embedded, render, square, whole_page
+from antcli.evaluation.report.page import (
+    Picture,
+    drawing,
+    embedded,
+    render,
+    square,
+    whole_page,
+    write_page,
+)
 from antcli.evaluation.results import (
     KINDS,
-    MetricTables,
-    ResultTable,
     both_rows,
     diversity_kept,
+    metric_tables,
     plain,
-    short,
+    read_evaluation,
 )
+from antcli.evaluation.samples import SamplingPlan, drawn_images
 from antcli.evaluation.stopping import Score, choose, read_scores
 from antcli.images.folder import check_folder
 from antcli.methods.table import label
 from antcli.runs import Run
 
+SHOWN = 24
+"""Pairs of samples."""
+MEASURED = 200
+"""Samples, where nothing was measured before."""
 MOST_TARGETS = 12
 """Target images that are shown: a few-shot target has no more."""
 Figure = tuple[str, list[Picture]]
 """A caption, and the pictures over it."""
+
+
+def make_report(run: Run, path: Path, device: str = "auto", listener: Listener = SILENT) -> None:
+    """Write the report of a run. What it lacks, numbers, scores or samples, is made first.
+
+    Raises `AntError` where that fails, or the file cannot be written.
+    """
+    evaluation = _evaluation(run, device, listener)
+    if run.checkpoints and not run.scores.exists():
+        try:
+            score_checkpoints(run, device, listener)
+        except AntError as error:  # a report without the curve is one, too
+            listener.note(f"left out: the scores over the steps: {error.message}")
+    plans = [SamplingPlan.first(run, SHOWN, adapted=adapted) for adapted in (False, True)]
+    source, adapted = (drawn_images(plan, device, listener).paths for plan in plans)
+    write_page(path, report_html(run, evaluation, list(zip(source, adapted, strict=True))))
 
 
 def report_html(
@@ -69,10 +99,21 @@ def report_html(
         left_out=[
             f"{KINDS[k].title}: left out, {why}" for k, why in evaluation["left_out"].items()
         ],
-        metrics=[*_metrics(evaluation)],
+        metrics=[*metric_tables(evaluation)],
         settings=_settings(run, config, facts),
         toml=to_toml(config),
     )
+
+
+def _evaluation(run: Run, device: str, listener: Listener) -> dict[str, Any]:
+    """What was kept; measured now where nothing was, or of other weights."""
+    kept = read_evaluation(run)
+    if kept is not None:
+        return kept
+    listener.note(
+        f"{run.folder} has no numbers of its present weights: measuring {MEASURED} samples"
+    )
+    return evaluate_run(run.folder, count=MEASURED, device=device, listener=listener)
 
 
 def _worth(run: Run, evaluation: Mapping[str, Any], scores: Sequence[Score]) -> Iterator[str]:
@@ -133,16 +174,11 @@ def _step(run: Run, score: Score) -> tuple[str, ...]:
     return f"{score.step}{taken}", *numbers
 
 
-def _metrics(evaluation: Mapping[str, Any]) -> Iterator[MetricTables]:
-    for metric in METRICS:
-        if metric in evaluation["rows"][0]["metrics"]:
-            rows = [(row["name"], row["metrics"][metric]) for row in evaluation["rows"]]
-            yield MetricTables(metric, [ResultTable(metric, short(rows[0][1]["space"]), rows)])
-
-
 def _settings(run: Run, config: AdaptConfig, facts: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Source, target, method, steps; the settings that differ from the defaults."""
-    plainly = asdict(AdaptConfig(config.source, config.target))
+    """Source, target, method, steps; the settings that differ from the method's."""
+    plainly = asdict(
+        adapt_config_from({k: getattr(config, k) for k in ("source", "target", "method")})
+    )
     done = f"{run.taken_step} taken, of {facts['step']} done"
     return [
         ("Target", f"{facts['target_folder']}, {len(facts['target_sha256'])} images"),

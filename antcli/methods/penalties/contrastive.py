@@ -47,7 +47,7 @@ CHOICE = Choice(
     "that each image's maps resemble the source's of the same image (DCL, a loss of GANs)",
     lambda settings, prepared: ContrastivePenalty(settings.temperature),
     tables={"contrastive": ContrastiveSettings},
-    passes=lambda settings: {"source forward": 1},
     asks_source=True,
+    compares=True,
     couples=True,
 )

@@ -29,7 +29,7 @@ class FeaturesPenalty(Rule):
 CHOICE = Choice(
     "how the maps of each image resemble the others' (CDC, a loss of GANs)",
     lambda settings, prepared: FeaturesPenalty(),
-    passes=lambda settings: {"source forward": 1},
     asks_source=True,
+    compares=True,
     couples=True,
 )

@@ -50,8 +50,8 @@ class DetailPenalty(Rule):
 CHOICE = Choice(
     "the similarity of each image's details to the others'",
     lambda settings, prepared: HighFrequencyPenalty(),
-    passes=lambda settings: {"source forward": 1},
     asks_source=True,
+    compares=True,
     couples=True,
 )
 OWN = Choice(

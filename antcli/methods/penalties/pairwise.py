@@ -42,7 +42,7 @@ def log_similarities(x_0: Tensor) -> Tensor:
 CHOICE = Choice(
     "the similarity of each image to the others of its batch",
     lambda settings, prepared: PairwisePenalty(),
-    passes=lambda settings: {"source forward": 1},
     asks_source=True,
+    compares=True,
     couples=True,
 )

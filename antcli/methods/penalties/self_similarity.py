@@ -85,7 +85,7 @@ CHOICE = Choice(
     "how places resemble one another, within an image and across (RSSA, a loss of GANs)",
     lambda settings, prepared: SelfSimilarityPenalty(settings),
     tables={"self_similarity": SelfSimilaritySettings},
-    passes=lambda settings: {"source forward": 1},
     asks_source=True,
+    compares=True,
     couples=True,
 )

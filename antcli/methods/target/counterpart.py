@@ -2,9 +2,9 @@
 
 Of ten images a network learns two things: what their domain is, and whom they show. What the source
 gets wrong about the counterpart x'_0, eps - eps_source(x'_t) with the same noise, holds the second
-and not the first. It is taken off the target as a control variate, with the coefficient of least
-squares, image by image: all of it where image and counterpart err alike, none where the counterpart
-is somebody else.
+and not the first. It is taken off the target as a control variate: all of it where the counterpart
+shows the same person; where little of an image was kept, as much as its own error shares with the
+counterpart's, by least squares.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from antcli.methods.choice import Choice, Rule, Step
@@ -30,12 +29,16 @@ class CounterpartTarget(Rule):
 
     def __call__(self, step: Step) -> Tensor:
         """[B, C, H, W]."""
-        pair = torch.cat([step.x_0, self.counterparts.of(step)])
-        eps, t = step.drawn.repeat(2, 1, 1, 1), step.t.repeat(2)
-        wrong = eps - step.source(step.path.add_noise(pair, eps, t), t)
-        own, counterpart = wrong.chunk(2)
+        wrong = source_error(step, self.counterparts.of(step))
+        if self.counterparts.new_colours:
+            wrong = coefficient(source_error(step, step.x_0), wrong) * wrong
         target = step.eps if self.guided is None else self.guided(step)
-        return target - coefficient(own, counterpart) * counterpart
+        return target - wrong
+
+
+def source_error(step: Step, x_0: Tensor) -> Tensor:
+    """What the source gets wrong about x_0 with the noise of a step: eps - eps_source(x_t, t)."""
+    return step.drawn - step.source(step.path.add_noise(x_0, step.drawn, step.t), step.t)
 
 
 def coefficient(own: Tensor, counterpart: Tensor) -> Tensor:
@@ -57,7 +60,7 @@ CHOICE = Choice(
     lambda settings, prepared: CounterpartTarget(prepared["counterparts"]),
     tables={"counterparts": CounterpartSettings},
     stages=("counterparts",),
-    passes=lambda settings: {"source forward": 2},
+    passes=lambda settings: {"source forward": 1},
     asks_source=True,
 )
 GUIDED = Choice(
@@ -70,7 +73,7 @@ GUIDED = Choice(
     },
     stages=("counterparts", "classifier"),
     passes=lambda settings: {
-        "source forward": 2,
+        "source forward": 1,
         "classifier forward": 1,
         "classifier backward": 1,
     },

@@ -39,7 +39,7 @@ class GuidedTarget(Rule):
         """[B, C, H, W]."""
         path, x_t, t = step.path, step.x_t, step.t
         assert self.module is not None
-        gradient = log_likelihood_gradient(self.module, x_t, path.told(t))
+        gradient = log_likelihood_gradient(self.module, x_t, path.network_time(t))
         scale = self.config.gamma * coefficient(path, t, x_t, self.config.coefficient)
         shift = scale * gradient
         return step.eps - shift if self.config.sign == "minus" else step.eps + shift

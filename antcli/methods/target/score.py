@@ -49,6 +49,7 @@ CHOICE = Choice(
     "the noise, guided away from the source by the difference of two scores",
     lambda settings, prepared: ScoreTarget(settings),
     tables={"score": ScoreSettings},
-    passes=lambda settings: {"denoiser forward": 1, "source forward": 1},
+    passes=lambda settings: {"denoiser forward": 1},
     asks_source=True,
+    compares=True,
 )

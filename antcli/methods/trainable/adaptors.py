@@ -21,6 +21,7 @@ from torch.nn import functional
 from antcli.diffusion.convention import PLAIN, Convention
 from antcli.methods.choice import Choice
 from antcli.methods.trainable.denoiser import AddedDenoiser, Gate, Limited
+from antcli.randomness import seeded
 from antcli.settings import Count, Share, settings
 
 
@@ -169,8 +170,7 @@ def _adaptor_for(block: nn.Module, config: AdaptorConfig) -> Adaptor:
 def _build(
     unet: ModelMixin, settings: AdaptorConfig, convention: Convention, seed: int
 ) -> AdaptedDenoiser:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         return AdaptedDenoiser(unet, settings, convention)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -24,7 +24,7 @@ class Limited:
     cannot teach."""
 
     @classmethod
-    def understood(cls, table: dict[str, Any]) -> dict[str, Any]:
+    def normalised(cls, table: dict[str, Any]) -> dict[str, Any]:
         """The limit was called `below` once."""
         below = {"t_limit": table.pop("below")} if "below" in table else {}
         return {**below, **table}
@@ -67,14 +67,28 @@ class Denoiser(nn.Module):
     def keep_source(self) -> None:
         """Make `source` possible; to be called before anything is trained."""
 
+    def merged(self) -> ModelMixin | None:
+        """A network like the source's that says at every t what this one says below its limit.
+
+        None where what trains is no change of the network's own parameters.
+        """
+        return like(self.unet, self.unet.state_dict())
+
     def trained(self) -> dict[str, nn.Parameter]:
         """The parameters that train, by name."""
         return {name: p for name, p in self.named_parameters() if p.requires_grad}
 
     def _eps(self, unet: Callable[..., Any], x_t: Tensor, t: Tensor) -> Tensor:
-        told, condition = self.convention.path.told(t), self.convention.inputs(x_t)
+        told, condition = self.convention.path.network_time(t), self.convention.inputs(x_t)
         output = unet(x_t, told.to(x_t.device), **condition, return_dict=False)[0]
         return self.convention.eps(output, x_t, t)
+
+
+def like(unet: ModelMixin, values: Mapping[str, Tensor]) -> ModelMixin:
+    """A network of the same kind with other `values`, frozen, without its hooks."""
+    other = type(unet).from_config(unet.config)
+    other.load_state_dict(values)
+    return other.requires_grad_(False).eval()
 
 
 class Gate:
@@ -124,3 +138,7 @@ class AddedDenoiser(Denoiser):
         finally:
             # Maps that are computed again on the way back shall be what they were.
             self.gate.silent = before
+
+    def merged(self) -> ModelMixin | None:
+        """None: modules beside a network are none of its parameters, unless they come to such."""
+        return None

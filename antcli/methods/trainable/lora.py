@@ -7,13 +7,16 @@ network is its source exactly; alpha is the rank, so nothing scales the product.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from diffusers import ModelMixin
 from torch import Tensor, nn
 
 from antcli.diffusion.convention import PLAIN, Convention
 from antcli.methods.choice import Choice
-from antcli.methods.trainable.denoiser import AddedDenoiser, Gate, Limited
+from antcli.methods.trainable.denoiser import AddedDenoiser, Gate, Limited, like
+from antcli.randomness import seeded
 from antcli.settings import Count, settings
 
 
@@ -38,6 +41,22 @@ class LoraDenoiser(AddedDenoiser):
                 added = low_rank(layer, config.rank)
                 self.lora[name.replace(".", "-")] = added
                 layer.register_forward_hook(Parallel(added, self.gate))
+
+    @property
+    def products(self) -> Iterator[tuple[str, Tensor, Tensor]]:
+        """Each layer's name, its A [r, in, ...] and its B [out, r, ...], as they are trained."""
+        for name, added in self.lora.items():
+            down, up = added.parameters()
+            yield name.replace("-", "."), down, up
+
+    @torch.no_grad()
+    def merged(self) -> ModelMixin:
+        """W + B A in the place of every W."""
+        values = self.unet.state_dict()
+        for layer, down, up in self.products:
+            weight = f"{layer}.weight"
+            values[weight] = values[weight] + torch.einsum("or,r...->o...", up.flatten(1), down)
+        return like(self.unet, values)
 
 
 def low_rank(layer: nn.Conv2d | nn.Linear, rank: int) -> nn.Sequential:
@@ -70,8 +89,7 @@ class Parallel:
 def _build(
     unet: ModelMixin, settings: LoraSettings, convention: Convention, seed: int
 ) -> LoraDenoiser:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         return LoraDenoiser(unet, settings, convention)
 
 

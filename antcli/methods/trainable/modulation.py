@@ -21,8 +21,9 @@ from torch.nn import functional
 
 from antcli.diffusion.convention import PLAIN, Convention
 from antcli.methods.choice import Choice
-from antcli.methods.trainable.denoiser import AddedDenoiser, Limited
+from antcli.methods.trainable.denoiser import AddedDenoiser, Limited, like
 from antcli.methods.trainable.lora import Parallel
+from antcli.randomness import seeded
 from antcli.settings import Count, settings
 
 
@@ -93,6 +94,15 @@ class ModulatedDenoiser(AddedDenoiser):
         for name, v in self.vs().items():
             self.changes[name].modulated = filters[name].to(v)
 
+    @torch.no_grad()
+    def merged(self) -> ModelMixin:
+        """Every filter as it acts."""
+        values = self.unet.state_dict()
+        for name, change in self.changes.items():
+            weight = f"{name.replace('-', '.')}.weight"
+            values[weight] = values[weight] + cast("Change", change).weight()
+        return like(self.unet, values)
+
     def modulate_all(self) -> None:
         """As in the probe."""
         self.modulate({name: torch.ones_like(v) for name, v in self.vs().items()})
@@ -114,8 +124,7 @@ def important(fisher: Mapping[str, Tensor], quantile: float) -> dict[str, Tensor
 def _build(
     unet: ModelMixin, settings: ModulationSettings, convention: Convention, seed: int
 ) -> ModulatedDenoiser:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         return ModulatedDenoiser(unet, settings, convention)
 
 

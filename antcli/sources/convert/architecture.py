@@ -51,11 +51,11 @@ def check_known(
         _check_name(name, names)
     missing = [name for name in needed if name not in known]
     if missing:
-        typed = " ".join(f"--option {name}={shown(needed[name])}" for name in missing)
+        typed = " ".join(f"`option` {name}={shown(needed[name])}" for name in missing)
         raise AntError(
             "this is none of the published networks that are known here, and weights do not tell "
             f"{', '.join(missing)}",
-            f"state what it was trained with, e.g. {typed}; or --like NAME of a known source",
+            f"state what it was trained with, e.g. {typed}; or `like` NAME of a known source",
         )
 
 

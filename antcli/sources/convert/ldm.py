@@ -136,7 +136,7 @@ def _heads_known(layout: Layout, stated: Mapping[str, Any]) -> Mapping[str, int]
         raise AntError(
             f"this is none of the published models (model_channels is {layout.widths[0]}), and "
             "weights do not tell their heads",
-            "state num_heads or num_head_channels as it was trained with, e.g. --option "
+            "state num_heads or num_head_channels as it was trained with, e.g. `option` "
             "unet_config.num_heads=8",
         )
     return PUBLISHED_HEADS[layout]

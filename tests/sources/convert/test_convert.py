@@ -244,7 +244,7 @@ def test_a_network_that_is_not_known_is_not_guessed_at(
     error = refused(first.weights, None, format)
     assert f"weights do not tell {', '.join(missing)}" in error.message
     for option in missing:
-        assert f"--option {option}=" in error.hint
+        assert f"`option` {option}=" in error.hint
         rest = {key: value for key, value in whole.items() if key != option}
         assert f"do not tell {option}" in refused(first.weights, rest, format).message
 

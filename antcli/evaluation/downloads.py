@@ -9,10 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from tqdm import tqdm
 
 from antcli.errors import AntError
-from antcli.sources.transfer import SILENCE_S, Address, Downloaded, transfer
+from antcli.sources.transfer import SILENCE_S, Address, Progress, silent, transfer
 
 
 def hub_checkpoints() -> Path:
@@ -20,26 +19,20 @@ def hub_checkpoints() -> Path:
     return Path(torch.hub.get_dir()) / "checkpoints"
 
 
-def download(url: str, file: Path, what: str, hint: str, *, progress: bool) -> None:
+def download(url: str, file: Path, what: str, hint: str, on_progress: Progress = silent) -> None:
     """Get `file`; where its name ends with the start of a SHA-256, as torch's do, that is checked.
 
     `what` says in the error what the file is, `hint` what else a user can do than to put it there.
     """
     digest = re.search(r"-([0-9a-f]{8,})$", file.stem)
     address = Address(url, sha256=digest[1] if digest else "")
-    with tqdm(desc=file.name, unit="B", unit_scale=True, disable=not progress) as bar:
-
-        def show(record: Downloaded) -> None:
-            bar.total = record.total or None
-            bar.update(record.done - bar.n)
-
-        try:
-            transfer(address, file, file.name, show)
-        except AntError as error:
-            raise AntError(
-                f"cannot get {file.name}, {what}: {error.message}",
-                f"download {url} where that works and put it into {file.parent}, or {hint}",
-            ) from error
+    try:
+        transfer(address, file, file.name, on_progress)
+    except AntError as error:
+        raise AntError(
+            f"cannot get {file.name}, {what}: {error.message}",
+            f"download {url} where that works and put it into {file.parent}, or {hint}",
+        ) from error
 
 
 @contextmanager

@@ -8,8 +8,8 @@ import pytest
 import torch
 from accelerate import Accelerator
 
+from antcli.devices import WAIT, make_accelerator, resolve_device, resolve_precision
 from antcli.errors import AntError
-from antcli.training.devices import WAIT, make_accelerator, resolve_device, resolve_precision
 
 
 def has(monkeypatch: pytest.MonkeyPatch, *, cuda: int = 0, mps: bool = False) -> None:
@@ -72,7 +72,7 @@ def test_precision_is_as_asked_or_what_the_device_does_best(
     for asked in ("no", "fp16", "bf16"):
         assert resolve_precision(asked, "cpu") == asked  # type: ignore[arg-type]
     for native in (True, False):
-        monkeypatch.setattr("antcli.training.devices._cpu_has_bf16", lambda native=native: native)
+        monkeypatch.setattr("antcli.devices._cpu_has_bf16", lambda native=native: native)
         assert resolve_precision("auto", "cpu") == ("bf16" if native else "no")
     assert resolve_precision("auto", "mps") == "no"
 
@@ -99,7 +99,7 @@ def test_emulated_bf16_does_not_count(
 def test_processes_wait_long_enough_for_one_that_trains_a_classifier() -> None:
     code = (
         "import torch\n"
-        "from antcli.training.devices import make_accelerator\n"
+        "from antcli.devices import make_accelerator\n"
         "for _ in range(2): accelerator = make_accelerator('cpu', 'no')\n"
         "assert accelerator.distributed_type == 'MULTI_CPU'\n"
         "group = torch.distributed.group.WORLD._get_backend(torch.device('cpu'))\n"

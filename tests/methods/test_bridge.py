@@ -1,0 +1,203 @@
+"""The two rules of `bridge`, and the whole of them on a small network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+import torch
+from diffusers import UNet2DModel
+from method_steps import as_step
+from torch import Tensor, nn
+
+from antcli.config import adapt_config_from
+from antcli.diffusion.convention import PLAIN
+from antcli.diffusion.examples import Latents
+from antcli.methods.build import build_network, build_objective
+from antcli.methods.choice import Step
+from antcli.methods.classifier import new_classifier
+from antcli.methods.counterparts import Counterparts
+from antcli.methods.noise.bridged import BridgedNoise
+from antcli.methods.target.counterpart import CounterpartTarget, coefficient
+from antcli.methods.target.guided import GuidanceConfig, GuidedTarget
+
+PATH, LIMIT, DRAWS = PLAIN.path, 500, 2
+T = torch.tensor([LIMIT - 1, 300, 40])
+ALPHA_BAR = torch.cumprod(1 - PATH.betas, 0).tolist()
+
+
+def drawn(seed: int, *shape: int) -> Tensor:
+    draw = torch.Generator().manual_seed(seed)
+    return torch.randn(*(shape or (3, 3, 8, 8)), generator=draw, dtype=torch.float64)
+
+
+def wrong_source(x_t: Tensor, t: Tensor) -> Tensor:
+    """Some smooth function of x_t and t."""
+    return 0.7 * x_t + 0.2 * torch.sin(3 * x_t.flip(-1)) * torch.cos(t / 300).view(-1, 1, 1, 1)
+
+
+def counterparts_of(x_0: Tensor, *, new_colours: bool = False) -> Counterparts:
+    """As drawn from the source: two for each of three images."""
+    kappa = (ALPHA_BAR[LIMIT - 1] / (1 - ALPHA_BAR[LIMIT - 1])) ** 0.5
+    return Counterparts(Latents(x_0), DRAWS, LIMIT / PATH.span, kappa, new_colours)
+
+
+def a_step(u: float | None = None) -> Step:
+    step = as_step(drawn(0), drawn(1), T, source=wrong_source)
+    if u is None:
+        return step
+    return replace(step, chance=torch.stack([step.chance[:, 0], torch.full((3,), u**2)], 1))
+
+
+PAIRS = counterparts_of(drawn(2, 6, 3, 8, 8))
+
+
+# --- noise ---------------------------------------------------------------------------------
+
+
+def test_at_the_limit_x_t_is_the_noised_counterpart() -> None:
+    step = a_step(u=1.0)
+    bridged = replace(step, eps=BridgedNoise(PAIRS)(step), before=step.eps)
+    noised = PATH.add_noise(PAIRS.of(step), step.eps, T)
+    torch.testing.assert_close(bridged.x_t[0], noised[0], rtol=1e-9, atol=1e-12)
+    # Further down it is on the way to the image.
+    kept = [(bridged.x_t[i] - noised[i]).abs().mean().item() for i in range(3)]
+    assert kept[0] < kept[1] < kept[2]
+
+
+def test_x_t_against_a_slow_loop() -> None:
+    """x_t = alpha x_0 + sigma eps + u kappa sigma (x'_0 - x_0), u the root of a uniform."""
+    step = a_step()
+    bridged = replace(step, eps=BridgedNoise(PAIRS)(step), before=step.eps)
+    for i, t in enumerate(T.tolist()):
+        x_0, other = step.x_0[i], PAIRS.examples.x_0[2 * i + int(step.chance[i, 0] * 2)]
+        alpha, sigma = ALPHA_BAR[t] ** 0.5, (1 - ALPHA_BAR[t]) ** 0.5
+        u, kappa = float(step.chance[i, 1]) ** 0.5, PAIRS.bridge
+        expected = alpha * x_0 + sigma * step.eps[i] + u * kappa * sigma * (other - x_0)
+        # u is a float32.
+        torch.testing.assert_close(bridged.x_t[i], expected, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(PATH.to_x_0(bridged.eps, bridged.x_t, T), step.x_0)
+    torch.testing.assert_close(bridged.drawn, step.eps, rtol=0, atol=0)
+
+
+def test_a_counterpart_that_is_the_image_leaves_the_noise() -> None:
+    step = a_step()
+    same = counterparts_of(step.x_0.repeat_interleave(DRAWS, 0))
+    torch.testing.assert_close(BridgedNoise(same)(step), step.eps, rtol=0, atol=0)
+
+
+# --- target --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("new_colours", [True, False])
+def test_for_a_counterpart_that_is_the_image_the_target_is_what_the_source_says(
+    new_colours: bool,
+) -> None:
+    step = a_step()
+    same = counterparts_of(step.x_0.repeat_interleave(DRAWS, 0), new_colours=new_colours)
+    found = CounterpartTarget(same)(step)
+    expected = step.source(step.x_t, T)
+    # The source is read in float32.
+    torch.testing.assert_close(found, expected.double(), rtol=0, atol=1e-5)
+    assert (found - step.eps).abs().max() > 0.1
+
+
+@pytest.mark.parametrize("new_colours", [True, False])
+def test_the_target_on_bridged_noise_against_a_slow_loop(new_colours: bool) -> None:
+    """What the source gets wrong is asked with the noise as it was drawn, image by image."""
+    step = a_step()
+    pairs = counterparts_of(PAIRS.examples.x_0, new_colours=new_colours)
+    bridged = replace(step, eps=BridgedNoise(pairs)(step), before=step.eps)
+    found = CounterpartTarget(pairs)(bridged)
+    for i, t in enumerate(T.tolist()):
+        alpha, sigma = ALPHA_BAR[t] ** 0.5, (1 - ALPHA_BAR[t]) ** 0.5
+        eps = step.eps[i]
+        own, wrong = (
+            eps - wrong_source((alpha * x_0 + sigma * eps)[None], T[i : i + 1])[0]
+            for x_0 in (step.x_0[i], pairs.of(step)[i])
+        )
+        beta = min(max(float((own * wrong).sum() / (wrong * wrong).sum()), 0.0), 1.0)
+        expected = bridged.eps[i] - (beta if new_colours else 1.0) * wrong
+        torch.testing.assert_close(found[i], expected, rtol=0, atol=1e-5)
+
+
+def test_the_coefficient_is_that_of_least_squares() -> None:
+    own, other = drawn(3), drawn(4)
+    own = own + torch.tensor([0.6, -0.4, 3.0]).view(-1, 1, 1, 1).double() * other
+    betas = torch.linspace(0, 1, 2001, dtype=torch.float64)
+    for i, found in enumerate(coefficient(own, other).flatten().tolist()):
+        left = [float((own[i] - beta * other[i]).square().sum()) for beta in betas]
+        assert found == pytest.approx(float(betas[left.index(min(left))]), abs=1 / 2000)
+
+
+def test_the_coefficient_of_what_says_nothing_goes_to_nothing() -> None:
+    for size in (8, 32, 128):
+        own, other = drawn(5, 4, 3, size, size), drawn(6, 4, 3, size, size)
+        assert coefficient(own, other).max() < 4 / (3 * size * size) ** 0.5
+    own, other = drawn(5), drawn(6)
+    apart = (
+        other
+        - (own * other).sum((1, 2, 3), keepdim=True)
+        / own.square().sum((1, 2, 3), keepdim=True)
+        * own
+    )
+    assert coefficient(own, apart).abs().max() < 1e-12
+    assert (coefficient(own, -own) == 0).all()
+    assert (coefficient(own, torch.zeros_like(own)) == 0).all()
+
+
+def test_guidance_is_added_exactly() -> None:
+    step, classifier = a_step(), new_classifier(8, seed=0).double()
+    guided = GuidedTarget(GuidanceConfig(), classifier)
+    bridged = replace(step, eps=BridgedNoise(PAIRS)(step), before=step.eps)
+    both, plain = CounterpartTarget(PAIRS, guided), CounterpartTarget(PAIRS)
+    expected = plain(bridged) + guided(bridged) - bridged.eps
+    torch.testing.assert_close(both(bridged), expected, rtol=1e-9, atol=1e-12)
+    assert (both(bridged) - plain(bridged)).abs().max() > 1e-6
+    assert both.module is classifier  # with little memory it visits the device
+    assert plain.module is None
+
+
+# --- the whole method ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("has_classifier", [True, False])
+@pytest.mark.parametrize("trains", ["lora", "ant", "full"])
+def test_nothing_but_the_loss_has_a_gradient(
+    trains: str, has_classifier: bool, make_unet: Callable[..., UNet2DModel]
+) -> None:
+    """Whatever trains: of low-rank additions, adaptors and all weights."""
+    config = adapt_config_from({"source": "a", "target": "b", "method": "bridge"})
+    classifier = new_classifier(8, seed=0).requires_grad_(False) if has_classifier else None
+    kept = Latents(PAIRS.examples.x_0.float())
+    prepared = {"counterparts": replace(PAIRS, examples=kept), "classifier": classifier}
+    objective = build_objective(config, prepared)
+    other = adapt_config_from({"source": "a", "target": "b", "method": trains})
+    network = build_network(make_unet(8), other, PLAIN, PAIRS.t_limit)
+    network.keep_source()
+    assert network.limit == LIMIT
+    source, drawn_step = make_unet(8), a_step()
+    step = replace(
+        drawn_step,
+        network=network,
+        predict=network,
+        x_0=drawn_step.x_0.float(),
+        eps=drawn_step.eps.float(),
+    )
+    step, target = objective.prepared(step)
+    assert not step.eps.requires_grad and not target.requires_grad
+    assert all(p.grad is None for p in network.parameters())
+    objective.loss(step, target).backward()
+    trained = network.trained()
+    assert any(p.grad is not None and p.grad.abs().max() > 0 for p in trained.values())
+    untrained = [p for name, p in network.named_parameters() if name not in trained]
+    assert all(p.grad is None for p in untrained)
+    if has_classifier:
+        assert all(p.grad is None for p in nn.Module.parameters(classifier))
+    # What the source says is the source's, after whatever training.
+    with torch.no_grad():
+        for parameter in trained.values():
+            parameter.add_(0.1)
+        expected = source(step.x_t, T).sample
+    torch.testing.assert_close(step.source(step.x_t, T), expected)
