@@ -20,7 +20,7 @@ def adapted_run(
 ) -> Run:
     """`said` are settings; `asks` is what the source is asked with, as a run keeps it."""
     config = adapt_config_from({"source": str(source), "target": str(target), **said})
-    asked = find_source(config.source).asked_again(asks or {}, 0.0)
+    asked = find_source(config.source).conditioned_by(asks or {}, 0.0)
     network = build_network(asked.load(), config, asked.convention)
     draw = torch.Generator().manual_seed(0)
     for parameter in network.trained().values():

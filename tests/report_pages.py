@@ -48,7 +48,11 @@ def made(
     """A finished run of 50 steps with 24 samples of its own and of its source."""
     run = Run(folder)
     config = AdaptConfig(
-        source, str(target), training=TrainingConfig(steps=50), stopping=StoppingConfig(auto=auto)
+        source,
+        str(target),
+        method="ant",
+        training=TrainingConfig(steps=50),
+        stopping=StoppingConfig(auto=auto),
     )
     identity = {
         "source_sha256": "12" * 32,

@@ -21,6 +21,10 @@ steps = 6
 batch_size = 8
 source_samples = 10
 sampling_steps = 2
+[counterparts]
+draws = 2
+steps = 2
+colours = "kept"
 [preview]
 images = 4
 every = 2

@@ -50,9 +50,31 @@ def test_a_run_ends_with_a_page_weights_and_what_to_type_next(
 
 
 def test_the_classifier_is_reported_on_images_it_has_not_seen(adapt: Callable) -> None:
-    done = adapt()
+    done = adapt("--method", "ant")
     assert "2 source and 2 target images it has not seen" in done.err
     assert "t=699" in done.err
+
+
+def test_the_default_is_the_bridge_whose_classifier_knows_counterparts(
+    adapt: Callable, tmp_path: Path
+) -> None:
+    done = adapt()
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["config"]["method"] == "bridge"
+    assert "the images' colours as a whole are the source's: these are left to it" in done.err
+    assert "4 source and 2 target images it has not seen" in done.err  # of 2 draws of 10 images
+    assert (tmp_path / "run" / "counterparts.safetensors").exists()
+
+
+def test_nothing_is_said_twice_of_colours_that_are_new(
+    adapt: Callable, quick: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "new.toml"
+    file.write_text(quick.read_text().replace('"kept"', '"new"'))
+    done = adapt("--config", file)
+    assert done.code == 0, done.err
+    said = "the images' colours as a whole are not the source's: nearly all is adapted"
+    assert done.err.count(said) == 1
+    assert "classifier" not in done.err
 
 
 def test_a_finished_run_is_not_overwritten_without_force(adapt: Callable, tmp_path: Path) -> None:
@@ -72,6 +94,7 @@ def test_settings_come_from_defaults_preset_file_and_flags_in_this_order(
 ) -> None:
     plan = adapt("--preset", "paper", "--dry-run", "--steps", 7)
     assert plan.code == 0
+    assert 'method = "ant"' in plan.out
     assert "steps = 7" in plan.out
     assert "batch_size = 4" in plan.out  # of the file, over the preset's 40
     assert "learning_rate = 5e-05" in plan.out  # of the preset
@@ -324,7 +347,7 @@ def test_a_settings_file_counts_for_every_option_that_is_not_typed(
 
 
 @pytest.mark.parametrize(
-    ("source", "pooling", "steps"), [("avatars", 4, 100), ("avatars-64", 2, 200)]
+    ("source", "pooling", "steps"), [("avatars", 4, 120), ("avatars-64", 2, 200)]
 )
 def test_defaults_fit_the_source(
     ant: Callable, tiny_target: Path, source: str, pooling: int, steps: int
@@ -334,6 +357,19 @@ def test_defaults_fit_the_source(
     assert f"pooling = {pooling}\n" in plan
     assert f"[training]\nsteps = {steps}\n" in plan
     assert "[training]\nsteps = 7\n" in ant(*command, "--steps", 7).out
+
+
+@pytest.mark.parametrize("method", [None, "ant", "bridge", "full"])
+def test_the_papers_preset_means_ant_unless_a_method_is_said(
+    ant: Callable, tiny_target: Path, method: str | None
+) -> None:
+    command = ["adapt", "--source", "avatars", "--target", tiny_target, "--dry-run"]
+    plan = ant(*command, "--preset", "paper", *(["--method", method] if method else []))
+    assert plan.code == 0, plan.err
+    assert f'method = "{method or "ant"}"\n' in plan.out
+    assert f"# run: runs/avatars-colours-{method or 'ant'}\n" in plan.out
+    assert "learning_rate = 5e-05\n" in plan.out
+    assert "steps = 300\nbatch_size = 40\n" in plan.out
 
 
 def test_a_run_with_another_classifier_is_another_run(
@@ -399,8 +435,15 @@ def test_auto_has_room_and_keeps_a_larger_number(
     file = tmp_path / "mine.toml"
     file.write_text(said)
     command = ["adapt", "--source", "avatars-64", "--target", tiny_target, "--config", file]
-    plan = ant(*command, "--steps", "auto", "--dry-run")
+    plan = ant(*command, "--method", "ant", "--steps", "auto", "--dry-run")
     assert f"[training]\nsteps = {steps}\n" in plan.out
+    assert "auto = true" in plan.out
+
+
+def test_auto_leaves_the_steps_of_a_rate_that_settles(ant: Callable, tiny_target: Path) -> None:
+    command = ["adapt", "--source", "avatars", "--target", tiny_target]
+    plan = ant(*command, "--steps", "auto", "--dry-run")
+    assert "[training]\nsteps = 120\n" in plan.out
     assert "auto = true" in plan.out
 
 

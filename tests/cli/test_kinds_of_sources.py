@@ -14,10 +14,14 @@ from source_kinds import KINDS, TEXT_DIMENSION, write_kind
 from antcli.artifacts import load_tensors
 from antcli.devices import make_accelerator
 from antcli.diffusion.examples import Latents
+from antcli.diffusion.sampling import resample
 from antcli.evaluation.samples import check_run_source, load_adapted
+from antcli.methods.counterparts import JOINED, REFERENCE_SIDE, joined, levels
+from antcli.methods.trainable.denoiser import Denoiser
 from antcli.runs import Run
 from antcli.sources import condition, source
 from antcli.training.adaptation import build_training
+from antcli.training.counterparts import load_counterparts
 from antcli.training.inputs import check_inputs
 
 Start = Callable[..., Run]
@@ -135,7 +139,7 @@ def test_a_prompt_is_encoded_once(
         return encoded[prompt]
 
     monkeypatch.setattr(condition, "encode_prompt", encode)
-    run = start("text", "--prompt", "a drawing")
+    run = start("text", "--prompt", "a drawing", "--method", "adaptor")
     both = ["a drawing", ""]  # and what classifier-free guidance leads away from
     assert asked == both
     kept = load_tensors(run.condition)
@@ -158,6 +162,30 @@ def test_a_prompt_is_encoded_once(
     adapted = [name for name in load_tensors(run.weights) if "attentions" in name]
     assert adapted
     assert not any("transformer_blocks" in name for name in adapted)
+
+
+def test_counterparts_of_a_prompt_are_drawn_with_its_guidance(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoded = {prompt: torch.randn(1, 5, TEXT_DIMENSION) for prompt in ("a drawing", "")}
+    monkeypatch.setattr(condition, "encode_prompt", lambda _, __, prompt: encoded[prompt])
+    run = start("text", "--prompt", "a drawing")
+    asked = check_run_source(run)
+    network = Denoiser(asked.load(), asked.convention)
+    assert asked.guidance_scale == 7.5
+    kept = load_counterparts(run.counterparts, asked, torch.device("cpu"))
+    x_0 = asked.codec().encode(check_inputs(run.config()).target.images[:1] / 127.5 - 1)
+
+    def again(x_0: torch.Tensor, share: float, stream: str) -> torch.Tensor:
+        limit = asked.path.limit(share)
+        return resample(
+            network.guided, asked.path, x_0, limit, [0], steps=2, stream=stream, clip=False
+        )
+
+    share, _ = levels(False, asked.path, asked.shape[-1])
+    join = asked.path.share_where(JOINED * asked.shape[-1] / REFERENCE_SIDE)
+    alone = again(joined(x_0, again(x_0, share, "counterparts")), join, "join")
+    torch.testing.assert_close(kept.examples.x_0[:1], alone, rtol=1e-3, atol=1e-3)
 
 
 def test_a_class_has_to_be_named(

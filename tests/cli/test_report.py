@@ -63,7 +63,7 @@ def test_a_report_does_first_what_is_missing(ant: Callable, run: Path) -> None:
     html = (run / "report.html").read_text(encoding="utf-8")
     assert len(html) < LARGEST
     for part in (
-        "colours from tiny by ant",
+        "colours from tiny by bridge",
         "The step to take is",
         "Kernel distance",
         "Nearest pairs",

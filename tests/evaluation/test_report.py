@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from report_pages import (
 )
 
 from antcli.artifacts import save_tensors, write_json
+from antcli.config import adapt_config_from
 from antcli.errors import AntError
 from antcli.evaluation.pairs import read_pairs
 from antcli.evaluation.report.comparison import MeasuredRun, compare, comparison_html
@@ -61,6 +63,20 @@ def test_all_there_is_to_see_of_a_run(run: Run) -> None:
     links = [link["href"] for link in page.all("a")]
     assert links == [f"#{section['id']}" for section in page.all("section")]
     assert len(links) == 8
+
+
+@pytest.mark.parametrize(
+    ("said", "told"), [({}, "nothing"), ({"training": {"steps": 50}}, "training.steps: 120 -> 50")]
+)
+def test_what_a_method_prefers_by_itself_is_no_changed_setting(
+    said: dict[str, Any], told: str, run: Run
+) -> None:
+    facts = run.facts()
+    names = {"source": "avatars", "target": facts["target_folder"], "method": "bridge"}
+    config = asdict(adapt_config_from(names, said))
+    write_json(run.facts_file, {**facts, "config": config})
+    text = Document(report_html(run, measured(run), samples(run))).text
+    assert f"Other than the defaults {told} Run" in " ".join(text.split())
 
 
 def test_it_begins_with_the_pictures_and_ends_with_the_settings(run: Run) -> None:

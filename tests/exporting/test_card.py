@@ -82,5 +82,5 @@ def test_a_folder_of_this_machine_is_told_by_its_last_name(
     run = made(tmp_path / "run", tiny_target, source=str(tiny_source))
     card = ModelCard(Card(run, avatars, "diffusers", None).text())
     assert card.data.license == "unknown" and card.data.base_model is None
-    assert "# colours from tiny, bridge" in card.text
+    assert f"# colours from tiny, {run.config().method}" in card.text
     assert str(tiny_source) not in card.text

@@ -13,13 +13,15 @@ from diffusers import UNet2DModel
 from diffusers.models.resnet import ResnetBlock2D
 from torch import Tensor, nn
 
-from antcli.config import TrainingConfig
+from antcli.config import TrainingConfig, adapt_config_from
+from antcli.diffusion.convention import PLAIN
 from antcli.diffusion.examples import Latents, Pixels
 from antcli.diffusion.path import BetaPath
 from antcli.errors import AntError
-from antcli.methods.build import Objective
+from antcli.methods.build import Objective, build_network, build_objective
 from antcli.methods.choice import Rule, Step
 from antcli.methods.classifier import new_classifier
+from antcli.methods.counterparts import Counterparts
 from antcli.methods.noise.adversarial import AdversarialNoise, NoiseConfig
 from antcli.methods.target.guided import GuidanceConfig, GuidedTarget
 from antcli.methods.trainable.adaptors import AdaptedDenoiser, AdaptorConfig
@@ -31,6 +33,7 @@ CONFIG = TrainingConfig(steps=6, batch_size=4, warmup_steps=2)
 PATH = BetaPath.linear()
 ALPHA_BAR = torch.cumprod(1 - PATH.betas, 0)
 SIZE = 8
+METHODS: list[dict[str, bool]] = [{}, {"ant": True}, {"bridge": True}]
 MakeUnet = Callable[..., UNet2DModel]
 MakeTraining = Callable[..., Training]
 
@@ -42,9 +45,11 @@ def some_images(count: int = 3) -> Tensor:
 
 @pytest.fixture
 def make_training(make_unet: MakeUnet, accelerator: Accelerator) -> MakeTraining:
-    """Makes trainings of a small network, with all parts of ANT where `ant` says so."""
+    """Makes trainings of a small network, with all parts of ANT, or of bridge, where asked to."""
 
-    def make(config: TrainingConfig = CONFIG, *, ant: bool = False, **more: Any) -> Training:
+    def make(
+        config: TrainingConfig = CONFIG, *, ant: bool = False, bridge: bool = False, **more: Any
+    ) -> Training:
         unet = make_unet(SIZE, (8, 16))
         images, parts = more.pop("images", some_images()), {}
         network = TunedDenoiser(unet)
@@ -57,8 +62,17 @@ def make_training(make_unet: MakeUnet, accelerator: Accelerator) -> MakeTraining
             guidance = GuidanceConfig(gamma=5.0, coefficient="paper", sign="minus")
             rules = AdversarialNoise(noise), GuidedTarget(guidance, classifier)
             parts = {"objective": Objective(*rules, visiting=config.low_memory)}
-        settings = {"accelerator": accelerator, **parts, **more}
-        return Training(network, Pixels(images), config, **settings)
+        if bridge:
+            names = {"source": "a", "target": "b", "method": "bridge"}
+            settings = adapt_config_from(names, {"training": {"low_memory": config.low_memory}})
+            pairs = Counterparts(Pixels(some_images(6)), 2, 0.5, 0.3, new_colours=False)
+            classifier = new_classifier(SIZE, seed=0).requires_grad_(False)
+            prepared = {"counterparts": pairs, "classifier": classifier}
+            network = build_network(unet, settings, PLAIN, pairs.t_limit)
+            parts = {"objective": build_objective(settings, prepared)}
+        return Training(
+            network, Pixels(images), config, **{"accelerator": accelerator, **parts, **more}
+        )
 
     return make
 
@@ -290,19 +304,21 @@ def test_steps_and_seeds_draw_anew(make_training: MakeTraining) -> None:
 # --- stopping and going on -----------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("ant", "stop"), [(False, 1), (False, 6), (True, 4)])
+@pytest.mark.parametrize(
+    ("method", "stop"), [({}, 1), ({}, 6), ({"ant": True}, 4), ({"bridge": True}, 3)]
+)
 def test_a_training_that_stopped_goes_on_bit_for_bit(
-    ant: bool, stop: int, make_training: MakeTraining, tmp_path: Path
+    method: dict[str, bool], stop: int, make_training: MakeTraining, tmp_path: Path
 ) -> None:
-    whole = make_training(ant=ant)
+    whole = make_training(**method)
     losses = [record.loss for record in whole.steps()]
 
-    first = make_training(ant=ant)
+    first = make_training(**method)
     for record in first.steps():
         if record.step == stop:
             break
     first.save(tmp_path / "state.safetensors", {})
-    second = make_training(ant=ant)
+    second = make_training(**method)
     second.load(tmp_path / "state.safetensors")
     assert second.step == stop
     records: list[StepRecord] = list(second.steps())
@@ -425,12 +441,12 @@ def watch_gradients(training: Training) -> list[dict[str, Tensor]]:
     return seen
 
 
-@pytest.mark.parametrize("ant", [True, False])
+@pytest.mark.parametrize("method", METHODS, ids=str)
 @pytest.mark.parametrize("less", [{"micro_batch": 1}, {"micro_batch": 3}, {"low_memory": True}])
 def test_less_memory_gives_the_same_result(
-    less: dict[str, Any], ant: bool, make_training: MakeTraining
+    less: dict[str, Any], method: dict[str, bool], make_training: MakeTraining
 ) -> None:
-    whole, parts = make_training(ant=ant), make_training(replace(CONFIG, **less), ant=ant)
+    whole, parts = make_training(**method), make_training(replace(CONFIG, **less), **method)
     gradients = watch_gradients(parts), watch_gradients(whole)
     sizes: list[int] = []
     parts.network.register_forward_pre_hook(lambda _, args: sizes.append(len(args[0])))
@@ -444,7 +460,7 @@ def test_less_memory_gives_the_same_result(
     x_t, t = torch.randn(3, 3, SIZE, SIZE), torch.tensor([0, 300, 700])
     with torch.no_grad():
         found, expected, before = (
-            training.network(x_t, t) for training in (parts, whole, make_training(ant=ant))
+            training.network(x_t, t) for training in (parts, whole, make_training(**method))
         )
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
     assert (found - before).abs().max() > 1e-3
@@ -500,16 +516,17 @@ class OneOfSeveral:
         return torch.zeros(())
 
 
+@pytest.mark.parametrize("method", [{"ant": True}, {"bridge": True}], ids=str)
 @pytest.mark.parametrize(("batch", "processes"), [(4, 2), (5, 2), (5, 3), (3, 3)])
 def test_shares_add_up_to_the_global_batch(
-    batch: int, processes: int, make_training: MakeTraining
+    batch: int, processes: int, method: dict[str, bool], make_training: MakeTraining
 ) -> None:
     """What DDP and `reduce` make of the shares, the mean over processes, is the whole."""
     config = replace(CONFIG, batch_size=batch)
 
     def one(index: int, processes: int) -> OneOfSeveral:
         accelerator = OneOfSeveral(index, processes)
-        next(make_training(config, ant=True, accelerator=accelerator).steps())
+        next(make_training(config, **method, accelerator=accelerator).steps())
         return accelerator
 
     whole, parts = one(0, 1), [one(i, processes) for i in range(processes)]
@@ -518,6 +535,30 @@ def test_shares_add_up_to_the_global_batch(
     for i, gradient in enumerate(whole.gradients):
         mean = torch.stack([part.gradients[i] for part in parts]).mean(0)
         torch.testing.assert_close(mean, gradient, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("processes", [2, 3])
+@pytest.mark.parametrize("less", [{}, {"micro_batch": 2}, {"low_memory": True}])
+def test_what_is_drawn_counts_by_the_place_in_the_global_batch(
+    less: dict[str, Any], processes: int, make_training: MakeTraining
+) -> None:
+    """The chance that rules choose by, as all else of a sample."""
+    names = ("chance", "x_0", "eps", "t", "images", "mirrored")
+
+    def drawn(index: int, processes: int, **less: Any) -> list[Tensor]:
+        config = replace(CONFIG, batch_size=7, **less)
+        training = make_training(config, accelerator=OneOfSeveral(index, processes))
+        training.step = 4
+        steps = training._draw()
+        return [torch.cat([getattr(step, name) for step in steps]) for name in names]
+
+    whole = drawn(0, 1)
+    assert whole[0].shape == (7, 2)
+    assert whole[0].min() >= 0 and whole[0].max() < 1
+    assert len(whole[0].unique()) == 14
+    for i in range(processes):
+        mine = [found[i::processes] for found in whole]
+        torch.testing.assert_close(drawn(i, processes, **less), mine, rtol=0, atol=0)
 
 
 def test_more_processes_than_samples_is_refused(make_training: MakeTraining) -> None:
