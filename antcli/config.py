@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from annotated_types import Ge, Lt
 
 from antcli.errors import AntError
-from antcli.methods.table import METHODS, tables
+from antcli.methods.table import ALIASES, CHOICES, CUSTOM, METHODS, Method, method, tables
 from antcli.settings import (
     Count,
     Decay,
@@ -92,6 +92,18 @@ class PreviewConfig:
     """How many checkpoints are kept, the newest ones; 0: all."""
 
 
+@settings
+class ChoicesConfig:
+    """What a method without a name, `custom`, is made of; of a named one there is nothing to say.
+
+    Said of a named method, they stand in the place of its own, and it loses its name.
+    """
+
+    trains: str = ""
+    noise: str = ""
+    target: str = ""
+
+
 MOST_STEPS = 150
 """Of a run that finds its own end, unless its settings say more."""
 
@@ -115,12 +127,21 @@ class _Beginning:
     mixed_precision: Precision = "auto"
 
 
+@settings
+class _Asked:
+    """The settings that say what the method is."""
+
+    method: str = ""
+    choices: ChoicesConfig = field(default_factory=ChoicesConfig)
+
+
 if TYPE_CHECKING:
 
     @dataclass(frozen=True)
     class AdaptConfig(_Beginning):
         """All settings of one adaptation."""
 
+        choices: ChoicesConfig = field(default_factory=ChoicesConfig)
         condition: ConditionConfig = field(default_factory=ConditionConfig)
         training: TrainingConfig = field(default_factory=TrainingConfig)
         preview: PreviewConfig = field(default_factory=PreviewConfig)
@@ -130,7 +151,8 @@ if TYPE_CHECKING:
             """The settings of a choice."""
 
 else:
-    _KINDS = {"condition": ConditionConfig, "training": TrainingConfig, **tables()}
+    _KINDS = {"choices": ChoicesConfig, "condition": ConditionConfig, "training": TrainingConfig}
+    _KINDS |= tables()
     _KINDS |= {"preview": PreviewConfig, "stopping": StoppingConfig}
     AdaptConfig = settings_of(
         "AdaptConfig", "All settings of one adaptation.", _KINDS, (_Beginning,)
@@ -143,11 +165,32 @@ def adapt_config_from(*layers: Mapping[str, Any]) -> AdaptConfig:
     Raises `AntError` (wrong usage) for a name that is unknown or a value of the wrong kind.
     """
     merged = merge(*layers)
-    name = merged.get("method", _Beginning.method)
-    if isinstance(name, str) and name not in METHODS:
-        raise AntError(f"method is {name!r}", f"it is one of {', '.join(METHODS)}", exit_code=2)
-    defaults = METHODS[name].defaults if isinstance(name, str) else ()
-    return checked(AdaptConfig, merge(*defaults, merged))
+    made, settled = _method(merged)
+    return checked(AdaptConfig, merge(*made.defaults, merged, settled))
+
+
+def _method(said: Mapping[str, Any]) -> tuple[Method, dict[str, Any]]:
+    """What the method is made of, and the settings that say so.
+
+    A named method of which a choice is another one loses its name, and keeps its preferences.
+    """
+    asked = checked(_Asked, {key: said[key] for key in ("method", "choices") if key in said})
+    chosen = {slot: choice for slot, choice in vars(asked.choices).items() if choice}
+    for slot, choice in chosen.items():
+        _check_one_of(f"choices.{slot}", choice, CHOICES[slot])
+    name = asked.method or (CUSTOM if chosen else _Beginning.method)
+    name = ALIASES.get(name, name)
+    _check_one_of("method", name, (*METHODS, CUSTOM))
+    made = method(name, chosen)
+    if name != CUSTOM and made == method(name):
+        return made, {"method": name, "choices": dict.fromkeys(vars(asked.choices), "")}
+    whole = {slot: getattr(made, slot) for slot in vars(asked.choices)}
+    return made, {"method": CUSTOM, "choices": whole}
+
+
+def _check_one_of(setting: str, name: str, names: Iterable[str]) -> None:
+    if name not in names:
+        raise AntError(f"{setting} is {name!r}", f"it is one of {', '.join(names)}", exit_code=2)
 
 
 def merge(*layers: Mapping[str, Any]) -> dict[str, Any]:

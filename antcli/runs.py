@@ -14,6 +14,7 @@ from antcli import __version__
 from antcli.artifacts import file_hash, replacing, write_json
 from antcli.config import AdaptConfig, adapt_config_from, differences, to_toml
 from antcli.errors import AntError
+from antcli.methods.table import label
 
 FACTS = {"config", "status", "step"}
 """What every run tells of itself, beside its identity."""
@@ -51,6 +52,21 @@ class Run:
     def counterparts(self) -> Path:
         """What the source would have drawn in the place of each of the target's images."""
         return self.folder / "counterparts.safetensors"
+
+    @property
+    def source_examples(self) -> Path:
+        """Samples that the source drew of itself."""
+        return self.folder / "source-examples.safetensors"
+
+    @property
+    def fisher(self) -> Path:
+        """How much the source's samples depend on each weight."""
+        return self.folder / "fisher.safetensors"
+
+    @property
+    def modulated(self) -> Path:
+        """Which filters matter to the target."""
+        return self.folder / "modulated.safetensors"
 
     @property
     def condition(self) -> Path:
@@ -172,7 +188,8 @@ class Run:
             file.unlink(missing_ok=True)
         for file in (self.preview, self.scores, self.curve, self.evaluation, self.nearest_pairs):
             file.unlink(missing_ok=True)
-        self.counterparts.unlink(missing_ok=True)
+        for file in (self.counterparts, self.source_examples, self.fisher, self.modulated):
+            file.unlink(missing_ok=True)
         self.report.unlink(missing_ok=True)
         self.facts_file.unlink(missing_ok=True)
 
@@ -232,7 +249,7 @@ def take_checkpoint(run: Run, step: int, why: str) -> None:
 def default_folder(config: AdaptConfig) -> Path:
     """Where a run goes that was given no place: runs/SOURCE-TARGET-METHOD."""
     source, target = Path(config.source).resolve().name, Path(config.target).resolve().name
-    return Path("runs") / f"{source}-{target}-{config.method}"
+    return Path("runs") / f"{source}-{target}-{label(config)}"
 
 
 def remember_latest(run: Run) -> None:

@@ -19,6 +19,7 @@ from PIL import Image, ImageDraw, ImageFont
 from antcli.evaluation.samples import SamplingPlan, check_run_source, drawn_images
 from antcli.images.folder import read_folder
 from antcli.images.grid import GAP, comparison_page, grid, save_png
+from antcli.methods.table import label
 from antcli.runs import Run, find_run
 
 PAGES = Path(__file__).parent / "pages"
@@ -67,7 +68,7 @@ def main() -> None:
         config = run.config()
         made = {
             "ant.source": config.source,
-            "ant.method": config.method,
+            "ant.method": label(config),
             "ant.seed": str(config.seed),
             "ant.weights_sha256": run.weights_sha256,
         }

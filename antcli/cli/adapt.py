@@ -21,7 +21,9 @@ from antcli.cli.adapt_options import (
     LowMemoryOption,
     MethodOption,
     MicroBatchOption,
+    NoiseOption,
     OutOption,
+    PenaltyOption,
     PrecisionOption,
     PresetOption,
     RateOption,
@@ -29,6 +31,8 @@ from antcli.cli.adapt_options import (
     SourceOption,
     StepsOption,
     TargetOption,
+    TowardsOption,
+    TrainOption,
 )
 from antcli.cli.console import SIGNALLED, complain, result, say
 from antcli.cli.fetch_source import have_source
@@ -63,6 +67,10 @@ def adapt_command(
     low_memory: LowMemoryOption = None,
     learning_rate: RateOption = None,
     method: MethodOption = None,
+    train: TrainOption = None,
+    noise: NoiseOption = None,
+    towards: TowardsOption = None,
+    penalty: PenaltyOption = None,
     preset: PresetOption = None,
     classifier: ClassifierOption = None,
     source_images: SourceImagesOption = None,
@@ -88,6 +96,8 @@ def adapt_command(
     flags = {
         **typed(source=source, target=target and str(target), method=method, seed=seed),
         **typed(device=device, mixed_precision=mixed_precision),
+        "choices": typed(trains=train, noise=noise, target=towards),
+        "penalties": _weights(penalty or []),
         "training": typed(
             steps=_number(steps),
             batch_size=batch_size,
@@ -150,6 +160,21 @@ def _settings(
     return replace(settings, training=replace(settings.training, steps=steps))
 
 
+def _weights(penalties: list[str]) -> dict[str, float]:
+    """What was typed as NAME=WEIGHT, by the names of the settings."""
+    from antcli.methods.table import setting
+
+    found = {}
+    for typed_in in penalties:
+        name, _, weight = typed_in.partition("=")
+        try:
+            found[setting(name)] = float(weight)
+        except ValueError:
+            message = f"{typed_in!r} is not NAME=WEIGHT, as in pairwise=4"
+            raise typer.BadParameter(message, param_hint="--penalty") from None
+    return found
+
+
 def _number(steps: str | None) -> int | None:
     """The steps that were typed as a number."""
     if steps is None or steps == AUTO:
@@ -205,19 +230,21 @@ def _adapt(settings: AdaptConfig, run: Run, inputs: Inputs, force: bool) -> None
 
 def _show_plan(settings: AdaptConfig, run: Run, inputs: Inputs) -> None:
     from antcli.config import to_toml
-    from antcli.methods.build import evaluations_per_step
-    from antcli.methods.table import METHODS
+    from antcli.methods.build import evaluations_per_step, penalties_of
+    from antcli.methods.table import label, method_of
 
     result(to_toml(settings).rstrip())
     images = len(inputs.target.paths)
     views = settings.training.steps * settings.training.batch_size / images
-    choices = METHODS[settings.method].choices
+    choices = method_of(settings).choices
     passes = ", ".join(f"{n} {what}" for what, n in evaluations_per_step(settings).items())
     result(f"# run: {run.folder}")
     result(f"# source: {inputs.source.folder} ({inputs.source.size}x{inputs.source.size})")
     result(f"# target: {images} images, each seen {views:g} times")
-    result(f"# {settings.method}: trains {choices['trains'].help}")
+    result(f"# {label(settings)}: trains {choices['trains'].help}")
     result(f"# on {choices['noise'].help}, towards {choices['target'].help}")
+    for weight, penalty in penalties_of(settings):
+        result(f"# penalty, {weight:g} times: {penalty.help}")
     result(f"# evaluations per step and image: {passes}")
 
 

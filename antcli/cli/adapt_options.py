@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
+
+from antcli.methods.table import CHOICES, METHODS, PURPOSES
 
 SourceOption = Annotated[
     str | None,
@@ -51,18 +53,38 @@ RateOption = Annotated[
     typer.Option(help="Of AdamW, after the warm-up.", show_default="the method's"),
 ]
 MethodOption = Annotated[
-    Literal[
-        "bridge",
-        "ant",
-        "adaptor",
-        "adaptor-guided",
-        "adaptor-adversarial",
-        "full",
-        "lora",
-        "ant-lora",
-    ]
-    | None,
-    typer.Option(help="What is trained, and how.", show_default="bridge"),
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        autocompletion=lambda: list(METHODS),
+        help="What is trained, and how: one of those below.",
+        show_default="bridge",
+    ),
+]
+METHODS_TOLD = "\n\n".join(
+    ["Methods:", *(f"{purpose}: {', '.join(named)}" for purpose, named in PURPOSES.items())]
+)
+"""By what they are for, below the options."""
+
+
+def _choice(slot: str, what: str) -> Any:
+    """An option that puts one choice in the place of the method's own."""
+    return typer.Option(
+        metavar="NAME",
+        autocompletion=lambda: list(CHOICES[slot]),
+        help=f"{what}, in the place of the method's own: {', '.join(CHOICES[slot])}.",
+    )
+
+
+TrainOption = Annotated[str | None, _choice("trains", "What trains")]
+NoiseOption = Annotated[str | None, _choice("noise", "Which noise")]
+TowardsOption = Annotated[str | None, _choice("target", "What is trained towards")]
+PenaltyOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME=WEIGHT",
+        help="Added to the loss, as often as wanted: " + ", ".join(CHOICES["penalties"]) + ".",
+    ),
 ]
 PresetOption = Annotated[
     Literal["paper"] | None,

@@ -11,6 +11,7 @@ import typer
 
 from antcli import __version__
 from antcli.cli.adapt import adapt_command
+from antcli.cli.adapt_options import METHODS_TOLD
 from antcli.cli.console import SIGNALLED, SPEAKS, complain, engine_warnings_said
 from antcli.cli.evaluate import evaluate_app
 from antcli.cli.export import export_command
@@ -28,7 +29,7 @@ app = typer.Typer(
 )
 app.command("fetch-source")(fetch_source_command)
 app.command("train-classifier")(train_classifier_command)
-app.command("adapt")(adapt_command)
+app.command("adapt", epilog=METHODS_TOLD)(adapt_command)
 app.command("sample")(sample_command)
 app.add_typer(evaluate_app, name="evaluate")
 app.command("export")(export_command)

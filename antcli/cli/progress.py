@@ -24,6 +24,8 @@ def follow(records: Iterable[Record], steps: int) -> ClassifierReport | None:
     from antcli.training.counterparts import CounterpartsDrawn
     from antcli.training.inputs import SourceSamples
     from antcli.training.loop import StepRecord
+    from antcli.training.probing import Probed
+    from antcli.training.source_examples import FisherEstimated
 
     report = None
     with Bar() as bar:
@@ -35,6 +37,10 @@ def follow(records: Iterable[Record], steps: int) -> ClassifierReport | None:
                     say(_colours(record))
                 case SourceSamples(done, total):
                     bar.update("sampling the source", done, total)
+                case FisherEstimated(done, total):
+                    bar.update("asking what the source depends on", done, total)
+                case Probed(done, total):
+                    bar.update("probing which filters matter", done, total)
                 case ClassifierStep(step, total, loss):
                     bar.update("training the classifier", step, total, f"loss {loss:.3f}")
                 case ClassifierChecked(done, total):

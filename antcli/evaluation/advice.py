@@ -14,7 +14,7 @@ from antcli.errors import AntError
 from antcli.evaluation.results import Found, both_rows, diversity_kept
 from antcli.evaluation.stopping import Score, choose
 from antcli.methods.build import stages_of
-from antcli.methods.table import METHODS
+from antcli.methods.table import method_of
 from antcli.runs import Run
 
 FAR_ABOVE_CHANCE = 0.25
@@ -119,7 +119,7 @@ def _at_high_noise(config: AdaptConfig) -> str:
     """The setting that lets what trains act there; none where it does."""
     if "counterparts" in stages_of(config):
         return "" if config.counterparts.colours == "new" else '[counterparts]\ncolours = "new"'
-    table = next(iter(METHODS[config.method].choices["trains"].tables))
+    table = next(iter(method_of(config).choices["trains"].tables))
     return f"[{table}]\nt_limit = 1.0" if getattr(config, table).t_limit < 1 else ""
 
 

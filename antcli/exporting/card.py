@@ -16,6 +16,7 @@ from antcli.config import AdaptConfig, to_toml
 from antcli.evaluation.results import metric_tables, read_evaluation
 from antcli.exporting.pipeline_folder import pipeline_name
 from antcli.exporting.ungated import Change
+from antcli.methods.table import label
 from antcli.runs import Run
 from antcli.sources.catalog import Entry, catalog
 from antcli.sources.condition import TEXT
@@ -83,7 +84,7 @@ class Card:
     @property
     def title(self) -> str:
         """Target, source and method."""
-        return f"{self.config.target} from {self.config.source}, {self.config.method}"
+        return f"{self.config.target} from {self.config.source}, {label(self.config)}"
 
     @property
     def base_model(self) -> str:

@@ -16,7 +16,7 @@ from antcli.config import AdaptConfig
 from antcli.diffusion.convention import Convention
 from antcli.errors import AntError
 from antcli.methods.choice import Choice, Rule, Step
-from antcli.methods.table import METHODS, PENALTIES
+from antcli.methods.table import CHOICES, choice, method_of, setting
 from antcli.methods.trainable.denoiser import Denoiser
 
 
@@ -46,6 +46,8 @@ class Objective:
 
     def prepared(self, step: Step) -> tuple[Step, Tensor]:
         """The step with the noise that is trained on, and what eps_theta is pulled to."""
+        watched = any(penalty.sees_maps for _, penalty in self.penalties)
+        step = replace(step, watched=watched)
         if self.noise is not None:
             with step.autocast():
                 step = replace(step, eps=self.noise(step), before=step.eps)
@@ -63,7 +65,13 @@ class Objective:
 
 def choices_of(config: AdaptConfig) -> list[Choice]:
     """All that the settings take: those of the method, and the penalties with a weight."""
-    return [*METHODS[config.method].choices.values(), *(c for _, c in _penalties(config))]
+    return [*method_of(config).choices.values(), *(c for _, c in penalties_of(config))]
+
+
+def penalties_of(config: AdaptConfig) -> list[tuple[float, Choice]]:
+    """The penalties that have a weight, with it."""
+    weights = {name: getattr(config.penalties, setting(name)) for name in CHOICES["penalties"]}
+    return [(weight, choice("penalties", name)) for name, weight in weights.items() if weight]
 
 
 def stages_of(config: AdaptConfig) -> tuple[str, ...]:
@@ -78,22 +86,22 @@ def build_network(
 
     A `t_limit` that was read off the images stands in the place of that of the settings.
     """
-    choice = METHODS[config.method].choices["trains"]
-    settings = _settings(choice, config)
+    trains = method_of(config).choices["trains"]
+    settings = _settings(trains, config)
     if t_limit is not None:
         settings = replace(settings, t_limit=t_limit)
-    network: Denoiser = choice.build(unet, settings, convention, config.seed)
+    network: Denoiser = trains.build(unet, settings, convention, config.seed)
     return network
 
 
 def build_objective(config: AdaptConfig, prepared: Mapping[str, Any]) -> Objective:
     """What it is trained towards; `prepared` is what the method's stages gave."""
 
-    def rule(choice: Choice) -> Any:
-        return choice.build(_settings(choice, config), prepared)
+    def rule(chosen: Choice) -> Any:
+        return chosen.build(_settings(chosen, config), prepared)
 
-    choices = METHODS[config.method].choices
-    penalties = tuple((weight, rule(choice)) for weight, choice in _penalties(config))
+    choices = method_of(config).choices
+    penalties = tuple((weight, rule(penalty)) for weight, penalty in penalties_of(config))
     noise, target = rule(choices["noise"]), rule(choices["target"])
     return Objective(noise, target, penalties, visiting=config.training.low_memory)
 
@@ -116,18 +124,27 @@ def check_whole_batches(config: AdaptConfig, processes: int = 1) -> None:
         )
 
 
+def check_tuned(config: AdaptConfig) -> None:
+    """Raise `AntError` where a penalty speaks of weights that do not train."""
+    of_tuned = [c for c in choices_of(config) if c.of_tuned]
+    if of_tuned and not any(c.tunes for c in choices_of(config)):
+        able = [name for name in CHOICES["trains"] if choice("trains", name).tunes]
+        raise AntError(
+            f"{of_tuned[0].help}: of these {method_of(config).trains} trains none",
+            f"train {', '.join(able[:-1])} or {able[-1]}",
+            exit_code=2,
+        )
+
+
 def evaluations_per_step(config: AdaptConfig) -> dict[str, int]:
     """Passes through each network that one training step takes, for each image of the batch."""
     passes = Counter({"denoiser forward": 1, "denoiser backward": 1})
-    for choice in choices_of(config):
-        passes.update(choice.passes(_settings(choice, config)))
+    for chosen in choices_of(config):
+        passes.update(chosen.passes(_settings(chosen, config)))
+    if any(chosen.compares for chosen in choices_of(config)):
+        passes["source forward"] += 1
     return dict(passes)
 
 
-def _penalties(config: AdaptConfig) -> list[tuple[float, Choice]]:
-    weights = {name: getattr(config.penalties, name) for name in PENALTIES}
-    return [(weight, PENALTIES[name]) for name, weight in weights.items() if weight]
-
-
-def _settings(choice: Choice, config: AdaptConfig) -> Any:
-    return next((getattr(config, table) for table in choice.tables), None)
+def _settings(chosen: Choice, config: AdaptConfig) -> Any:
+    return next((getattr(config, table) for table in chosen.tables), None)

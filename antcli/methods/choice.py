@@ -6,12 +6,13 @@ penalties, and what becomes of the condition. A choice is one file that holds al
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from antcli.diffusion.path import Path
@@ -39,8 +40,14 @@ class Choice:
     """What has to be there before training; see `training/stages.py`."""
     passes: Callable[[Any], Mapping[str, int]] = lambda settings: {}
     """Passes through each network that it adds to a step, for each image."""
+    tunes: bool = False
+    """Of what trains: whether it is weights that the source has, too."""
+    of_tuned: bool = False
+    """Whether it is about weights that the source has, too, and wants that such train."""
     asks_source: bool = False
     """Whether it evaluates the frozen source."""
+    compares: bool = False
+    """Whether it asks the source at the step's own x_t and t: one pass, whoever asks."""
     couples: bool = False
     """Whether it sees the images of a batch together: then the batch is not taken apart."""
 
@@ -66,6 +73,13 @@ class Step:
     before: Tensor | None = None
     """The noise as it was drawn, where a rule has changed it since."""
 
+    done: int = 0
+    """Steps taken before this one."""
+    average: Predict | None = None
+    """Of the network with its averaged weights."""
+    watched: bool = False
+    """Whether the network's maps are kept."""
+
     @property
     def path(self) -> Path:
         """How noise comes over x_0."""
@@ -84,7 +98,33 @@ class Step:
     @cached_property
     def output(self) -> Tensor:
         """eps_theta(x_t, t) of the adapted network, float32, with its graph."""
-        return self.predict(self.x_t, self.t).float()
+        with self._watching(self.maps):
+            return self.predict(self.x_t, self.t).float()
+
+    @cached_property
+    def maps(self) -> list[Tensor]:
+        """What the mid block and the blocks on the way up give for `output`, where it is watched.
+
+        Filled when `output` is asked for.
+        """
+        return []
+
+    @cached_property
+    def source_maps(self) -> list[Tensor]:
+        """The same of the source; filled when `source_output` is asked for."""
+        return []
+
+    @property
+    def seen(self) -> tuple[list[Tensor], list[Tensor]]:
+        """Maps of the adapted network, with their graph, and of the source, at this x_t and t."""
+        _ = self.output, self.source_output
+        return self.maps, self.source_maps
+
+    def averaged(self, x_t: Tensor, t: Tensor) -> Tensor:
+        """Eps of the averaged network, float32, without a graph."""
+        assert self.average is not None
+        with torch.no_grad(), self.autocast():
+            return self.average(x_t, t).float()
 
     def source(self, x_t: Tensor, t: Tensor) -> Tensor:
         """Eps of the frozen source at any x_t and t, float32, without a graph."""
@@ -94,7 +134,24 @@ class Step:
     @cached_property
     def source_output(self) -> Tensor:
         """What the source says at this x_t and t."""
-        return self.source(self.x_t, self.t)
+        with self._watching(self.source_maps):
+            return self.source(self.x_t, self.t)
+
+    @contextmanager
+    def _watching(self, maps: list[Tensor]) -> Iterator[None]:
+        """Keeps in `maps` what the blocks of the network's second half give."""
+        unet = self.network.unet if self.watched else None
+        blocks = () if unet is None else (unet.mid_block, *unet.up_blocks)
+
+        def keep(block: nn.Module, inputs: object, output: Tensor) -> None:
+            maps.append(output.float())
+
+        handles = [b.register_forward_hook(keep) for b in blocks if b is not None]
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
 
 
 class Rule:
@@ -105,6 +162,8 @@ class Rule:
 
     module: nn.Module | None = None
     """A network of its own, which need not stay on the device."""
+    sees_maps = False
+    """Whether it asks for the maps of a step."""
 
     def __call__(self, step: Step) -> Tensor:
         """What the rule says."""

@@ -1,42 +1,64 @@
-"""The choices, and the named methods: each is one choice for every slot, none has its own loop."""
+"""The choices, and the named methods: each is one choice for every slot, none has its own loop.
+
+This file imports no choice: the command lists what there is without loading a network library.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-from antcli.methods.choice import Choice
-from antcli.methods.condition import frozen
-from antcli.methods.noise import adversarial, bridged, gaussian
-from antcli.methods.penalties import pairwise
-from antcli.methods.target import counterpart, guided
-from antcli.methods.target import noise as plain
-from antcli.methods.trainable import adaptors, full, lora
-from antcli.settings import NonNegative, settings_of
+if TYPE_CHECKING:
+    from antcli.config import AdaptConfig
+    from antcli.methods.choice import Choice
 
-TRAINABLE = {
-    "adaptors": adaptors.CHOICE,
-    "full": full.CHOICE,
-    "lora": lora.CHOICE,
+CHOICES: dict[str, dict[str, str]] = {
+    "trains": {
+        "adaptors": "trainable.adaptors",
+        "lora": "trainable.lora",
+        "all": "trainable.full",
+        "encoder-decoder": "trainable.encoder_decoder",
+        "attention": "trainable.attention",
+        "modulation": "trainable.modulation",
+        "norm": "trainable.norm",
+        "bias": "trainable.bias",
+    },
+    "noise": {
+        "gaussian": "noise.gaussian",
+        "adversarial": "noise.adversarial",
+        "bridged": "noise.bridged",
+    },
+    "target": {
+        "noise": "target.noise",
+        "guided": "target.guided",
+        "score": "target.score",
+        "counterpart": "target.counterpart",
+        "counterpart-guided": "target.counterpart:GUIDED",
+    },
+    "condition": {
+        "frozen": "condition.frozen",
+    },
+    "penalties": {
+        "pairwise": "penalties.pairwise",
+        "high-frequency": "penalties.high_frequency",
+        "details": "penalties.high_frequency:OWN",
+        "source": "penalties.source",
+        "ewc": "penalties.ewc",
+        "features": "penalties.features",
+        "contrastive": "penalties.contrastive",
+        "self-similarity": "penalties.self_similarity",
+    },
 }
-NOISE = {
-    "gaussian": gaussian.CHOICE,
-    "adversarial": adversarial.CHOICE,
-    "bridged": bridged.CHOICE,
-}
-TARGET = {
-    "noise": plain.CHOICE,
-    "guided": guided.CHOICE,
-    "counterpart": counterpart.CHOICE,
-    "counterpart-guided": counterpart.GUIDED,
-}
-PENALTIES: dict[str, Choice] = {
-    "pairwise": pairwise.CHOICE,
-}
-CONDITION = {
-    "frozen": frozen.CHOICE,
-}
+"""By slot and name: the module within this room, and what the choice is called there."""
+
+
+def choice(slot: str, name: str) -> Choice:
+    """All that there is to know of a choice of the table."""
+    module, _, attribute = CHOICES[slot][name].partition(":")
+    found: Choice = getattr(import_module(f"antcli.methods.{module}"), attribute or "CHOICE")
+    return found
 
 
 @dataclass(frozen=True)
@@ -55,19 +77,15 @@ class Method:
     @property
     def choices(self) -> dict[str, Choice]:
         """Its choices but for the penalties, by their slots."""
-        return {
-            "trains": TRAINABLE[self.trains],
-            "noise": NOISE[self.noise],
-            "target": TARGET[self.target],
-            "condition": CONDITION[self.condition],
-        }
+        slots = ("trains", "noise", "target", "condition")
+        return {slot: choice(slot, getattr(self, slot)) for slot in slots}
 
     @property
     def defaults(self) -> Iterator[Mapping[str, Any]]:
         """What its choices prefer, as layers of settings."""
-        yield {"penalties": self.penalties}
-        for choice in self.choices.values():
-            yield choice.defaults
+        yield {"penalties": {setting(name): weight for name, weight in self.penalties.items()}}
+        for chosen in self.choices.values():
+            yield chosen.defaults
         yield self.settings
 
 
@@ -81,30 +99,90 @@ BRIDGE = {
     "lora": {"rank": 16},
 }
 """A rate that falls to almost nothing, so that the last step is the one to take."""
-METHODS: dict[str, Method] = {
-    "bridge": Method("lora", "bridged", "counterpart-guided", settings=BRIDGE),
-    "ant": Method("adaptors", "adversarial", "guided"),
-    "adaptor": Method("adaptors", "gaussian", "noise"),
-    "adaptor-guided": Method("adaptors", "gaussian", "guided"),
-    "adaptor-adversarial": Method("adaptors", "adversarial", "noise"),
-    "full": Method("full", "gaussian", "noise"),
-    "lora": Method("lora", "gaussian", "noise"),
-    "ant-lora": Method("lora", "adversarial", "guided"),
+DDPM_PA = {"pairwise": 1.0, "high-frequency": 1.0, "details": 0.05}
+"""Within the paper's ranges, [0.1, 1] for both similarities and [0.01, 0.08] for the details."""
+SLOWER = {"training": {"learning_rate": 1e-4}}
+EWC = 1e6
+"""With it the penalty is of the order of the loss after ten to thirty steps of `finetune` on drawn
+faces; the 5e8 of GANs would outweigh it hundreds of times. The other weights of losses of GANs are
+the published ones."""
+PURPOSES: dict[str, dict[str, Method]] = {
+    "from a few images": {
+        "bridge": Method("lora", "bridged", "counterpart-guided", settings=BRIDGE),
+    },
+    "ANT and its parts": {
+        "ant": Method("adaptors", "adversarial", "guided"),
+        "ant-lora": Method("lora", "adversarial", "guided"),
+        "adaptor-guided": Method("adaptors", "gaussian", "guided"),
+        "adaptor-adversarial": Method("adaptors", "adversarial", "noise"),
+    },
+    "plain training": {
+        "finetune": Method("all", "gaussian", "noise"),
+        "lora": Method("lora", "gaussian", "noise"),
+        "adaptor": Method("adaptors", "gaussian", "noise"),
+        "encoder-decoder": Method("encoder-decoder", "gaussian", "noise"),
+    },
+    "rivals": {
+        "ddpm-pa": Method("all", "gaussian", "noise", penalties=DDPM_PA, settings=SLOWER),
+        "dogfit": Method("all", "gaussian", "score"),
+    },
+    "of GANs, carried to diffusion": {
+        "ewc": Method("all", "gaussian", "noise", penalties={"ewc": EWC}),
+        "adam": Method("modulation", "gaussian", "noise"),
+        "cdc": Method("all", "gaussian", "noise", penalties={"features": 1000.0}),
+        "dcl": Method("all", "gaussian", "noise", penalties={"contrastive": 2.0}),
+        "rssa": Method("all", "gaussian", "noise", penalties={"self-similarity": 1.0}),
+    },
 }
+"""The named methods, by what they are for."""
+METHODS: dict[str, Method] = {
+    name: method for named in PURPOSES.values() for name, method in named.items()
+}
+ALIASES = {"full": "finetune"}
+"""Names of before."""
+CUSTOM = "custom"
+"""A method without a name: its choices are in `[choices]`."""
+PLAIN = Method("lora", "gaussian", "noise")
+"""What a method without a name is where nothing is chosen."""
+
+
+def method(name: str, chosen: Mapping[str, str] | None = None) -> Method:
+    """A named method, or `custom`, with what is `chosen` by slot in the place of its own."""
+    row = PLAIN if name == CUSTOM else METHODS[ALIASES.get(name, name)]
+    others: dict[str, Any] = {slot: other for slot, other in (chosen or {}).items() if other}
+    return replace(row, **others)
+
+
+def method_of(config: AdaptConfig) -> Method:
+    """What the settings make of their method."""
+    return method(config.method, vars(config.choices))
+
+
+def label(config: AdaptConfig) -> str:
+    """The method's name; of one without a name, its choices."""
+    chosen = method_of(config)
+    unnamed = "-".join((chosen.trains, chosen.noise, chosen.target))
+    return unnamed if config.method == CUSTOM else config.method
+
+
+def setting(penalty: str) -> str:
+    """The name in `[penalties]` of a penalty."""
+    return penalty.replace("-", "_")
 
 
 def tables() -> dict[str, type[Any]]:
     """The settings of all choices, by the table of a config file."""
-    slots = (TRAINABLE, NOISE, TARGET, CONDITION, PENALTIES)
+    from antcli.settings import NonNegative, settings_of
+
     found = {
-        name: kind
-        for slot in slots
-        for choice in slot.values()
-        for name, kind in choice.tables.items()
+        table: kind
+        for slot, names in CHOICES.items()
+        for name in names
+        for table, kind in choice(slot, name).tables.items()
     }
     weights = settings_of(
         "Penalties",
         "What each penalty is multiplied by in the loss; 0: it is not taken.",
-        dict.fromkeys(PENALTIES, NonNegative),
+        dict.fromkeys(map(setting, CHOICES["penalties"]), NonNegative),
     )
     return {**found, "penalties": weights}

@@ -19,6 +19,7 @@ from antcli.methods.build import (
     choices_of,
 )
 from antcli.methods.counterparts import Counterparts
+from antcli.methods.trainable.modulation import ModulatedDenoiser
 from antcli.runs import Run
 from antcli.training.folder import RunFolder
 from antcli.training.inputs import Inputs, examples_of
@@ -57,6 +58,8 @@ def build_training(
     network = build_network(source.load(), config, source.convention, t_limit)
     if any(choice.asks_source for choice in choices_of(config)):
         network.keep_source()
+    if isinstance(network, ModulatedDenoiser):
+        network.modulate(prepared["modulated"])
     return Training(
         network,
         examples_of(source, inputs.target.images, accelerator.device),

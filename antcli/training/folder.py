@@ -15,8 +15,9 @@ from antcli.artifacts import load_tensors, save_tensors
 from antcli.config import AdaptConfig
 from antcli.evaluation.stopping import ChosenStep, Score, choose, read_scores, write_scores
 from antcli.images.grid import comparison_page, save_png, to_uint8
+from antcli.methods.table import label
 from antcli.methods.trainable.denoiser import Denoiser
-from antcli.methods.trainable.full import FullDenoiser
+from antcli.methods.trainable.tuned import TunedDenoiser
 from antcli.runs import Run
 from antcli.sources.writing import write_like
 from antcli.training.inputs import Inputs, metadata
@@ -111,7 +112,7 @@ class RunFolder:
             save_tensors(self.run.weights, self.training.parameters, self._metadata(self._title))
             network = self.training.network
             # Above a limit in t the source speaks, which no folder of one network can say.
-            if isinstance(network, FullDenoiser) and network.limit is None:
+            if isinstance(network, TunedDenoiser) and network.whole and network.limit is None:
                 write_like(self.inputs.source, self.run.model, network.unet)
         self._facts("finished", choice)
         self.run.state.unlink(missing_ok=True)
@@ -135,7 +136,7 @@ class RunFolder:
     @property
     def _title(self) -> str:
         target = self.inputs.target.folder.resolve().name
-        return f"{target} from {self.config.source}, {self.config.method}"
+        return f"{target} from {self.config.source}, {label(self.config)}"
 
     def _metadata(self, title: str) -> dict[str, object]:
         limit = {"ant.t_limit": repr(self.training.network.t_limit)}

@@ -19,7 +19,7 @@ from antcli.diffusion.examples import Examples, Latents, Pixels
 from antcli.errors import AntError
 from antcli.images.folder import ImageFolder, check_folder, read_folder
 from antcli.images.grid import to_float, to_uint8
-from antcli.methods.build import check_whole_batches, stages_of
+from antcli.methods.build import check_tuned, check_whole_batches, stages_of
 from antcli.methods.choice import Predict
 from antcli.methods.classifier import Classifier
 from antcli.methods.presets import PRESETS, Preset
@@ -122,6 +122,7 @@ def check_inputs(
     Only a pretrained classifier that is asked for by name may be downloaded here.
     """
     check_whole_batches(config)
+    check_tuned(config)
     source = find_source(config.source)
     target = read_folder(Path(config.target), source.size)
     if classifier is not None:

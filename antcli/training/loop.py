@@ -13,7 +13,8 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from torch import nn
+from torch import Tensor, nn
+from torch.func import functional_call
 
 from antcli.config import TrainingConfig
 from antcli.diffusion.examples import Examples
@@ -223,4 +224,9 @@ class Training:
         at_once = self.config.micro_batch or (1 if self.config.low_memory else size)
         drawn = (x.to(device).split(at_once) for x in (x_0, eps, t, images, mirrored, chance))
         network, predict, autocast = self.network, self.parts[""].wrapped, self.accelerator.autocast
-        return [Step(network, predict, autocast, *parts) for parts in zip(*drawn, strict=True)]
+        of: Any = {"done": self.step, "average": self._average}
+        return [Step(network, predict, autocast, *x, **of) for x in zip(*drawn, strict=True)]
+
+    def _average(self, x_t: Tensor, t: Tensor) -> Tensor:
+        """What the network says with its averaged weights."""
+        return functional_call(self.network, self.ema.average, (x_t, t))

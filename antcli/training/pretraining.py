@@ -15,7 +15,7 @@ from antcli.devices import make_accelerator
 from antcli.diffusion.convention import Convention
 from antcli.diffusion.examples import Examples
 from antcli.diffusion.path import BetaPath
-from antcli.methods.trainable.full import FullDenoiser
+from antcli.methods.trainable.tuned import TunedDenoiser
 from antcli.randomness import seeded
 from antcli.sources.writing import write_source
 from antcli.training.loop import StepRecord, Training
@@ -100,7 +100,7 @@ def pretrain(
     """
     model = model or pixel_model(examples.x_0.shape[-1], seed)
     convention = Convention(BetaPath(model.scheduler.betas.double()))
-    network = FullDenoiser(model.unet, convention)
+    network = TunedDenoiser(model.unet, convention)
     training = Training(network, examples, config, accelerator, seed=seed)
     state = folder / "state.safetensors"
     if state.exists():

@@ -7,8 +7,11 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from torch import Tensor
 
+from antcli.artifacts import load_tensors
 from antcli.config import AdaptConfig
+from antcli.diffusion.examples import Examples
 from antcli.methods.build import stages_of
 from antcli.methods.classifier import Classifier
 from antcli.methods.counterparts import Counterparts
@@ -16,8 +19,15 @@ from antcli.runs import Run
 from antcli.training.classifier_files import load_classifier
 from antcli.training.counterparts import CounterpartsDrawn, load_counterparts, make_counterparts
 from antcli.training.inputs import ClassifierRecord, Inputs, train_classifier
+from antcli.training.probing import Probed, probe
+from antcli.training.source_examples import (
+    FisherEstimated,
+    draw_source_examples,
+    estimate_fisher,
+    load_source_examples,
+)
 
-StageRecord = ClassifierRecord | CounterpartsDrawn
+StageRecord = ClassifierRecord | CounterpartsDrawn | FisherEstimated | Probed
 Prepared = Mapping[str, Any]
 Stage = Callable[
     [Inputs, AdaptConfig, Run, Accelerator, Prepared], Generator[StageRecord, None, Any]
@@ -76,9 +86,55 @@ def classifier(
     return found if config.training.low_memory else found.to(accelerator.device)
 
 
+def source_examples(
+    inputs: Inputs,
+    config: AdaptConfig,
+    run: Run,
+    accelerator: Accelerator,
+    prepared: Prepared,
+) -> Generator[StageRecord, None, Examples]:
+    """Samples that the source draws of itself: the first process draws them, all read them."""
+    if accelerator.is_main_process and not run.source_examples.exists():
+        yield from draw_source_examples(inputs, config, accelerator, run.source_examples)
+    accelerator.wait_for_everyone()
+    return load_source_examples(run.source_examples, inputs.source, accelerator.device)
+
+
+def fisher(
+    inputs: Inputs,
+    config: AdaptConfig,
+    run: Run,
+    accelerator: Accelerator,
+    prepared: Prepared,
+) -> Generator[StageRecord, None, Mapping[str, Tensor]]:
+    """How much the source's samples depend on each weight that trains."""
+    if accelerator.is_main_process and not run.fisher.exists():
+        yield from estimate_fisher(inputs, config, accelerator, run.fisher, prepared)
+    accelerator.wait_for_everyone()
+    tensors = load_tensors(run.fisher)
+    return {name: tensor.to(accelerator.device) for name, tensor in tensors.items()}
+
+
+def modulated(
+    inputs: Inputs,
+    config: AdaptConfig,
+    run: Run,
+    accelerator: Accelerator,
+    prepared: Prepared,
+) -> Generator[StageRecord, None, Mapping[str, Tensor]]:
+    """Which filters matter to the target: all processes probe, unless that is known."""
+    if any_process(accelerator, accelerator.is_main_process and not run.modulated.exists()):
+        yield from probe(inputs, config, accelerator, run.modulated, prepared)
+    accelerator.wait_for_everyone()
+    return load_tensors(run.modulated)
+
+
 STAGES: dict[str, Stage] = {
     "counterparts": counterparts,
     "classifier": classifier,
+    "source_examples": source_examples,
+    "fisher": fisher,
+    "modulated": modulated,
 }
 
 

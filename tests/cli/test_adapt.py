@@ -538,3 +538,43 @@ def test_the_preset_has_a_learning_rate_for_pixels_and_one_for_latents(
 ) -> None:
     command = ["adapt", "--source", source, "--target", tiny_target, "--dry-run"]
     assert f"learning_rate = {rate}\n" in ant(*command, "--preset", "paper").out
+
+
+def test_any_choice_alone_makes_a_method_without_a_name(adapt: Callable) -> None:
+    options = ["--train", "norm", "--noise", "adversarial", "--towards", "guided"]
+    plan = adapt(*options, "--penalty", "pairwise=4", "--penalty", "self-similarity=2", "--dry-run")
+    assert plan.code == 0
+    assert 'method = "custom"' in plan.out
+    assert 'trains = "norm"' in plan.out
+    assert "pairwise = 4.0" in plan.out
+    assert "# norm-adversarial-guided: trains scales and shifts" in plan.out
+    assert "# penalty, 2 times: how places resemble one another" in plan.out
+
+
+def test_a_penalty_alone_leaves_the_method_its_name(adapt: Callable) -> None:
+    plan = adapt("--method", "full", "--penalty", "ewc=7", "--dry-run")
+    assert 'method = "finetune"' in plan.out
+    assert "ewc = 7.0" in plan.out
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--method", "atn"], "it is one of bridge, ant,"),
+        (["--train", "lorra"], "it is one of adaptors, lora,"),
+        (["--penalty", "pairwise"], "NAME=WEIGHT"),
+        (["--penalty", "pairwise=much"], "NAME=WEIGHT"),
+        (["--penalty", "pairwize=1"], "did you mean penalties.pairwise?"),
+        (["--method", "lora", "--penalty", "ewc=1"], "of these lora trains none"),
+    ],
+)
+def test_choices_that_do_not_exist_are_told(options: list[str], says: str, adapt: Callable) -> None:
+    done = adapt(*options, "--dry-run")
+    assert done.code == 2
+    assert says in done.err
+
+
+def test_help_lists_the_methods_by_purpose(ant: Callable) -> None:
+    told = ant("adapt", "--help").out
+    assert "rivals: ddpm-pa, dogfit" in told
+    assert "of GANs, carried to diffusion: ewc, adam, cdc, dcl, rssa" in told

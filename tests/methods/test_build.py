@@ -1,7 +1,7 @@
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ from diffusers import UNet2DModel
 from method_steps import as_step
 from torch import Tensor, nn
 
-from antcli.config import AdaptConfig, TrainingConfig
+from antcli.config import AdaptConfig, TrainingConfig, adapt_config_from
 from antcli.diffusion.convention import PLAIN
 from antcli.diffusion.examples import Pixels
 from antcli.methods.build import build_network, build_objective, evaluations_per_step, stages_of
@@ -21,6 +21,7 @@ from antcli.methods.noise.bridged import BridgedNoise
 from antcli.methods.table import METHODS
 from antcli.methods.target.counterpart import CounterpartTarget
 from antcli.methods.target.guided import GuidedTarget
+from antcli.methods.target.score import ScoreTarget
 from antcli.methods.trainable.adaptors import AdaptorConfig
 from antcli.training.loop import Training
 
@@ -31,6 +32,11 @@ PAIRS = Counterparts(Pixels(torch.zeros(4, 3, 8, 8, dtype=torch.uint8)), 2, 0.5,
 MakeUnet = Callable[..., UNet2DModel]
 
 
+def named(method: str, **settings: Any) -> AdaptConfig:
+    """The settings of a method that is called by its name."""
+    return adapt_config_from({"source": "source", "target": "target", "method": method}, settings)
+
+
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("gradient", ["full", "residual"])
 def test_a_step_costs_what_is_said(
@@ -39,14 +45,24 @@ def test_a_step_costs_what_is_said(
     make_unet: MakeUnet,
     accelerator: Accelerator,
 ) -> None:
-    config = replace(
-        CONFIG, method=method, noise=NoiseConfig(inner_steps=3, omega=0.01, gradient=gradient)
+    config = named(
+        method,
+        noise={"inner_steps": 3, "omega": 0.01, "gradient": gradient},
+        score={"start": 0},
+        training={"steps": 1, "batch_size": 2},
     )
     network, classifier = (
         build_network(make_unet(size=8), config, PLAIN),
         new_classifier(8, seed=0),
     )
     classifier.requires_grad_(False)
+    images = Pixels(torch.zeros(2, 3, 8, 8, dtype=torch.uint8))
+    prepared = {
+        "classifier": classifier,
+        "counterparts": PAIRS,
+        "source_examples": images,
+        "fisher": {name: torch.ones_like(p) for name, p in network.trained().items()},
+    }
     counted = Counter[str]()
 
     def count(name: str, module: nn.Module) -> None:
@@ -61,10 +77,10 @@ def test_a_step_costs_what_is_said(
 
     training = Training(
         network,
-        Pixels(torch.zeros(2, 3, 8, 8, dtype=torch.uint8)),
+        images,
         config.training,
         accelerator,
-        objective=build_objective(config, {"classifier": classifier, "counterparts": PAIRS}),
+        objective=build_objective(config, prepared),
     )
     network.keep_source()
     ask_source = network.source
@@ -105,16 +121,21 @@ def test_adaptors_start_from_the_seed_alone(make_unet: MakeUnet) -> None:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_parts_follow_the_table(method: str) -> None:
-    config = replace(CONFIG, method=method)
+    config = named(method)
     objective = build_objective(config, dict.fromkeys(stages_of(config), nn.Identity()))
     noises = {"adversarial": AdversarialNoise, "bridged": BridgedNoise}
-    targets = {"guided": GuidedTarget, "counterpart-guided": CounterpartTarget}
+    targets = {
+        "guided": GuidedTarget,
+        "score": ScoreTarget,
+        "counterpart-guided": CounterpartTarget,
+    }
     for found, kinds, name in (
         (objective.noise, noises, METHODS[method].noise),
         (objective.target, targets, METHODS[method].target),
     ):
         assert type(found) is kinds.get(name, type(None))
-    assert objective.penalties == ()
+    weights = [weight for weight, _ in objective.penalties]
+    assert sorted(weights) == sorted(METHODS[method].penalties.values())
 
 
 @pytest.mark.parametrize("method", ["ant", "bridge"])

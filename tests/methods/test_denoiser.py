@@ -7,7 +7,7 @@ from diffusers import UNet2DModel
 from antcli.diffusion.convention import Convention
 from antcli.diffusion.path import BetaPath
 from antcli.methods.trainable.denoiser import Denoiser
-from antcli.methods.trainable.full import FullDenoiser
+from antcli.methods.trainable.tuned import TunedDenoiser
 
 X_T = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
 T = torch.tensor([100, 900])
@@ -29,7 +29,7 @@ def test_guidance_leads_away_from_what_nothing_asks_for(scale: float, make_unet:
 
 
 def test_above_a_limit_in_t_all_weights_leave_the_source(make_unet: MakeUnet) -> None:
-    network = FullDenoiser(make_unet(), t_limit=0.6)
+    network = TunedDenoiser(make_unet(), t_limit=0.6)
     with torch.no_grad():
         source = make_unet()(X_T, T).sample
         for parameter in network.trained().values():

@@ -1,9 +1,19 @@
-from typing import get_args, get_type_hints
+from dataclasses import replace
+from typing import Any
 
-from antcli.cli.adapt import adapt_command
-from antcli.config import adapt_config_from
+import pytest
+
+from antcli.config import AdaptConfig, adapt_config_from, read_toml, to_toml
+from antcli.errors import AntError
 from antcli.methods.build import stages_of
-from antcli.methods.table import METHODS, Method
+from antcli.methods.choice import Choice
+from antcli.methods.table import CHOICES, METHODS, Method, choice, label, method_of
+
+NAMES: dict[str, Any] = {"source": "a", "target": "b"}
+
+
+def config_of(**settings: Any) -> AdaptConfig:
+    return adapt_config_from(NAMES, settings)
 
 
 def test_ant_is_adaptors_adversarial_noise_and_guidance() -> None:
@@ -11,7 +21,11 @@ def test_ant_is_adaptors_adversarial_noise_and_guidance() -> None:
 
 
 def test_plain_fine_tuning_is_everything_and_nothing() -> None:
-    assert METHODS["full"] == Method("full", "gaussian", "noise")
+    assert METHODS["finetune"] == Method("all", "gaussian", "noise")
+
+
+def test_plain_fine_tuning_has_its_name_of_before() -> None:
+    assert config_of(method="full") == config_of(method="finetune")
 
 
 def test_the_ablation_of_the_paper_is_there() -> None:
@@ -28,13 +42,64 @@ def test_no_point_of_the_grid_has_two_names() -> None:
 
 
 def test_only_guidance_needs_a_classifier() -> None:
-    names = {"source": "a", "target": "b"}
-    configs = {name: adapt_config_from(names, {"method": name}) for name in METHODS}
-    needing = {name for name, config in configs.items() if "classifier" in stages_of(config)}
-    assert needing == {"ant", "adaptor-guided", "ant-lora", "bridge"}
+    needing = {name for name in METHODS if "classifier" in stages_of(config_of(method=name))}
+    assert needing == {name for name, m in METHODS.items() if "guided" in m.target}
 
 
-def test_the_command_offers_every_method() -> None:
-    # Written out there, so that `ant --help` imports nothing heavy.
-    offered, _none = get_args(get_type_hints(adapt_command)["method"])
-    assert set(get_args(offered)) == set(METHODS)
+@pytest.mark.parametrize(("slot", "name"), [(s, n) for s, names in CHOICES.items() for n in names])
+def test_every_choice_of_the_table_is_there_and_says_what_it_is(slot: str, name: str) -> None:
+    found = choice(slot, name)
+    assert isinstance(found, Choice)
+    assert found.help
+
+
+def test_choices_without_a_name_are_a_method_of_their_own() -> None:
+    chosen = {"trains": "norm", "noise": "adversarial", "target": "guided"}
+    config = config_of(choices=chosen)
+    assert config.method == "custom"
+    assert method_of(config) == Method(**chosen)
+    assert label(config) == "norm-adversarial-guided"
+    assert (
+        config.training.learning_rate
+        == choice("trains", "norm").defaults["training"]["learning_rate"]
+    )
+    assert stages_of(config) == ("classifier",)
+
+
+def test_what_is_not_chosen_is_plain() -> None:
+    config = config_of(choices={"noise": "adversarial"})
+    assert method_of(config) == Method("lora", "adversarial", "noise")
+
+
+def test_a_named_method_that_is_varied_loses_its_name_and_keeps_its_preferences() -> None:
+    bridge, varied = config_of(), config_of(method="bridge", choices={"target": "counterpart"})
+    assert (bridge.method, varied.method) == ("bridge", "custom")
+    assert varied.training == bridge.training
+    assert replace(METHODS["bridge"], target="counterpart") == replace(
+        method_of(varied), settings=METHODS["bridge"].settings
+    )
+
+
+def test_its_own_choice_leaves_a_method_its_name() -> None:
+    assert config_of(method="ant", choices={"trains": "adaptors"}) == config_of(method="ant")
+
+
+def test_choices_survive_their_file(tmp_path: Any) -> None:
+    config = config_of(method="bridge", choices={"trains": "bias"}, penalties={"pairwise": 4.0})
+    path = tmp_path / "config.toml"
+    path.write_text(to_toml(config), encoding="utf-8")
+    assert adapt_config_from(read_toml(path)) == config
+
+
+@pytest.mark.parametrize(
+    ("choices", "says"),
+    [
+        ({"trains": "lorra"}, "choices.trains is 'lorra'"),
+        ({"target": 3}, "choices.target is 3"),
+        ({"penalties": "pairwise"}, "unknown setting choices.penalties"),
+    ],
+)
+def test_choices_that_do_not_exist(choices: dict[str, Any], says: str) -> None:
+    with pytest.raises(AntError, match=says) as raised:
+        config_of(choices=choices)
+    assert raised.value.exit_code == 2

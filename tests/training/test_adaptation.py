@@ -1,6 +1,6 @@
 import json
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +10,19 @@ from accelerate import Accelerator
 from source_kinds import write_kind
 
 from antcli.artifacts import load_metadata, load_tensors, save_tensors
-from antcli.config import AdaptConfig, PreviewConfig, StoppingConfig, TrainingConfig
+from antcli.config import (
+    AdaptConfig,
+    PreviewConfig,
+    StoppingConfig,
+    TrainingConfig,
+    adapt_config_from,
+)
 from antcli.devices import make_accelerator
 from antcli.diffusion.examples import Latents
 from antcli.errors import AntError
 from antcli.evaluation import scoring
 from antcli.evaluation.samples import load_adapted
 from antcli.evaluation.stopping import ChosenStep, Score, choose, read_scores
-from antcli.methods.build import stages_of
 from antcli.methods.classifier import ClassifierConfig
 from antcli.methods.counterparts import CounterpartSettings
 from antcli.methods.table import METHODS
@@ -36,6 +41,7 @@ from antcli.training.classifier import (
 from antcli.training.folder import may_be_taken
 from antcli.training.inputs import SourceSamples, check_inputs, train_classifier
 from antcli.training.loop import StepRecord
+from antcli.training.source_examples import FisherEstimated
 
 Adapt = Callable[..., tuple[Run, list[Any]]]
 
@@ -132,9 +138,15 @@ def test_what_is_kept_is_the_average(config: AdaptConfig, start: Adapt) -> None:
 def test_the_adapted_network_comes_back(
     method: str, config: AdaptConfig, start: Adapt, tiny_source: Path
 ) -> None:
-    config = replace(config, method=method)
+    few = {"counterparts": {"draws": 1, "steps": 1}, "source_examples": {"count": 4, "steps": 1}}
+    modulation = {"modulation": {"probe_steps": 2, "probe_draws": 3}}
+    tables = {name: asdict(getattr(config, name)) for name in ("training", "classifier", "preview")}
+    names = {"source": config.source, "target": config.target, "method": method}
+    config = adapt_config_from(
+        names, tables, few, {"ewc": {"draws": 3}, "score": {"start": 1}}, modulation
+    )
     run, records = start(config)
-    assert (ClassifierReport in kinds(records)) == ("classifier" in stages_of(config))
+    assert StepRecord in kinds(records)
     source = find_source(str(tiny_source))
     network = load_adapted(run, source)
     stored = load_tensors(run.weights)
@@ -145,7 +157,33 @@ def test_the_adapted_network_comes_back(
     x_t, t = torch.randn(1, 3, 16, 16), torch.tensor([300])
     with torch.no_grad():
         assert (network(x_t, t) - source.load()(x_t, t).sample).abs().max() > 1e-3
-    assert (run.folder / "model").exists() == (method == "full")
+    assert (run.folder / "model").exists() == (METHODS[method].trains == "all")
+
+
+def test_a_method_without_a_name_goes_on_and_comes_back(
+    config: AdaptConfig, start: Adapt, tiny_source: Path
+) -> None:
+    """With stages of its own, which are not prepared again."""
+    chosen = {"trains": "bias", "noise": "adversarial", "target": "score"}
+    tables = {name: asdict(getattr(config, name)) for name in ("training", "preview")}
+    weights = {"ewc": 1.0, "source": 1.0}
+    config = adapt_config_from(
+        {"source": config.source, "target": config.target, "choices": chosen},
+        {**tables, "penalties": weights, "score": {"start": 0}, "ewc": {"draws": 3}},
+        {"source_examples": {"count": 4, "steps": 1}},
+    )
+    whole, records = start(config, "whole")
+    assert kinds(records) == [SourceSamples, FisherEstimated, Preview, StepRecord]
+    stops = iter([False, True])
+    start(config, "cut", stop=lambda: next(stops))
+    cut, records = start(config, "cut")
+    assert kinds(records) == [Resumed, StepRecord, Preview]
+    found, expected = load_tensors(cut.weights), load_tensors(whole.weights)
+    torch.testing.assert_close(found, expected, rtol=0, atol=0)
+    assert all(name.endswith("bias") for name in found)
+    network = load_adapted(cut, find_source(str(tiny_source)))
+    loaded = dict(network.named_parameters())
+    assert all(torch.equal(loaded[name], weight) for name, weight in found.items())
 
 
 def test_metadata_of_the_weights(config: AdaptConfig, start: Adapt) -> None:

@@ -26,7 +26,7 @@ from antcli.methods.noise.adversarial import AdversarialNoise, NoiseConfig
 from antcli.methods.target.guided import GuidanceConfig, GuidedTarget
 from antcli.methods.trainable.adaptors import AdaptedDenoiser, AdaptorConfig
 from antcli.methods.trainable.denoiser import Denoiser
-from antcli.methods.trainable.full import FullDenoiser
+from antcli.methods.trainable.tuned import TunedDenoiser
 from antcli.training.loop import NonFiniteLossError, Part, StepRecord, Training, learning_rate
 
 CONFIG = TrainingConfig(steps=6, batch_size=4, warmup_steps=2)
@@ -52,7 +52,7 @@ def make_training(make_unet: MakeUnet, accelerator: Accelerator) -> MakeTraining
     ) -> Training:
         unet = make_unet(SIZE, (8, 16))
         images, parts = more.pop("images", some_images()), {}
-        network = FullDenoiser(unet)
+        network = TunedDenoiser(unet)
         if ant:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(0)

@@ -37,6 +37,7 @@ from antcli.evaluation.results import (
 from antcli.evaluation.samples import SamplingPlan, drawn_images
 from antcli.evaluation.stopping import Score, choose, read_scores
 from antcli.images.folder import check_folder
+from antcli.methods.table import label
 from antcli.runs import Run
 
 SHOWN = 24
@@ -80,7 +81,7 @@ def report_html(
     return render(
         "report.html",
         title=f"{Path(facts['target_folder']).name} from {Path(config.source).name} "
-        f"by {config.method}",
+        f"by {label(config)}",
         facts=facts,
         folder=shlex.quote(str(run.folder)),
         evaluation=evaluation,
@@ -181,7 +182,7 @@ def _settings(run: Run, config: AdaptConfig, facts: Mapping[str, Any]) -> list[t
     done = f"{run.taken_step} taken, of {facts['step']} done"
     return [
         ("Target", f"{facts['target_folder']}, {len(facts['target_sha256'])} images"),
-        ("Method", config.method),
+        ("Method", label(config)),
         ("Seed", str(config.seed)),
         ("Steps", done + (f" ({facts['why']})" if "why" in facts else "")),
         ("Other than the defaults", "; ".join(differences(plainly, asdict(config))) or "nothing"),

@@ -20,11 +20,15 @@ class PairwisePenalty(Rule):
     def __call__(self, step: Step) -> Tensor:
         """One number."""
         adapted, source = (
-            log_similarities(step.path.to_x_0(eps, step.x_t, step.t))
-            for eps in (step.output, step.source_output)
+            step.path.to_x_0(eps, step.x_t, step.t) for eps in (step.output, step.source_output)
         )
-        divergence = functional.kl_div(source, adapted, reduction="sum", log_target=True)
-        return divergence / len(step.t)
+        return divergence(adapted, source)
+
+
+def divergence(adapted: Tensor, source: Tensor) -> Tensor:
+    """Mean over the images of KL(adapted || source) of their similarities; [B, ...] both."""
+    p, q = log_similarities(adapted), log_similarities(source)
+    return functional.kl_div(q, p, reduction="sum", log_target=True) / len(adapted)
 
 
 def log_similarities(x_0: Tensor) -> Tensor:
@@ -38,7 +42,7 @@ def log_similarities(x_0: Tensor) -> Tensor:
 CHOICE = Choice(
     "the similarity of each image to the others of its batch",
     lambda settings, prepared: PairwisePenalty(),
-    passes=lambda settings: {"source forward": 1},
     asks_source=True,
+    compares=True,
     couples=True,
 )

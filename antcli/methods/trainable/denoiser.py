@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -78,7 +78,7 @@ class Denoiser(nn.Module):
         """The parameters that train, by name."""
         return {name: p for name, p in self.named_parameters() if p.requires_grad}
 
-    def _eps(self, unet: ModelMixin, x_t: Tensor, t: Tensor) -> Tensor:
+    def _eps(self, unet: Callable[..., Any], x_t: Tensor, t: Tensor) -> Tensor:
         told, condition = self.convention.path.network_time(t), self.convention.inputs(x_t)
         output = unet(x_t, told.to(x_t.device), **condition, return_dict=False)[0]
         return self.convention.eps(output, x_t, t)

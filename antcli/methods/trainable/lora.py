@@ -40,7 +40,7 @@ class LoraDenoiser(AddedDenoiser):
             if isinstance(layer, nn.Conv2d | nn.Linear):
                 added = low_rank(layer, config.rank)
                 self.lora[name.replace(".", "-")] = added
-                layer.register_forward_hook(_Parallel(added, self.gate))
+                layer.register_forward_hook(Parallel(added, self.gate))
 
     @property
     def products(self) -> Iterator[tuple[str, Tensor, Tensor]]:
@@ -76,7 +76,7 @@ def low_rank(layer: nn.Conv2d | nn.Linear, rank: int) -> nn.Sequential:
     return nn.Sequential(down, up)
 
 
-class _Parallel:
+class Parallel:
     """A forward hook that adds B A x to its layer's output."""
 
     def __init__(self, added: nn.Module, gate: Gate) -> None:

@@ -1,0 +1,60 @@
+"""Which filters matter to the target (AdAM): a probe, before an adaptation modulates them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from antcli.artifacts import save_tensors
+from antcli.config import AdaptConfig
+from antcli.methods.build import build_network
+from antcli.methods.trainable.modulation import ModulatedDenoiser, important
+from antcli.training.inputs import Inputs, examples_of, metadata
+from antcli.training.loop import Training
+from antcli.training.source_examples import squared_gradients
+
+
+@dataclass(frozen=True)
+class Probed:
+    """So many steps and gradients of the probe are done."""
+
+    done: int
+    total: int
+
+
+def probe(
+    inputs: Inputs,
+    config: AdaptConfig,
+    accelerator: Accelerator,
+    out: Path,
+    prepared: Mapping[str, Any],
+) -> Iterator[Probed]:
+    """Modulate all filters for a while; write which matter to `out`. All processes take part."""
+    source, settings = inputs.source, config.modulation
+    pairs = prepared.get("counterparts")
+    t_limit = None if pairs is None else pairs.t_limit
+    network = build_network(source.load(), config, source.convention, t_limit)
+    assert isinstance(network, ModulatedDenoiser)
+    network.modulate_all()
+    examples = examples_of(source, inputs.target.images, accelerator.device)
+    total = settings.probe_steps + settings.probe_draws
+    plain = replace(config.training, steps=settings.probe_steps)
+    for record in Training(network, examples, plain, accelerator, seed=config.seed).steps():
+        yield Probed(record.step, total)
+    accelerator.free_memory()
+    if not accelerator.is_main_process:
+        return
+    fisher = {name: torch.zeros_like(v) for name, v in network.vs().items()}
+    for k in range(settings.probe_draws):
+        squares: dict[str, Tensor] = squared_gradients(network, examples, config.seed, k)
+        for name in fisher:
+            fisher[name] += squares[f"changes.{name}.v"] / settings.probe_draws
+        yield Probed(settings.probe_steps + k + 1, total)
+    filters = important({name: f.cpu() for name, f in fisher.items()}, settings.quantile)
+    save_tensors(out, filters, metadata(inputs, config, "filters that matter to the target"))

@@ -1,0 +1,93 @@
+"""Samples that the source draws of itself, and which of its weights they depend on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from antcli.artifacts import load_tensors, save_tensors
+from antcli.config import AdaptConfig
+from antcli.diffusion.examples import Examples, Latents, Pixels
+from antcli.images.grid import to_uint8
+from antcli.methods.build import build_network
+from antcli.methods.trainable.denoiser import Denoiser
+from antcli.randomness import generator, normal
+from antcli.sources.source import Source
+from antcli.training.inputs import Inputs, SourceSamples, metadata, source_predict
+
+TITLE = "samples that the source drew of itself"
+
+
+@dataclass(frozen=True)
+class FisherEstimated:
+    """So many gradients of the Fisher information's estimate have been taken."""
+
+    done: int
+    total: int
+
+
+def draw_source_examples(
+    inputs: Inputs, config: AdaptConfig, accelerator: Accelerator, out: Path
+) -> Iterator[SourceSamples]:
+    """Write x_0 of as many samples as the settings say to `out`."""
+    source, settings = inputs.source, config.source_examples
+    seeds = [config.seed * settings.count + i for i in range(settings.count)]
+    batches: list[Tensor] = []
+    predict = source_predict(source, accelerator)
+    for x_0 in source.sample(predict, seeds, steps=settings.steps, device=accelerator.device):
+        batches.append((x_0 if source.latent else to_uint8(x_0)).cpu())
+        yield SourceSamples(sum(map(len, batches)), settings.count)
+    save_tensors(out, {"x_0": torch.cat(batches)}, metadata(inputs, config, TITLE))
+
+
+def load_source_examples(file: Path, source: Source, device: torch.device) -> Examples:
+    """Those that `draw_source_examples` wrote; of latents none may be mirrored."""
+    x_0 = load_tensors(file)["x_0"].to(device)
+    # With something in the place of mirror images nobody has to look whether one is asked for.
+    return Latents(x_0, x_0) if source.latent else Pixels(x_0)
+
+
+def estimate_fisher(
+    inputs: Inputs,
+    config: AdaptConfig,
+    accelerator: Accelerator,
+    out: Path,
+    prepared: Mapping[str, Any],
+) -> Iterator[FisherEstimated]:
+    """Write the diagonal of the Fisher information of what trains, by its names, to `out`."""
+    source, examples, draws = inputs.source, prepared["source_examples"], config.ewc.draws
+    pairs = prepared.get("counterparts")
+    t_limit = None if pairs is None else pairs.t_limit
+    network = build_network(source.load(), config, source.convention, t_limit)
+    network.to(accelerator.device)
+    found: dict[str, Tensor] = {}
+    for k in range(draws):
+        for name, square in squared_gradients(network, examples, config.seed, k).items():
+            found[name] = found.get(name, 0) + square / draws
+        yield FisherEstimated(k + 1, draws)
+    save_tensors(out, found, metadata(inputs, config, "Fisher information of the source's samples"))
+
+
+def squared_gradients(
+    network: Denoiser, examples: Examples, seed: int, k: int
+) -> dict[str, Tensor]:
+    """Of the loss of one sample, with the t and the noise of draw `k`, by parameter."""
+    parameters, path = network.trained(), network.convention.path
+    upright = torch.zeros(1, dtype=torch.bool, device=examples.x_0.device)
+    x_0 = examples.take(torch.tensor([k % len(examples)]), upright)
+    eps = normal(seed, "fisher-noise", k, [0], x_0.shape[1:]).to(x_0)
+    t = path.uniform(1, generator(seed, "fisher", k), network.limit).to(x_0.device)
+    x_t = path.add_noise(x_0, eps, t)
+    weight = path.weight(t, x_t, network.convention.prediction)
+    loss = (weight * (eps - network(x_t, t)).square()).mean()
+    gradients = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
+    return {
+        name: torch.zeros_like(p) if g is None else g.square()
+        for (name, p), g in zip(parameters.items(), gradients, strict=True)
+    }
