@@ -60,7 +60,8 @@ class Change(nn.Module):
         """What is added to the layer's weight."""
         layer: Any = self.layer
         each = (-1, *[1] * self.u.ndim)
-        v, tuned = self.v.view(each), self.tuned
+        v: Tensor = self.v.view(each)
+        tuned: Tensor = self.tuned
         if self.modulated is not None:
             kept = self.modulated.view(each)
             v, tuned = v * kept, tuned * (1 - kept)
