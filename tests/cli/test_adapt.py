@@ -251,7 +251,7 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_good_state(
         (["--source", "nobody/knows-this"], 1, "nobody/knows-this"),
         (["--steps", "0"], 2, "--steps"),
         (["--device", "tpu"], 2, "unknown device"),
-        (["--method", "antt"], 2, "--method"),
+        (["--method", "antt"], 2, "method is 'antt'"),
         (["--classifier", "missing.safetensors"], 1, "missing.safetensors"),
         (["--config", "missing.toml"], 2, "missing.toml"),
         (["--learning-rate", "-1"], 2, "training.learning_rate"),
@@ -341,7 +341,8 @@ def test_a_settings_file_counts_for_every_option_that_is_not_typed(
     file.write_text('method = "full"\nseed = 5\ndevice = "cpu"\nmixed_precision = "no"\n')
     folders = ["--source", tiny_source, "--target", tiny_target, "--out", tmp_path / "run"]
     plan = ant("adapt", *folders, "--config", file, "--dry-run")
-    assert all(line in plan.out for line in ("seed = 5", 'method = "full"', 'device = "cpu"'))
+    # `full` is its old name.
+    assert all(line in plan.out for line in ("seed = 5", 'method = "finetune"', 'device = "cpu"'))
     typed = ant("adapt", *folders, "--config", file, "--dry-run", "--seed", 7)
     assert "seed = 7" in typed.out
 
@@ -359,7 +360,7 @@ def test_defaults_fit_the_source(
     assert "[training]\nsteps = 7\n" in ant(*command, "--steps", 7).out
 
 
-@pytest.mark.parametrize("method", [None, "ant", "bridge", "full"])
+@pytest.mark.parametrize("method", [None, "ant", "bridge", "finetune"])
 def test_the_papers_preset_means_ant_unless_a_method_is_said(
     ant: Callable, tiny_target: Path, method: str | None
 ) -> None:
