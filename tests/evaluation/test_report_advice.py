@@ -62,11 +62,18 @@ def test_each_number_out_of_order_has_its_advice(run: Run) -> None:
     still = copy.deepcopy(evaluation)
     set_all(still, 0, "kid", value=0.95 * still["rows"][1]["metrics"]["kid"]["value"])
     assert "--steps 100" in advice(run, still, [])
-    assert '[counterparts]\ncolours = "new"' in advice(run, still, [])
+    assert "[adaptor]\nt_limit = 1.0" in advice(run, still, [])
     assert "The last step is the nearest" in advice(run, evaluation, level)
 
 
-@pytest.mark.parametrize(("method", "lines"), [("ant", "[adaptor]\nt_limit = 1.0"), ("lora", "")])
+@pytest.mark.parametrize(
+    ("method", "lines"),
+    [
+        ("ant", "[adaptor]\nt_limit = 1.0"),
+        ("bridge", '[counterparts]\ncolours = "new"'),
+        ("lora", ""),
+    ],
+)
 def test_where_what_trains_has_a_limit_in_t_that_is_advised(
     method: str, lines: str, run: Run
 ) -> None:
