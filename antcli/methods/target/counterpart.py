@@ -64,7 +64,7 @@ CHOICE = Choice(
     asks_source=True,
 )
 GUIDED = Choice(
-    "the same, guided by a classifier that tells images from their counterparts",
+    "the noise, less what the source gets wrong about the counterpart, guided by the pairs",
     _guided,
     tables={
         "guidance": GuidanceConfig,
