@@ -124,7 +124,9 @@ def _at_high_noise(config: AdaptConfig) -> str:
 
 
 def _still_nearing(run: Run, config: AdaptConfig, scores: Sequence[Score]) -> Iterator[Advice]:
-    if config.stopping.auto or not scores or choose(scores).step != scores[-1].step:
+    if config.stopping.auto or config.training.settles or not scores:
+        return
+    if choose(scores).step != scores[-1].step:
         return
     yield Advice(
         "The last step is the nearest to the target: more of them may come nearer still. Let the "
