@@ -55,7 +55,7 @@ def noise() -> list[torch.Generator]:
 # --- whole pipelines ------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("method", ["lora", "full"])
+@pytest.mark.parametrize("method", ["lora", "finetune", "encoder-decoder", "adam"])
 def test_a_pipeline_says_and_draws_what_the_run_does(make_run: MakeRun, method: str) -> None:
     run = make_run(method=method)
     done = export_run(run)
@@ -186,7 +186,7 @@ def test_what_has_no_low_rank_form_says_what_to_take(make_run: MakeRun, format: 
 
 def test_all_weights_are_no_low_rank_additions(make_run: MakeRun) -> None:
     with pytest.raises(AntError, match="no low-rank additions were trained"):
-        export_run(text_run(make_run, method="full"), "kohya")
+        export_run(text_run(make_run, method="finetune"), "kohya")
 
 
 def test_adaptors_go_into_no_file(make_run: MakeRun) -> None:
