@@ -32,8 +32,8 @@ def adapt(
 
     `out` is the folder of the run, runs/SOURCE-TARGET-METHOD by default; a run that was cut goes
     on, with `force` it starts over. `settings` are those of a `--config` file, tables as mappings:
-    `method="full", training={"steps": 50}`. Nothing is done before the first record is asked for
-    but checks, which raise `AntError`.
+    `method="finetune", training={"steps": 50}`. Nothing is done before the first record is asked
+    for but checks, which raise `AntError`.
     """
     said = merge(settings, {"source": str(source), "target": str(target)})
     config, _ = settings_for(said, preset, has_classifier=classifier_file is not None)

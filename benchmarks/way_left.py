@@ -28,6 +28,7 @@ from antcli.evaluation.frechet import Gaussian, frechet_distance
 from antcli.evaluation.samples import check_run_source, load_adapted
 from antcli.images.folder import read_folder
 from antcli.images.grid import to_uint8
+from antcli.methods.table import label
 from antcli.methods.trainable.denoiser import Denoiser
 from antcli.runs import Run
 from antcli.sources.source import Source
@@ -159,7 +160,7 @@ def measure_run(folder: Path) -> dict[str, Any]:
         "run": folder.name,
         "domain": domain,
         "source_name": source.name,
-        "method": facts["config"]["method"],
+        "method": label(run.config()),
         "seed": facts["config"]["seed"],
         "step": run.taken_step,
         "seconds_per_step": statistics.median(record["seconds"] for record in log),

@@ -23,6 +23,7 @@ from antcli.errors import AntError
 from antcli.evaluation import scoring
 from antcli.evaluation.samples import load_adapted
 from antcli.evaluation.stopping import ChosenStep, Score, choose, read_scores
+from antcli.methods.build import stages_of
 from antcli.methods.classifier import ClassifierConfig
 from antcli.methods.counterparts import CounterpartSettings
 from antcli.methods.table import METHODS
@@ -138,15 +139,17 @@ def test_what_is_kept_is_the_average(config: AdaptConfig, start: Adapt) -> None:
 def test_the_adapted_network_comes_back(
     method: str, config: AdaptConfig, start: Adapt, tiny_source: Path
 ) -> None:
-    few = {"counterparts": {"draws": 1, "steps": 1}, "source_examples": {"count": 4, "steps": 1}}
+    few = {"source_examples": {"count": 4, "steps": 1}}
     modulation = {"modulation": {"probe_steps": 2, "probe_draws": 3}}
-    tables = {name: asdict(getattr(config, name)) for name in ("training", "classifier", "preview")}
+    kept = ("training", "classifier", "counterparts", "preview")
+    tables = {name: asdict(getattr(config, name)) for name in kept}
     names = {"source": config.source, "target": config.target, "method": method}
     config = adapt_config_from(
         names, tables, few, {"ewc": {"draws": 3}, "score": {"start": 1}}, modulation
     )
     run, records = start(config)
     assert StepRecord in kinds(records)
+    assert (ClassifierReport in kinds(records)) == ("classifier" in stages_of(config))
     source = find_source(str(tiny_source))
     network = load_adapted(run, source)
     stored = load_tensors(run.weights)
