@@ -11,7 +11,13 @@ from torch import Tensor
 
 from antcli.diffusion.examples import Latents, Pixels
 from antcli.diffusion.path import BetaPath, Path, StraightPath
-from antcli.methods.counterparts import NEW_FROM, Counterparts, colour_distance, levels
+from antcli.methods.counterparts import (
+    NEW_FROM,
+    Counterparts,
+    colour_distance,
+    joined,
+    levels,
+)
 
 LINEAR = BetaPath.linear()
 SIDES = (8, 16, 32, 64, 128, 256)
@@ -140,6 +146,45 @@ def test_twice_the_side_wants_twice_the_noise_over_the_image() -> None:
     for small, large in zip(levels(False, LINEAR, 32), levels(False, LINEAR, 64), strict=True):
         # As near as a thousandth of the path is.
         assert ratio(large) == pytest.approx(2 * ratio(small), rel=0.02)
+
+
+# --- what stays of an image ---------------------------------------------------------------
+
+
+def slow_joined(x_0: Tensor, resampled: Tensor, reach: int) -> Tensor:
+    """Pixel by pixel, of one image [C, H, W]."""
+    _, height, width = x_0.shape
+    places = [(y, x) for y in range(height) for x in range(width)]
+
+    def around(y: int, x: int) -> list[tuple[int, int]]:
+        near = range(-reach, reach + 1)
+        there = [(y + dy, x + dx) for dy in near for dx in near]
+        return [place for place in there if place in apart]
+
+    apart = {(y, x): float((resampled - x_0)[:, y, x].abs().max()) for y, x in places}
+    smooth = {}
+    for y, x in places:
+        near = [apart[place] for place in around(y, x)]
+        smooth[y, x] = sum(near) / len(near)
+    changed = {place: value >= max(smooth.values()) / 2 for place, value in smooth.items()}
+    found = x_0.clone()
+    for y, x in places:
+        if any(changed[place] for place in around(y, x)):
+            found[:, y, x] = resampled[:, y, x]
+    return found
+
+
+@pytest.mark.parametrize(("side", "reach"), [(8, 1), (64, 2)])
+def test_an_image_is_kept_but_for_what_has_changed(side: int, reach: int) -> None:
+    draw = torch.Generator().manual_seed(0)
+    x_0 = torch.randn(2, 3, side, side, generator=draw, dtype=torch.float64)
+    resampled = x_0 + 0.1 * torch.randn(x_0.shape, generator=draw, dtype=torch.float64)
+    resampled[:, :, 2:5, 1:4] += 2  # glasses, say
+    found = joined(x_0, resampled)
+    expected = torch.stack([slow_joined(a, b, reach) for a, b in zip(x_0, resampled, strict=True)])
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
+    assert (found[:, :, 2:5, 1:4] == resampled[:, :, 2:5, 1:4]).all()
+    assert (found == x_0).float().mean() > 0.2
 
 
 # --- which of them -------------------------------------------------------------------------
