@@ -44,8 +44,8 @@ class StepRecord:
     loss: float
     """Mean over the global batch; of the first part, where there are several."""
     learning_rate: float
-    gradient_norm: float
-    """Before clipping."""
+    gradient_norm: float | None
+    """Before clipping; None where it is not finite, and fp16's scaler passes over the step."""
     seconds: float
 
 
@@ -98,7 +98,7 @@ class Part(Trained):
         self.wrapped, self.stepping = accelerator.prepare(network, optimizer)
         super().__init__(parameters, Ema(parameters, config.ema_decay), optimizer)
 
-    def update(self, steps: Sequence[Step], done: int) -> tuple[float, float, float]:
+    def update(self, steps: Sequence[Step], done: int) -> tuple[float, float | None, float]:
         """Take step `done` + 1: the loss, the norm of its gradient, the learning rate.
 
         `steps` are the parts of this process' share of the batch.
@@ -127,19 +127,20 @@ class Part(Trained):
             total += loss.detach()
         return float(self.accelerator.reduce(total, "mean").item())
 
-    def _take(self, loss: float, step: int) -> tuple[float, float]:
-        """Take the step; the loss and the norm of its gradient."""
+    def _take(self, loss: float, step: int) -> tuple[float, float | None]:
+        """Take the step; the loss and the norm of its gradient, where that is finite."""
         if not math.isfinite(loss):
             self.stepping.zero_grad()
             raise NonFiniteLossError(step)
         norm = self.accelerator.clip_grad_norm_(self.parameters.values(), self.config.clip_norm)
+        finite = math.isfinite(norm)
         # In fp16 the scaler passes over such a step itself, and tries a smaller scale.
-        if self.accelerator.scaler is None and not math.isfinite(norm):
+        if self.accelerator.scaler is None and not finite:
             self.stepping.zero_grad()
             raise NonFiniteLossError(step, "gradient")
         self.stepping.step()
         self.stepping.zero_grad()
-        return loss, float(norm)
+        return loss, float(norm) if finite else None
 
 
 class Training:

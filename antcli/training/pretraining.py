@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 from accelerate import Accelerator
 from diffusers import AutoencoderKL, DDPMScheduler, UNet2DModel
 
+from antcli.artifacts import to_json
 from antcli.config import TrainingConfig
 from antcli.devices import make_accelerator
 from antcli.diffusion.convention import Convention
@@ -134,5 +134,5 @@ def write_log(records: Iterable[StepRecord], path: Path, accelerator: Accelerato
     with path.open("a", encoding="utf-8") as log:
         for record in records:
             if record.step % LOG_EVERY == 0 and accelerator.is_main_process:
-                log.write(json.dumps(asdict(record)) + "\n")
+                log.write(to_json(asdict(record)) + "\n")
                 log.flush()

@@ -1,8 +1,9 @@
+import json
 import math
 from collections.abc import Callable
 from contextlib import nullcontext
 from copy import deepcopy
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from diffusers import UNet2DModel
 from diffusers.models.resnet import ResnetBlock2D
 from torch import Tensor, nn
 
+from antcli.artifacts import to_json
 from antcli.config import TrainingConfig, adapt_config_from
 from antcli.diffusion.convention import PLAIN
 from antcli.diffusion.examples import Latents, Pixels
@@ -405,6 +407,19 @@ def test_a_bad_loss_stops_before_the_weights_change(
     assert training.step == 2
     assert all(p.grad is None for p in training.parameters.values())
     torch.testing.assert_close(everything(training), before, rtol=0, atol=0)
+
+
+def test_a_step_that_fp16_passes_over_has_no_norm(make_training: MakeTraining) -> None:
+    """Its gradient is infinite, which JSON has not."""
+
+    class Overflowing(OneOfSeveral):
+        def clip_grad_norm_(self, parameters: Any, norm: float) -> Tensor:
+            return torch.tensor(math.inf)
+
+    accelerator = Overflowing(0, 1, torch.amp.GradScaler("cpu"))
+    record = next(make_training(accelerator=accelerator).steps())
+    assert record.gradient_norm is None
+    assert json.loads(to_json(asdict(record)))["gradient_norm"] is None
 
 
 def test_a_bad_gradient_stops_before_the_weights_change(make_training: MakeTraining) -> None:
