@@ -13,16 +13,13 @@ from antcli.config import AdaptConfig
 from antcli.evaluation.scoring import Scorer
 from antcli.evaluation.stopping import ChosenStep, Score, choose, is_over, write_scores
 from antcli.methods.build import (
-    build_network,
     build_objective,
     check_whole_batches,
     choices_of,
 )
-from antcli.methods.counterparts import Counterparts
-from antcli.methods.trainable.modulation import ModulatedDenoiser
 from antcli.runs import Run
 from antcli.training.folder import RunFolder
-from antcli.training.inputs import Inputs, examples_of
+from antcli.training.inputs import Inputs, examples_of, network_of
 from antcli.training.loop import StepRecord, Training, check_batch
 from antcli.training.stages import StageRecord, any_process, prepare
 
@@ -52,17 +49,13 @@ def build_training(
     prepared: Mapping[str, Any],
 ) -> Training:
     """The training that a method's settings mean, not begun; `prepared` is what its stages gave."""
-    source = inputs.source
-    pairs: Counterparts | None = prepared.get("counterparts")
-    t_limit = None if pairs is None else pairs.t_limit
-    network = build_network(source.load(), config, source.convention, t_limit)
+    network = network_of(inputs, config, prepared)
     if any(choice.asks_source for choice in choices_of(config)):
         network.keep_source()
-    if isinstance(network, ModulatedDenoiser):
-        network.modulate(prepared["modulated"])
+    network.take_prepared(prepared)
     return Training(
         network,
-        examples_of(source, inputs.target.images, accelerator.device),
+        examples_of(inputs.source, inputs.target.images, accelerator.device),
         config.training,
         accelerator,
         seed=config.seed,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -11,7 +10,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from antcli.artifacts import load_tensors, save_tensors
+from antcli.artifacts import load_tensors, save_tensors, to_json
 from antcli.config import AdaptConfig
 from antcli.evaluation.stopping import ChosenStep, Score, choose, read_scores, write_scores
 from antcli.images.grid import comparison_page, save_png, to_uint8
@@ -51,14 +50,22 @@ class RunFolder:
 
     def preview(self) -> None:
         """Draw the page of samples of this step, each below the source's from the same noise."""
-        with self.training.averaged():
-            page = comparison_page(self._source_images, self._drawn(self.training.network))
+        page = comparison_page(self._source_images, self._adapted_images)
         text = {"ant.run": str(self.run.folder), "ant.step": str(self.training.step)}
         for path in (self.run.preview_at(self.training.step), self.run.preview):
             save_png(path, page, text)
 
+    @property
+    def _adapted_images(self) -> Tensor:
+        if self.training.step == 0:
+            return self._source_images
+        with self.training.averaged():
+            return self._drawn(self.training.network)
+
     @cached_property
     def _source_images(self) -> Tensor:
+        if self.training.step == 0:  # a network that has not been trained is its source
+            return self._drawn(self.training.network)
         source = self.inputs.source
         device = self.training.accelerator.device
         return self._drawn(Denoiser(source.load(), source.convention).to(device))
@@ -120,7 +127,7 @@ class RunFolder:
     def log(self, record: StepRecord) -> None:
         """Add a step to the log."""
         with self.run.log.open("a", encoding="utf-8") as log:
-            log.write(json.dumps(asdict(record)) + "\n")
+            log.write(to_json(asdict(record)) + "\n")
 
     def cut(self) -> list[Score]:
         """Drop what was written after the step that training goes on from; the scores before."""

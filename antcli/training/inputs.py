@@ -19,9 +19,10 @@ from antcli.diffusion.examples import Examples, Latents, Pixels
 from antcli.errors import AntError
 from antcli.images.folder import ImageFolder, check_folder, read_folder
 from antcli.images.grid import to_float, to_uint8
-from antcli.methods.build import check_tuned, check_whole_batches, stages_of
+from antcli.methods.build import build_network, check_tuned, check_whole_batches, stages_of
 from antcli.methods.choice import Predict
 from antcli.methods.classifier import Classifier
+from antcli.methods.counterparts import Counterparts
 from antcli.methods.presets import PRESETS, Preset
 from antcli.methods.trainable.denoiser import Denoiser
 from antcli.sources.source import Source, find_source
@@ -210,6 +211,13 @@ def _start(inputs: Inputs, config: AdaptConfig) -> Classifier | None:
     return pretrained_classifier(inputs.pretrained, size, seed=config.seed, timesteps=timesteps)
 
 
+def network_of(inputs: Inputs, config: AdaptConfig, prepared: Mapping[str, Any]) -> Denoiser:
+    """The network that the settings train, as it begins; `prepared` is what stages gave so far."""
+    pairs: Counterparts | None = prepared.get("counterparts")
+    t_limit = None if pairs is None else pairs.t_limit
+    return build_network(inputs.source.load(), config, inputs.source.convention, t_limit)
+
+
 def source_predict(source: Source, accelerator: Accelerator) -> Predict:
     """Eps of the frozen source, as samples are drawn from it."""
     network = Denoiser(source.load(), source.convention).to(accelerator.device)
@@ -222,17 +230,21 @@ def source_predict(source: Source, accelerator: Accelerator) -> Predict:
     return predict
 
 
+def sample_x_0(
+    source: Source, count: int, steps: int, seed: int, accelerator: Accelerator
+) -> Iterator[Tensor]:
+    """`count` samples x_0 of the source, in batches [B, C, H, W] on the device."""
+    seeds = [seed * count + i for i in range(count)]
+    predict = source_predict(source, accelerator)
+    yield from source.sample(predict, seeds, steps=steps, device=accelerator.device)
+
+
 def sample_source(
     source: Source, count: int, steps: int, seed: int, accelerator: Accelerator
 ) -> Iterator[Tensor]:
-    """`count` images of the source, uint8 [B, 3, H, W], in batches on the CPU."""
+    """The same as images, uint8 [B, 3, H, W], on the CPU."""
     codec = source.codec(accelerator.device)
-    for x_0 in source.sample(
-        source_predict(source, accelerator),
-        [seed * count + i for i in range(count)],
-        steps=steps,
-        device=accelerator.device,
-    ):
+    for x_0 in sample_x_0(source, count, steps, seed, accelerator):
         yield to_uint8(codec.decode(x_0).cpu())
 
 

@@ -13,9 +13,8 @@ from torch import Tensor
 
 from antcli.artifacts import save_tensors
 from antcli.config import AdaptConfig
-from antcli.methods.build import build_network
 from antcli.methods.trainable.modulation import ModulatedDenoiser, important
-from antcli.training.inputs import Inputs, examples_of, metadata
+from antcli.training.inputs import Inputs, examples_of, metadata, network_of
 from antcli.training.loop import Training
 from antcli.training.source_examples import squared_gradients
 
@@ -36,13 +35,10 @@ def probe(
     prepared: Mapping[str, Any],
 ) -> Iterator[Probed]:
     """Modulate all filters for a while; write which matter to `out`. All processes take part."""
-    source, settings = inputs.source, config.modulation
-    pairs = prepared.get("counterparts")
-    t_limit = None if pairs is None else pairs.t_limit
-    network = build_network(source.load(), config, source.convention, t_limit)
+    settings, network = config.modulation, network_of(inputs, config, prepared)
     assert isinstance(network, ModulatedDenoiser)
     network.modulate_all()
-    examples = examples_of(source, inputs.target.images, accelerator.device)
+    examples = examples_of(inputs.source, inputs.target.images, accelerator.device)
     total = settings.probe_steps + settings.probe_draws
     plain = replace(config.training, steps=settings.probe_steps)
     for record in Training(network, examples, plain, accelerator, seed=config.seed).steps():

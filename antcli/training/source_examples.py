@@ -15,11 +15,10 @@ from antcli.artifacts import load_tensors, save_tensors
 from antcli.config import AdaptConfig
 from antcli.diffusion.examples import Examples, Latents, Pixels
 from antcli.images.grid import to_uint8
-from antcli.methods.build import build_network
 from antcli.methods.trainable.denoiser import Denoiser
 from antcli.randomness import generator, normal
 from antcli.sources.source import Source
-from antcli.training.inputs import Inputs, SourceSamples, metadata, source_predict
+from antcli.training.inputs import Inputs, SourceSamples, metadata, network_of, sample_x_0
 
 TITLE = "samples that the source drew of itself"
 
@@ -37,10 +36,8 @@ def draw_source_examples(
 ) -> Iterator[SourceSamples]:
     """Write x_0 of as many samples as the settings say to `out`."""
     source, settings = inputs.source, config.source_examples
-    seeds = [config.seed * settings.count + i for i in range(settings.count)]
     batches: list[Tensor] = []
-    predict = source_predict(source, accelerator)
-    for x_0 in source.sample(predict, seeds, steps=settings.steps, device=accelerator.device):
+    for x_0 in sample_x_0(source, settings.count, settings.steps, config.seed, accelerator):
         batches.append((x_0 if source.latent else to_uint8(x_0)).cpu())
         yield SourceSamples(sum(map(len, batches)), settings.count)
     save_tensors(out, {"x_0": torch.cat(batches)}, metadata(inputs, config, TITLE))
@@ -61,11 +58,8 @@ def estimate_fisher(
     prepared: Mapping[str, Any],
 ) -> Iterator[FisherEstimated]:
     """Write the diagonal of the Fisher information of what trains, by its names, to `out`."""
-    source, examples, draws = inputs.source, prepared["source_examples"], config.ewc.draws
-    pairs = prepared.get("counterparts")
-    t_limit = None if pairs is None else pairs.t_limit
-    network = build_network(source.load(), config, source.convention, t_limit)
-    network.to(accelerator.device)
+    examples, draws = prepared["source_examples"], config.ewc.draws
+    network = network_of(inputs, config, prepared).to(accelerator.device)
     found: dict[str, Tensor] = {}
     for k in range(draws):
         for name, square in squared_gradients(network, examples, config.seed, k).items():

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -44,6 +45,15 @@ def any_process(accelerator: Accelerator, flag: bool) -> bool:
     return bool(accelerator.reduce(raised, "sum").item())
 
 
+def made_once(
+    accelerator: Accelerator, file: Path, make: Callable[[], Iterator[StageRecord]]
+) -> Iterator[StageRecord]:
+    """The first process makes a file unless it is there; afterwards every process may read it."""
+    if accelerator.is_main_process and not file.exists():
+        yield from make()
+    accelerator.wait_for_everyone()
+
+
 def counterparts(
     inputs: Inputs,
     config: AdaptConfig,
@@ -51,14 +61,12 @@ def counterparts(
     accelerator: Accelerator,
     prepared: Prepared,
 ) -> Generator[StageRecord, None, Counterparts]:
-    """The source's counterparts of the images: the first process draws them unless they are there.
-
-    Every process then reads the same ones.
-    """
-    if accelerator.is_main_process and not run.counterparts.exists():
-        yield from make_counterparts(inputs, config, accelerator, run.counterparts)
-    accelerator.wait_for_everyone()
-    return load_counterparts(run.counterparts, inputs.source, accelerator.device)
+    """The source's counterparts of the images."""
+    file = run.counterparts
+    yield from made_once(
+        accelerator, file, lambda: make_counterparts(inputs, config, accelerator, file)
+    )
+    return load_counterparts(file, inputs.source, accelerator.device)
 
 
 def classifier(
@@ -68,7 +76,7 @@ def classifier(
     accelerator: Accelerator,
     prepared: Prepared,
 ) -> Generator[StageRecord, None, Classifier | None]:
-    """The noise-aware classifier: the first process trains it unless it was given or is there.
+    """The noise-aware classifier, unless it was given.
 
     Where there are counterparts it tells the images from these: whom they show does not set them
     apart, their domain does. None where their colours set them apart.
@@ -77,10 +85,10 @@ def classifier(
     if pairs is not None and pairs.new_colours:
         return None
     file = inputs.classifier_file or run.classifier
-    if accelerator.is_main_process and not file.exists():
-        own = None if pairs is None else pairs.examples
-        yield from train_classifier(inputs, config, accelerator, file, own)
-    accelerator.wait_for_everyone()
+    own = None if pairs is None else pairs.examples
+    yield from made_once(
+        accelerator, file, lambda: train_classifier(inputs, config, accelerator, file, own)
+    )
     channels, size, _ = inputs.source.shape
     found = load_classifier(file, size, channels)
     return found if config.training.low_memory else found.to(accelerator.device)
@@ -93,11 +101,12 @@ def source_examples(
     accelerator: Accelerator,
     prepared: Prepared,
 ) -> Generator[StageRecord, None, Examples]:
-    """Samples that the source draws of itself: the first process draws them, all read them."""
-    if accelerator.is_main_process and not run.source_examples.exists():
-        yield from draw_source_examples(inputs, config, accelerator, run.source_examples)
-    accelerator.wait_for_everyone()
-    return load_source_examples(run.source_examples, inputs.source, accelerator.device)
+    """Samples that the source draws of itself."""
+    file = run.source_examples
+    yield from made_once(
+        accelerator, file, lambda: draw_source_examples(inputs, config, accelerator, file)
+    )
+    return load_source_examples(file, inputs.source, accelerator.device)
 
 
 def fisher(
@@ -108,11 +117,11 @@ def fisher(
     prepared: Prepared,
 ) -> Generator[StageRecord, None, Mapping[str, Tensor]]:
     """How much the source's samples depend on each weight that trains."""
-    if accelerator.is_main_process and not run.fisher.exists():
-        yield from estimate_fisher(inputs, config, accelerator, run.fisher, prepared)
-    accelerator.wait_for_everyone()
-    tensors = load_tensors(run.fisher)
-    return {name: tensor.to(accelerator.device) for name, tensor in tensors.items()}
+    file = run.fisher
+    yield from made_once(
+        accelerator, file, lambda: estimate_fisher(inputs, config, accelerator, file, prepared)
+    )
+    return {name: tensor.to(accelerator.device) for name, tensor in load_tensors(file).items()}
 
 
 def modulated(

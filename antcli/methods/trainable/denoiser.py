@@ -60,6 +60,9 @@ class Denoiser(nn.Module):
             self.convention = asked
         return nothing + asked.guidance_scale * (eps - nothing)
 
+    def take_prepared(self, prepared: Mapping[str, Any]) -> None:
+        """What the stages before training gave, by their names; to be called before training."""
+
     def source(self, x_t: Tensor, t: Tensor) -> Tensor:
         """What the source predicts, which is frozen: no gradient, whatever has been trained."""
         raise NotImplementedError

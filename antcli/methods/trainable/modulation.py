@@ -90,6 +90,10 @@ class ModulatedDenoiser(AddedDenoiser):
                 self.changes[name.replace(".", "-")] = change
                 layer.register_forward_hook(Parallel(change, self.gate))
 
+    def take_prepared(self, prepared: Mapping[str, Any]) -> None:
+        """Which filters matter."""
+        self.modulate(prepared["modulated"])
+
     def modulate(self, filters: Mapping[str, Tensor]) -> None:
         """Say of each layer which of its filters are modulated, 1, and which are tuned, 0."""
         for name, v in self.vs().items():
