@@ -102,6 +102,7 @@ class ChoicesConfig:
     trains: str = ""
     noise: str = ""
     target: str = ""
+    augmentation: str = ""
 
 
 MOST_STEPS = 150

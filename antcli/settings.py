@@ -19,6 +19,7 @@ Natural = Annotated[int, Ge(0)]
 Positive = Annotated[float, Gt(0)]
 NonNegative = Annotated[float, Ge(0)]
 Share = Annotated[float, Gt(0), Le(1)]
+Chance = Annotated[float, Ge(0), Le(1)]
 STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 Decay = Annotated[float, Ge(0), Lt(1)]
 

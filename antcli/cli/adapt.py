@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import typer
 
 from antcli.cli.adapt_options import (
+    AugmentOption,
     BatchOption,
     ClassifierOption,
     ConfigOption,
@@ -70,6 +71,7 @@ def adapt_command(
     train: TrainOption = None,
     noise: NoiseOption = None,
     towards: TowardsOption = None,
+    augment: AugmentOption = None,
     penalty: PenaltyOption = None,
     preset: PresetOption = None,
     classifier: ClassifierOption = None,
@@ -96,7 +98,7 @@ def adapt_command(
     flags = {
         **typed(source=source, target=target and str(target), method=method, seed=seed),
         **typed(device=device, mixed_precision=mixed_precision),
-        "choices": typed(trains=train, noise=noise, target=towards),
+        "choices": typed(trains=train, noise=noise, target=towards, augmentation=augment),
         "penalties": _weights(penalty or []),
         "training": typed(
             steps=_number(steps),
@@ -243,6 +245,7 @@ def _show_plan(settings: AdaptConfig, run: Run, inputs: Inputs) -> None:
     result(f"# target: {images} images, each seen {views:g} times")
     result(f"# {label(settings)}: trains {choices['trains'].help}")
     result(f"# on {choices['noise'].help}, towards {choices['target'].help}")
+    result(f"# learns from {choices['augmentation'].help}")
     for weight, penalty in penalties_of(settings):
         result(f"# penalty, {weight:g} times: {penalty.help}")
     result(f"# evaluations per step and image: {passes}")

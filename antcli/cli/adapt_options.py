@@ -79,6 +79,7 @@ def _choice(slot: str, what: str) -> Any:
 TrainOption = Annotated[str | None, _choice("trains", "What trains")]
 NoiseOption = Annotated[str | None, _choice("noise", "Which noise")]
 TowardsOption = Annotated[str | None, _choice("target", "What is trained towards")]
+AugmentOption = Annotated[str | None, _choice("augmentation", "How images are augmented")]
 PenaltyOption = Annotated[
     list[str] | None,
     typer.Option(

@@ -15,7 +15,7 @@ from torch import Tensor
 from antcli.config import AdaptConfig
 from antcli.diffusion.convention import Convention
 from antcli.errors import AntError
-from antcli.methods.choice import Choice, Rule, Step
+from antcli.methods.choice import Augmentation, Choice, Rule, Step
 from antcli.methods.table import CHOICES, choice, method_of, setting
 from antcli.methods.trainable.denoiser import Denoiser
 
@@ -30,6 +30,8 @@ class Objective:
     """None: the noise."""
     penalties: tuple[tuple[float, Rule], ...] = ()
     """Each with what it is multiplied by."""
+    augmentation: Augmentation | None = None
+    """What becomes of the images beforehand; None: nothing."""
     visiting: bool = False
     """Whether what the rules ask is on the device only while they do."""
 
@@ -91,6 +93,9 @@ def build_network(
     if t_limit is not None:
         settings = replace(settings, t_limit=t_limit)
     network: Denoiser = trains.build(unet, settings, convention, config.seed)
+    augmentation = _augmentation(config)
+    if augmentation is not None:
+        network.take_labels(augmentation.size)
     return network
 
 
@@ -103,7 +108,19 @@ def build_objective(config: AdaptConfig, prepared: Mapping[str, Any]) -> Objecti
     choices = method_of(config).choices
     penalties = tuple((weight, rule(penalty)) for weight, penalty in penalties_of(config))
     noise, target = rule(choices["noise"]), rule(choices["target"])
-    return Objective(noise, target, penalties, visiting=config.training.low_memory)
+    visiting = config.training.low_memory
+    return Objective(noise, target, penalties, _augmentation(config), visiting)
+
+
+def check_pixels(config: AdaptConfig, *, latent: bool) -> None:
+    """Raise `AntError` where a choice is about pixels, and the source diffuses latents."""
+    of_pixels = [c for c in choices_of(config) if c.of_pixels]
+    if latent and of_pixels:
+        raise AntError(
+            f"{of_pixels[0].help}: this changes pixels, and the source diffuses latents",
+            "take a source of pixels, or leave the augmentation out, as `finetune` does",
+            exit_code=2,
+        )
 
 
 def check_whole_batches(config: AdaptConfig, processes: int = 1) -> None:
@@ -144,6 +161,12 @@ def evaluations_per_step(config: AdaptConfig) -> dict[str, int]:
     if any(chosen.compares for chosen in choices_of(config)):
         passes["source forward"] += 1
     return dict(passes)
+
+
+def _augmentation(config: AdaptConfig) -> Augmentation | None:
+    chosen = method_of(config).choices["augmentation"]
+    found: Augmentation | None = chosen.build(_settings(chosen, config), {})
+    return found
 
 
 def _settings(chosen: Choice, config: AdaptConfig) -> Any:

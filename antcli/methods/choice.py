@@ -1,13 +1,14 @@
 """What a choice of a method is, and what its rules are given.
 
 A method is one choice for each slot: what trains, on which noise, towards which target, with which
-penalties, and what becomes of the condition. A choice is one file that holds all of it.
+penalties, what becomes of the condition, and how images are augmented. A choice is one file that
+holds all of it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -31,7 +32,7 @@ class Choice:
     build: Callable[..., Any]
     """What trains: `(unet, settings, convention, seed)` to a `Denoiser`. A rule: `(settings,
     prepared)` to a `Rule`, or to None where there is nothing to do; `prepared` is what the stages
-    gave, by their names."""
+    gave, by their names. How images are augmented: the same, to an `Augmentation`."""
     tables: Mapping[str, type[Any]] = field(default_factory=dict)
     """Its settings by the table of a config file; `build` is given the first."""
     defaults: Mapping[str, Any] = field(default_factory=dict)
@@ -50,6 +51,8 @@ class Choice:
     """Whether it asks the source at the step's own x_t and t: one pass, whoever asks."""
     couples: bool = False
     """Whether it sees the images of a batch together: then the batch is not taken apart."""
+    of_pixels: bool = False
+    """Whether it is about pixels: then it has nothing to say of latents."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,9 @@ class Step:
     """Of the network with its averaged weights."""
     watched: bool = False
     """Whether the network's maps are kept."""
+    augmentation: Augmentation | None = None
+    label: Tensor | None = None
+    """[B, size], how x_0 was augmented, where there is an augmentation."""
 
     @property
     def path(self) -> Path:
@@ -98,7 +104,7 @@ class Step:
     @cached_property
     def output(self) -> Tensor:
         """eps_theta(x_t, t) of the adapted network, float32, with its graph."""
-        with self._watching(self.maps):
+        with self._watching(self.maps), self.told():
             return self.predict(self.x_t, self.t).float()
 
     @cached_property
@@ -120,10 +126,20 @@ class Step:
         _ = self.output, self.source_output
         return self.maps, self.source_maps
 
+    def told(self) -> AbstractContextManager[None]:
+        """Inside, the network is told how the images of this step were augmented."""
+        return nullcontext() if self.label is None else self.network.told(self.label)
+
+    def alike(self, images: Tensor) -> Tensor:
+        """Other images, augmented as those of this step are."""
+        if self.augmentation is None or self.label is None:
+            return images
+        return self.augmentation.change(images, self.label)
+
     def averaged(self, x_t: Tensor, t: Tensor) -> Tensor:
         """Eps of the averaged network, float32, without a graph."""
         assert self.average is not None
-        with torch.no_grad(), self.autocast():
+        with torch.no_grad(), self.autocast(), self.told():
             return self.average(x_t, t).float()
 
     def source(self, x_t: Tensor, t: Tensor) -> Tensor:
@@ -167,4 +183,22 @@ class Rule:
 
     def __call__(self, step: Step) -> Tensor:
         """What the rule says."""
+        raise NotImplementedError
+
+
+class Augmentation:
+    """How images are changed before they are learnt from, and a label that says how they were.
+
+    The label is all that a change depends on. It is zero where nothing was changed.
+    """
+
+    size: int
+    """Numbers of a label."""
+
+    def draw(self, count: int, draw: torch.Generator) -> Tensor:
+        """Labels [count, size] of as many images, on the CPU."""
+        raise NotImplementedError
+
+    def change(self, images: Tensor, label: Tensor) -> Tensor:
+        """Images [B, C, H, W], float32, changed as their labels [B, size] say."""
         raise NotImplementedError

@@ -78,9 +78,10 @@ class Counterparts:
     new_colours: bool
 
     def of(self, step: Step) -> Tensor:
-        """A counterpart x'_0 of each image of a step, drawn by its chance, mirrored as it is."""
+        """A counterpart x'_0 of each image of a step, drawn by its chance, changed as it was."""
         draw = (step.chance[:, 0] * self.draws).long()
-        return self.examples.take(step.images * self.draws + draw, step.mirrored).to(step.x_0)
+        drawn = self.examples.take(step.images * self.draws + draw, step.mirrored)
+        return step.alike(drawn.to(step.x_0))
 
 
 def joined(x_0: Tensor, resampled: Tensor) -> Tensor:

@@ -40,6 +40,10 @@ CHOICES: dict[str, dict[str, str]] = {
     "condition": {
         "frozen": "condition.frozen",
     },
+    "augmentation": {
+        "none": "augmentation.none",
+        "ada": "augmentation.ada",
+    },
     "penalties": {
         "pairwise": "penalties.pairwise",
         "high-frequency": "penalties.high_frequency",
@@ -63,12 +67,15 @@ def choice(slot: str, name: str) -> Choice:
 
 @dataclass(frozen=True)
 class Method:
-    """What trains, on which noise, towards which target, and what becomes of the condition."""
+    """What trains, on which noise, towards which target, what becomes of the condition, and how
+    images are augmented.
+    """
 
     trains: str
     noise: str
     target: str
     condition: str = "frozen"
+    augmentation: str = "none"
     penalties: Mapping[str, float] = field(default_factory=dict, hash=False)
     """Weights that its penalties have where `[penalties]` says nothing."""
     settings: Mapping[str, Any] = field(default_factory=dict, hash=False)
@@ -77,7 +84,7 @@ class Method:
     @property
     def choices(self) -> dict[str, Choice]:
         """Its choices but for the penalties, by their slots."""
-        slots = ("trains", "noise", "target", "condition")
+        slots = ("trains", "noise", "target", "condition", "augmentation")
         return {slot: choice(slot, getattr(self, slot)) for slot in slots}
 
     @property
@@ -132,6 +139,7 @@ PURPOSES: dict[str, dict[str, Method]] = {
         "cdc": Method("all", "gaussian", "noise", penalties={"features": 1000.0}),
         "dcl": Method("all", "gaussian", "noise", penalties={"contrastive": 2.0}),
         "rssa": Method("all", "gaussian", "noise", penalties={"self-similarity": 1.0}),
+        "finetune-ada": Method("all", "gaussian", "noise", augmentation="ada"),
     },
 }
 """The named methods, by what they are for."""
@@ -161,7 +169,8 @@ def method_of(config: AdaptConfig) -> Method:
 def label(config: AdaptConfig) -> str:
     """The method's name; of one without a name, its choices."""
     chosen = method_of(config)
-    unnamed = "-".join((chosen.trains, chosen.noise, chosen.target))
+    augmented = () if chosen.augmentation == "none" else (chosen.augmentation,)
+    unnamed = "-".join((chosen.trains, chosen.noise, chosen.target, *augmented))
     return unnamed if config.method == CUSTOM else config.method
 
 

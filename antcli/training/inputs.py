@@ -19,7 +19,13 @@ from antcli.diffusion.examples import Examples, Latents, Pixels
 from antcli.errors import AntError
 from antcli.images.folder import ImageFolder, check_folder, read_folder
 from antcli.images.grid import to_float, to_uint8
-from antcli.methods.build import build_network, check_tuned, check_whole_batches, stages_of
+from antcli.methods.build import (
+    build_network,
+    check_pixels,
+    check_tuned,
+    check_whole_batches,
+    stages_of,
+)
 from antcli.methods.choice import Predict
 from antcli.methods.classifier import Classifier
 from antcli.methods.counterparts import Counterparts
@@ -125,6 +131,7 @@ def check_inputs(
     check_whole_batches(config)
     check_tuned(config)
     source = find_source(config.source)
+    check_pixels(config, latent=source.latent)
     target = read_folder(Path(config.target), source.size)
     if classifier is not None:
         channels, size, _ = source.shape

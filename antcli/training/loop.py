@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -221,12 +222,20 @@ class Training:
         if self.config.flip:
             mirrored = torch.rand(size, generator=draw("flips"))[mine] < 0.5
         x_0 = self.examples.take(images, mirrored)
-        eps = normal(self.seed, "noise", self.step, own, x_0.shape[1:])
         at_once = self.config.micro_batch or (1 if self.config.low_memory else size)
+        augmentation = self.parts[""].objective.augmentation
+        labels: Iterable[Tensor | None] = itertools.repeat(None)
+        if augmentation is not None:
+            label = augmentation.draw(size, draw("augmentation"))[mine].to(x_0.device)
+            x_0, labels = augmentation.change(x_0, label), label.to(device).split(at_once)
+        eps = normal(self.seed, "noise", self.step, own, x_0.shape[1:])
         drawn = (x.to(device).split(at_once) for x in (x_0, eps, t, images, mirrored, chance))
+        parts = zip(zip(*drawn, strict=True), labels, strict=False)  # `labels` may have no end
         network, predict, autocast = self.network, self.parts[""].wrapped, self.accelerator.autocast
-        of: Any = {"done": self.step, "average": self._average}
-        return [Step(network, predict, autocast, *x, **of) for x in zip(*drawn, strict=True)]
+        of: Any = {"done": self.step, "average": self._average, "augmentation": augmentation}
+        return [
+            Step(network, predict, autocast, *x, **{**of, "label": label}) for x, label in parts
+        ]
 
     def _average(self, x_t: Tensor, t: Tensor) -> Tensor:
         """What the network says with its averaged weights."""

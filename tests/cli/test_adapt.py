@@ -558,6 +558,19 @@ def test_a_penalty_alone_leaves_the_method_its_name(adapt: Callable) -> None:
     assert "ewc = 7.0" in plan.out
 
 
+def test_images_are_augmented_where_that_is_said(
+    adapt: Callable, ant: Callable, tiny_target: Path
+) -> None:
+    named, varied = adapt("--method", "finetune-ada", "--dry-run"), ["--augment", "ada"]
+    assert "learns from images moved, bent and tinted" in named.out
+    plan = adapt("--method", "finetune", *varied, "--dry-run")
+    assert "# all-gaussian-noise-ada: trains all weights" in plan.out
+    latents = ant("adapt", "--source", "avatars-64", "--target", tiny_target, *varied, "--dry-run")
+    assert latents.code == 2
+    assert "the source diffuses latents" in latents.err
+    assert adapt("--method", "finetune-ada", "--steps", 2).code == 0
+
+
 @pytest.mark.parametrize(
     ("options", "says"),
     [

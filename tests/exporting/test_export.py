@@ -55,7 +55,7 @@ def noise() -> list[torch.Generator]:
 # --- whole pipelines ------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("method", ["lora", "finetune", "encoder-decoder", "adam"])
+@pytest.mark.parametrize("method", ["lora", "finetune", "encoder-decoder", "adam", "finetune-ada"])
 def test_a_pipeline_says_and_draws_what_the_run_does(make_run: MakeRun, method: str) -> None:
     run = make_run(method=method)
     done = export_run(run)

@@ -97,9 +97,11 @@ def test_records_come_in_the_order_of_the_work(config: AdaptConfig, start: Adapt
     assert [json.loads(line)["step"] for line in run.log.read_text().splitlines()] == [1, 2, 3, 4]
 
 
+@pytest.mark.parametrize("method", ["ant", "finetune-ada"])
 def test_a_run_that_was_stopped_goes_on_to_the_same_weights(
-    config: AdaptConfig, start: Adapt
+    method: str, config: AdaptConfig, start: Adapt
 ) -> None:
+    config = replace(config, method=method)
     whole, _ = start(config, "whole")
     stops = iter([False, False, True])
     run, records = start(config, "cut", stop=lambda: next(stops))

@@ -34,9 +34,10 @@ class AdversarialNoise(Rule):
         """[B, C, H, W]."""
         eps, config = step.eps, self.config
         for _ in range(config.inner_steps):
-            gradient = residual_gradient(
-                eps, step.x_0, step.t, step.network, step.path, config.gradient
-            )
+            with step.told():
+                gradient = residual_gradient(
+                    eps, step.x_0, step.t, step.network, step.path, config.gradient
+                )
             eps = normalise(eps + config.omega * gradient)
         return eps.detach()
 

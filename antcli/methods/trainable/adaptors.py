@@ -20,7 +20,8 @@ from torch.nn import functional
 
 from antcli.diffusion.convention import PLAIN, Convention
 from antcli.methods.choice import Choice
-from antcli.methods.trainable.denoiser import AddedDenoiser, Gate, Limited
+from antcli.methods.trainable.denoiser import AddedDenoiser, Limited
+from antcli.methods.trainable.gate import Gate
 from antcli.randomness import seeded
 from antcli.settings import Count, Share, settings
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +12,8 @@ from diffusers import ModelMixin
 from torch import Tensor, nn
 
 from antcli.diffusion.convention import PLAIN, Convention
+from antcli.methods.trainable.gate import Gate
+from antcli.methods.trainable.labels import LabelEmbedding
 from antcli.settings import Share, settings
 
 
@@ -43,6 +46,8 @@ class Denoiser(nn.Module):
         """The limit as a share of the path."""
         self.limit = None if t_limit == 1 else convention.path.limit(t_limit)
         """Only at t below this does what trains change the prediction; None: at every t."""
+        self.gate = Gate()
+        self.labels: LabelEmbedding | None = None
 
     def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
         """eps_theta(x_t, t): [B, C, H, W] and [B], on any device, to [B, C, H, W]."""
@@ -59,6 +64,15 @@ class Denoiser(nn.Module):
         finally:
             self.convention = asked
         return nothing + asked.guidance_scale * (eps - nothing)
+
+    def take_labels(self, size: int) -> None:
+        """Let it be told of its images by labels [B, size]: an embedding of them trains, too."""
+        self.labels = LabelEmbedding(self.unet, size, self.gate)
+
+    def told(self, label: Tensor) -> AbstractContextManager[None]:
+        """Inside, it is told of its images by these labels; outside, that they are zero."""
+        assert self.labels is not None, "take_labels() comes first"
+        return self.labels.told(label)
 
     def take_prepared(self, prepared: Mapping[str, Any]) -> None:
         """What the stages before training gave, by their names; to be called before training."""
@@ -94,20 +108,6 @@ def like(unet: ModelMixin, values: Mapping[str, Tensor]) -> ModelMixin:
     return other.requires_grad_(False).eval()
 
 
-class Gate:
-    """For which images of a batch the additions speak."""
-
-    silent = False
-    open: Tensor | None = None
-    """[B], true where they do; None is all of them."""
-
-    def let(self, output: Tensor, added: Tensor) -> Tensor:
-        """The output of a block with what is added to it, [B, ...] both."""
-        if self.open is None:
-            return output + added
-        return output + added * self.open.to(output.device).view(-1, *[1] * (added.ndim - 1))
-
-
 class AddedDenoiser(Denoiser):
     """A frozen U-Net, and small modules that add to what its blocks say, below a limit in t.
 
@@ -119,7 +119,6 @@ class AddedDenoiser(Denoiser):
         self, unet: ModelMixin, convention: Convention = PLAIN, t_limit: float = 1.0
     ) -> None:
         super().__init__(unet.requires_grad_(False), convention, t_limit)
-        self.gate = Gate()
 
     def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
         """eps_theta(x_t, t)."""

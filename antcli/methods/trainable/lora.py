@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from antcli.diffusion.convention import PLAIN, Convention
 from antcli.methods.choice import Choice
-from antcli.methods.trainable.denoiser import AddedDenoiser, Gate, Limited, like
+from antcli.methods.trainable.denoiser import AddedDenoiser, Limited, like
+from antcli.methods.trainable.gate import Gate
 from antcli.randomness import seeded
 from antcli.settings import Count, settings
 

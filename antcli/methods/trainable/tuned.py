@@ -68,7 +68,11 @@ class TunedDenoiser(Denoiser):
         def unet(*arguments: Any, **named: Any) -> Any:
             return functional_call(self.unet, kept, arguments, named)
 
-        return self._eps(unet, x_t, t)
+        self.gate.silent = True
+        try:
+            return self._eps(unet, x_t, t)
+        finally:
+            self.gate.silent = False
 
     def moved(self) -> dict[str, Tensor]:
         """How far each weight that trains is from the source's, with its graph, by its name."""
