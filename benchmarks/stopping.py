@@ -75,11 +75,15 @@ def run(bench: Bench, seed: int) -> dict[str, Any]:
     }
 
 
+def until_over(scores: list[Score]) -> list[Score]:
+    """Those that a run sees before it ends."""
+    ends = (i for i in range(2, len(scores) + 1) if is_over(scores[:i]))
+    return scores[: next(ends, len(scores))]
+
+
 def outcome(facts: dict[str, Any]) -> dict[str, Any]:
     """What `--steps auto` would have done in a run."""
-    scores = [Score(**score) for score in facts["scores"]]
-    ends = (i for i in range(2, len(scores) + 1) if is_over(scores[:i]))
-    seen = scores[: next(ends, len(scores))]
+    seen = until_over([Score(**score) for score in facts["scores"]])
     distance = {look["step"]: look["truth"]["distance"] for look in facts["looks"]}
     best, chosen = min(distance, key=distance.__getitem__), choose(seen).step
     seconds = next(k["seconds"] for k in facts["looks"] if k["step"] == seen[-1].step)

@@ -65,9 +65,9 @@ def distance(images: Tensor, domain: str, which: str) -> float:
 
 
 @cache
-def oracle(domain: str, which: str) -> float:
-    """Mean distance of what ten images allow."""
-    draws = (oracle_of_ten(domain, SAMPLES, i) for i in range(ORACLES))
+def oracle(domain: str, which: str, count: int = SAMPLES) -> float:
+    """Mean distance of what ten images allow, of as many samples: few of them look farther."""
+    draws = (oracle_of_ten(domain, count, i) for i in range(ORACLES))
     return statistics.fmean(distance(images, domain, which) for images in draws)
 
 
@@ -102,11 +102,11 @@ def nearest(images: Tensor, target: Tensor) -> Tensor:
     return torch.cdist(images.flatten(1), target.flatten(1)).min(1).values
 
 
-def drawn(source: Source, network: Denoiser) -> Tensor:
+def drawn(source: Source, network: Denoiser, count: int = SAMPLES) -> Tensor:
     """Samples in [-1, 1], as the judges see them, as uint8 keeps them."""
     accelerator = make_accelerator("auto", "auto")
     network, codec = network.to(accelerator.device), source.codec(accelerator.device)
-    seeds = range(FIRST_SAMPLE, FIRST_SAMPLE + SAMPLES)
+    seeds = range(FIRST_SAMPLE, FIRST_SAMPLE + count)
     with torch.no_grad(), accelerator.autocast():
         batches = source.sample(network, seeds, steps=STEPS, device=accelerator.device)
         images = to_float(torch.cat([to_uint8(codec.decode(x_0).cpu()) for x_0 in batches]))
@@ -114,12 +114,12 @@ def drawn(source: Source, network: Denoiser) -> Tensor:
 
 
 @cache
-def of_source(name: str) -> Tensor:
+def of_source(name: str, count: int = SAMPLES) -> Tensor:
     """Samples of a source as it is."""
     from antcli.sources.source import find_source
 
     source = find_source(name)
-    return drawn(source, Denoiser(source.load(), source.convention))
+    return drawn(source, Denoiser(source.load(), source.convention), count)
 
 
 @torch.no_grad()
@@ -128,7 +128,7 @@ def measured(images: Tensor, domain: str, folder: str, source: Tensor) -> dict[s
     found: dict[str, Any] = {}
     for which in JUDGES:
         here, start = distance(images, domain, which), distance(source, domain, which)
-        best = oracle(domain, which)
+        best = oracle(domain, which, len(images))
         found[f"{which}distance"], found[f"{which}source"] = here, start
         found[f"{which}oracle"] = best
         found[f"{which}way left"] = (here - best) / (start - best)
