@@ -32,7 +32,7 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "distance": ("distance", ".1f"),
     "way left": ("way left", ".0%"),
     "by a second judge": ("second way left", ".0%"),
-    "KID": ("kid", ".3f"),
+    "KID": ("kid", ",.0f"),
     "Intra-LPIPS": ("intra_lpips", ".3f"),
     "diversity": ("diversity", ".2f"),
     "copies": ("copy rate", ".2f"),
@@ -40,6 +40,7 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "coverage": ("coverage", ".2f"),
     "target share": ("target share", ".2f"),
     "evaluations": ("evaluations", ",.0f"),
+    "of the classifier": ("of_classifiers", ",.0f"),
     "seconds": ("seconds", ".0f"),
     "GiB": ("memory", ".2f"),
 }

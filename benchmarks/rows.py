@@ -41,19 +41,23 @@ SOURCE = "avatars"
 REFERENCE = 1000
 """Held-out drawings of the kernel distance, recall and coverage."""
 LPIPS_SAMPLES = 200
-COUNTED = (*NETWORKS.values(), Classifier)
 MARKS = 4
 """Checkpoints of a run, equally far apart."""
 
 
 class Passes:
-    """Counts passes through denoisers and classifiers, for each image, forward and backward.
+    """Counts passes for each image, forward and backward: through denoisers, through classifiers.
 
     What has a graph is taken to have a pass backward, too.
     """
 
     def __init__(self) -> None:
-        self.count = 0
+        self.evaluations = self.of_classifiers = 0
+
+    def go_on(self, spent: Mapping[str, Any]) -> None:
+        """From what was spent before."""
+        self.evaluations = spent["evaluations"]
+        self.of_classifiers = spent["of_classifiers"]
 
     def __enter__(self) -> Passes:
         self._handle = register_module_forward_hook(self._seen)
@@ -63,9 +67,14 @@ class Passes:
         self._handle.remove()
 
     def _seen(self, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
-        if isinstance(module, COUNTED):
-            said: Tensor = output[0] if isinstance(output, tuple) else output
-            self.count += len(inputs[0]) * (2 if said.requires_grad else 1)
+        if not isinstance(module, (*NETWORKS.values(), Classifier)):
+            return
+        said: Tensor = output[0] if isinstance(output, tuple) else output
+        passes = len(inputs[0]) * (2 if said.requires_grad else 1)
+        if isinstance(module, Classifier):
+            self.of_classifiers += passes
+        else:
+            self.evaluations += passes
 
 
 def forget_peak() -> None:
@@ -100,7 +109,7 @@ def run_settings(target: str, said: Mapping[str, Any], marks: int = MARKS) -> di
 def train(folder: Path, said: Mapping[str, Any]) -> Run:
     """Make a run, or go on with it. What it has cost, by step, is kept in its costs.json.
 
-    Counted are its stages and steps: seconds, network evaluations, peak memory.
+    Counted are its stages and steps: seconds, passes through networks, peak memory.
     """
     run = Run(folder)
     if run.finished:
@@ -112,24 +121,25 @@ def train(folder: Path, said: Mapping[str, Any]) -> Run:
     # Without a state, or what it cost until then, it begins anew: stages are paid for once.
     goes_on = run.state.exists() and str(run.facts()["step"]) in costs
     forget_peak()
-    spent: dict[str, Any] = {"seconds": 0.0, "evaluations": 0, "memory": None}
+    spent: dict[str, Any] = {"seconds": 0.0, "memory": None, **vars(Passes())}
     accelerator = make_accelerator(config.device, config.mixed_precision)
     with Passes() as passes:
         clock = time.perf_counter()
         for record in adapt(inputs, config, run, accelerator, clear=not goes_on):
             if isinstance(record, Resumed):
                 spent = costs[str(record.step)]
-                passes.count = spent["evaluations"]
+                passes.go_on(spent)
             elif isinstance(record, Preview):  # which is no part of the work
-                passes.count = spent["evaluations"]
+                passes.go_on(spent)
                 costs[str(record.step)] = spent
                 write_json(file, costs)
             else:
                 peaks = [peak for peak in (spent["memory"], peak_memory()) if peak is not None]
                 spent = {
                     "seconds": spent["seconds"] + time.perf_counter() - clock,
-                    "evaluations": passes.count,
                     "memory": max(peaks, default=None),
+                    "evaluations": passes.evaluations,
+                    "of_classifiers": passes.of_classifiers,
                 }
             clock = time.perf_counter()
     return run

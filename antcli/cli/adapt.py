@@ -92,6 +92,8 @@ def adapt_command(
 
     Example: `ant adapt --source avatars --target examples/10shots/sunglasses`
     """
+    from antcli.methods.build import stages_of
+    from antcli.methods.table import label
     from antcli.runs import Run, default_folder
     from antcli.training.inputs import check_inputs
 
@@ -116,6 +118,8 @@ def adapt_command(
         inputs = check_inputs(
             settings, classifier=classifier, source_images=source_images, on_progress=show
         )
+    if classifier is not None and "classifier" not in stages_of(settings):
+        say(f"note: {label(settings)} asks no classifier: {classifier} is not used")
     for note in inputs.target.notes:
         say(f"note: {note}")
     if inputs.source.guidance_scale != 1:
@@ -232,7 +236,7 @@ def _adapt(settings: AdaptConfig, run: Run, inputs: Inputs, force: bool) -> None
 
 def _show_plan(settings: AdaptConfig, run: Run, inputs: Inputs) -> None:
     from antcli.config import to_toml
-    from antcli.methods.build import evaluations_per_step, penalties_of
+    from antcli.methods.build import evaluations_per_step, penalties_of, said_limit, stages_of
     from antcli.methods.table import label, method_of
 
     result(to_toml(settings).rstrip())
@@ -245,6 +249,8 @@ def _show_plan(settings: AdaptConfig, run: Run, inputs: Inputs) -> None:
     result(f"# target: {images} images, each seen {views:g} times")
     result(f"# {label(settings)}: trains {choices['trains'].help}")
     result(f"# on {choices['noise'].help}, towards {choices['target'].help}")
+    if "counterparts" in stages_of(settings) and said_limit(settings) is None:
+        result("# below a limit in t that is read off the images: the t_limit above is a default")
     result(f"# learns from {choices['augmentation'].help}")
     for weight, penalty in penalties_of(settings):
         result(f"# penalty, {weight:g} times: {penalty.help}")

@@ -86,7 +86,7 @@ def build_network(
 ) -> Denoiser:
     """The network that the method trains, with what trains marked; it takes `unet` over.
 
-    A `t_limit` that was read off the images stands in the place of that of the settings.
+    A `t_limit` that is kept with the counterparts stands in the place of that of the settings.
     """
     trains = method_of(config).choices["trains"]
     settings = _settings(trains, config)
@@ -97,6 +97,15 @@ def build_network(
     if augmentation is not None:
         network.take_labels(augmentation.size)
     return network
+
+
+def said_limit(config: AdaptConfig) -> float | None:
+    """The limit in t that the settings say of what trains; None where it is nothing but a default.
+
+    Settings that were written out hold their defaults, too: these are not told from what was said.
+    """
+    settings = _settings(method_of(config).choices["trains"], config)
+    return None if settings.t_limit == type(settings).t_limit else float(settings.t_limit)
 
 
 def build_objective(config: AdaptConfig, prepared: Mapping[str, Any]) -> Objective:

@@ -15,6 +15,7 @@ from antcli.config import AdaptConfig
 from antcli.diffusion.examples import Examples, Latents, Pixels
 from antcli.diffusion.sampling import images_at_once, resample
 from antcli.images.grid import to_uint8
+from antcli.methods.build import said_limit
 from antcli.methods.counterparts import (
     JOINED,
     NEW_FROM,
@@ -66,6 +67,7 @@ def make_counterparts(
         new_colours = distance >= NEW_FROM
     side = source.shape[-1]
     resampled, t_limit = levels(new_colours, source.path, side)
+    t_limit = said_limit(config) or t_limit
     join = None if new_colours else source.path.share_where(JOINED * side / REFERENCE_SIDE)
     flip = source.latent and config.training.flip
     images = examples_of(source, inputs.target.images, accelerator.device, flip=flip)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
+from warnings import warn
 
 import torch
 from accelerate import Accelerator
@@ -13,6 +14,7 @@ from torch import Tensor
 from antcli.artifacts import load_tensors
 from antcli.config import AdaptConfig
 from antcli.diffusion.examples import Examples
+from antcli.errors import AntWarning
 from antcli.methods.build import stages_of
 from antcli.methods.classifier import Classifier
 from antcli.methods.counterparts import Counterparts
@@ -83,6 +85,9 @@ def classifier(
     """
     pairs: Counterparts | None = prepared.get("counterparts")
     if pairs is not None and pairs.new_colours:
+        if inputs.classifier_file is not None:
+            unused = f"the images' colours are new: {inputs.classifier_file} is not used"
+            warn(f"{unused}, it would speak for their own colours", AntWarning, stacklevel=2)
         return None
     file = inputs.classifier_file or run.classifier
     own = None if pairs is None else pairs.examples

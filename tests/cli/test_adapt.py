@@ -77,6 +77,29 @@ def test_nothing_is_said_twice_of_colours_that_are_new(
     assert "classifier" not in done.err
 
 
+def test_a_classifier_that_is_not_used_is_told(
+    adapt: Callable, quick: Path, run: Path, tmp_path: Path
+) -> None:
+    given = ["--classifier", run / "classifier.safetensors", "--out", tmp_path / "other"]
+    file = tmp_path / "new.toml"
+    file.write_text(quick.read_text().replace('"kept"', '"new"'))
+    done = adapt("--config", file, *given)
+    assert done.code == 0, done.err
+    assert done.err.count("classifier.safetensors is not used, it would speak for") == 1
+    plain = adapt("--method", "finetune", *given, "--dry-run")
+    assert "note: finetune asks no classifier" in plain.err
+    assert "not used" not in adapt("--method", "ant", *given, "--dry-run").err
+
+
+def test_a_plan_says_which_limit_counts(adapt: Callable, quick: Path, tmp_path: Path) -> None:
+    told = "# below a limit in t that is read off the images"
+    assert told in adapt("--dry-run").out
+    assert told not in adapt("--method", "ant", "--dry-run").out
+    file = tmp_path / "said.toml"
+    file.write_text(f"{quick.read_text()}[lora]\nt_limit = 0.4\n")
+    assert told not in adapt("--config", file, "--dry-run").out
+
+
 def test_a_finished_run_is_not_overwritten_without_force(adapt: Callable, tmp_path: Path) -> None:
     assert adapt().code == 0
     weights = (tmp_path / "run" / "weights.safetensors").read_bytes()

@@ -21,6 +21,7 @@ from antcli.diffusion.examples import Latents, Pixels
 from antcli.diffusion.sampling import resample
 from antcli.evaluation.samples import load_adapted
 from antcli.images.grid import to_float, to_uint8
+from antcli.methods.build import said_limit
 from antcli.methods.counterparts import (
     JOINED,
     NEW_FROM,
@@ -175,6 +176,16 @@ def test_what_is_read_of_them(config: AdaptConfig, make: Make, tiny_source: Path
         assert found.t_limit == limit
         alpha_bar = torch.cumprod(1 - path.betas, 0)[path.limit(limit) - 1].item()
         assert found.bridge == pytest.approx((alpha_bar / (1 - alpha_bar)) ** 0.5, rel=1e-9)
+
+
+def test_a_limit_that_is_said_counts(config: AdaptConfig, make: Make, tiny_source: Path) -> None:
+    said = make(replace(config, lora=replace(config.lora, t_limit=0.7)))
+    assert said.t_limit == 0.7
+    alpha_bar = torch.cumprod(1 - find_source(str(tiny_source)).path.betas, 0)[699].item()
+    assert said.bridge == pytest.approx((alpha_bar / (1 - alpha_bar)) ** 0.5, rel=1e-9)
+    # A default is nothing that anybody said.
+    assert said_limit(config) is None
+    assert make(config).t_limit != config.lora.t_limit
 
 
 def test_they_follow_from_the_seed(config: AdaptConfig, make: Make) -> None:
