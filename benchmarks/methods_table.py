@@ -42,6 +42,7 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "evaluations": ("evaluations", ",.0f"),
     "of the classifier": ("of_classifiers", ",.0f"),
     "seconds": ("seconds", ".0f"),
+    "of processors": ("of_processors", ".0f"),
     "GiB": ("memory", ".2f"),
 }
 """By its head: the measure at the step that the rule takes, and how it is written."""

@@ -102,29 +102,31 @@ def run_settings(target: str, said: Mapping[str, Any], marks: int = MARKS) -> di
     """
     names = {"source": SOURCE, "target": str(SHOTS / target)}
     config, _ = settings_for(merge(names, said))
-    preview = {"every": max(1, config.training.steps // marks), "images": 1, "sampling_steps": 1}
+    every = -(-config.training.steps // marks)
+    preview = {"every": every, "images": 1, "sampling_steps": 1}
     return merge(names, said, {"preview": preview})
 
 
 def train(folder: Path, said: Mapping[str, Any]) -> Run:
-    """Make a run, or go on with it. What it has cost, by step, is kept in its costs.json.
+    """Make a run, or go on with it; over one of other settings. Its costs.json has costs by step.
 
     Counted are its stages and steps: seconds, passes through networks, peak memory.
     """
-    run = Run(folder)
-    if run.finished:
+    run, (config, _) = Run(folder), settings_for(said)
+    same = run.started and run.config() == config
+    if same and run.finished:
         return run
-    config, _ = settings_for(said)
     inputs = check_inputs(config)
     file = folder / "costs.json"
     costs: dict[str, dict[str, Any]] = json.loads(file.read_text()) if file.exists() else {}
     # Without a state, or what it cost until then, it begins anew: stages are paid for once.
-    goes_on = run.state.exists() and str(run.facts()["step"]) in costs
+    goes_on = same and run.state.exists() and str(run.facts()["step"]) in costs
     forget_peak()
-    spent: dict[str, Any] = {"seconds": 0.0, "memory": None, **vars(Passes())}
+    spent: dict[str, Any] = {"seconds": 0.0, "of_processors": 0.0, "memory": None}
+    spent |= vars(Passes())
     accelerator = make_accelerator(config.device, config.mixed_precision)
     with Passes() as passes:
-        clock = time.perf_counter()
+        clock, processors = time.perf_counter(), time.process_time()
         for record in adapt(inputs, config, run, accelerator, clear=not goes_on):
             if isinstance(record, Resumed):
                 spent = costs[str(record.step)]
@@ -137,11 +139,12 @@ def train(folder: Path, said: Mapping[str, Any]) -> Run:
                 peaks = [peak for peak in (spent["memory"], peak_memory()) if peak is not None]
                 spent = {
                     "seconds": spent["seconds"] + time.perf_counter() - clock,
+                    "of_processors": spent["of_processors"] + time.process_time() - processors,
                     "memory": max(peaks, default=None),
                     "evaluations": passes.evaluations,
                     "of_classifiers": passes.of_classifiers,
                 }
-            clock = time.perf_counter()
+            clock, processors = time.perf_counter(), time.process_time()
     return run
 
 
