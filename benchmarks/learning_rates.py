@@ -22,7 +22,7 @@ from typing import Any
 
 from ablation import HERE
 from rows import SOURCE, measures, provenance, run_settings, train
-from table import spread
+from table import made_by, spread
 from way_left import drawn
 
 from antcli.artifacts import write_json
@@ -102,7 +102,7 @@ def table(rows: Sequence[dict[str, Any]], target: str) -> str:
     return f"## {target}\n\n" + "".join(lines) + "\n"
 
 
-def write(results: Path, command: str) -> None:
+def write(results: Path) -> None:
     """The tables of all that has been measured."""
     rows = [json.loads(file.read_text()) for file in sorted(_folder(results).glob("*.json"))]
     if not rows:
@@ -110,9 +110,9 @@ def write(results: Path, command: str) -> None:
     rows.sort(key=lambda row: float(row["value"].split(", ")[0].split(" ")[-1]))
     rows.sort(key=lambda row: row["name"])
     targets = dict.fromkeys(row["target"] for row in rows)
-    steps = f"`{command}`; source `{SOURCE}`. *-*: training came apart.\n\n"
-    text = "# Learning rates, and weights of penalties\n\n" + steps
-    text += "".join(table(rows, target) for target in targets)
+    text = f"# Learning rates, and weights of penalties\n\nSource `{SOURCE}`; the nearest in bold; "
+    text += "where nothing is, training came apart.\n\n"
+    text += "".join(table(rows, target) for target in targets) + made_by(rows)
     (results / "learning-rates.md").write_text(text)
 
 
@@ -148,7 +148,7 @@ def main() -> None:
             continue
         facts = run(trial, target, seed, chosen)
         write_json(file, facts)
-        write(chosen.results, facts["command"])
+        write(chosen.results)
         print(target, trial.name, trial.value, seed, facts.get("distance"), flush=True)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import matplotlib
 from PIL import Image, ImageDraw, ImageFont
-from table import spread
+from table import made_by, spread
 
 from antcli.artifacts import replacing
 from antcli.images.grid import GAP, save_png
@@ -186,18 +186,9 @@ def _has(rows: Sequence[Row], target: str) -> bool:
 
 
 def _made(rows: Sequence[Row]) -> str:
-    """With what."""
-    ways = {
-        f"{row['command']}; {row['device']}, {row['precision']}, {row['threads']} threads; "
-        + ", ".join(f"{name} {version}" for name, version in row["versions"].items())
-        for row in rows
-    }
+    """With what, and at what cost."""
     cost = statistics.fmean(row["cpu_seconds_of_row"] for row in rows)
-    return (
-        "Made by\n\n"
-        + "".join(f"- {way}\n" for way in sorted(ways))
-        + (f"\nA row took {cost:.0f} s of processors in the mean.\n")
-    )
+    return made_by(rows) + f"\nA row took {cost:.0f} s of processors in the mean.\n"
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,16 @@ def spread(values: Sequence[float | None], form: str) -> str:
     middle = format(statistics.median(there), form)
     least, greatest = format(min(there), form), format(max(there), form)
     return middle if least == greatest else f"{middle} ({least} to {greatest})"
+
+
+def made_by(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The commands, machines and versions behind rows, as `rows.py` notes them."""
+    ways = {
+        f"- `{row['command']}`; {row['device']}, {row['precision']}, {row['threads']} threads; "
+        + ", ".join(f"{name} {version}" for name, version in row["versions"].items())
+        for row in rows
+    }
+    return "Made by\n\n" + "\n".join(sorted(ways)) + "\n"
 
 
 def best(run: dict[str, Any]) -> dict[str, float]:
