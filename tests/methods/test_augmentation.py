@@ -139,6 +139,13 @@ def test_without_a_label_an_image_is_what_it_was() -> None:
     assert not NEVER.draw(50, seeded()).any()
 
 
+def test_half_precision_around_it_changes_nothing() -> None:
+    images, labels = some_images(3), ALWAYS.draw(3, seeded())
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = ALWAYS.change(images, labels)
+    torch.testing.assert_close(found, ALWAYS.change(images, labels), rtol=0, atol=0)
+
+
 def test_each_change_comes_as_often_as_is_said() -> None:
     labels = Ada(AugmentationSettings(geometry=0.5, colour=0.1)).draw(4000, seeded())
     often = (labels != 0).float().mean(0)

@@ -66,7 +66,9 @@ class Ada(Augmentation):
 
     def change(self, images: Tensor, label: Tensor) -> Tensor:
         """Images [B, 3, H, W] in [-1, 1], changed as labels say; colours may leave [-1, 1]."""
-        return recoloured(moved(images, label[:, :GEOMETRY]), label[:, GEOMETRY:])
+        # Half precision knows no places within a pixel, and may be on where a rule is asked.
+        with torch.autocast(images.device.type, enabled=False):
+            return recoloured(moved(images, label[:, :GEOMETRY]), label[:, GEOMETRY:])
 
 
 def moved(images: Tensor, label: Tensor) -> Tensor:
