@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from ablation import HERE
-from rows import SOURCE, measures, provenance, run_settings, train
+from rows import SOURCE, measures, provenance, run_settings, slim, train
 from table import made_by, spread
 from way_left import drawn
 
@@ -79,6 +79,7 @@ def run(trial: Trial, target: str, seed: int, chosen: argparse.Namespace) -> dic
     source = check_run_source(made)
     images = drawn(source, load_adapted(made, source), chosen.samples)
     costs = json.loads((folder / "costs.json").read_text())[str(chosen.steps)]
+    slim(made)
     return {**facts, **measures(images, target), **costs, **provenance()}
 
 

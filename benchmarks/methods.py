@@ -22,7 +22,7 @@ from typing import Any
 from ablation import HERE
 from methods_table import RESULTS, UNTRAINED, write_all
 from oracle import oracle_of_ten
-from rows import SOURCE, by_lpips, finished_row, measures, provenance, run_settings, train
+from rows import SOURCE, by_lpips, finished_row, measures, provenance, run_settings, slim, train
 from torch import Tensor
 from way_left import ORACLES, of_source
 
@@ -66,6 +66,7 @@ def trained(
     run = train(chosen.runs / f"{target}-{method}-{seed}", run_settings(target, said))
     facts, images = finished_row(run, target, chosen.samples, trunk)
     _save_page(run.folder / "page.png", images)
+    slim(run)
     return facts
 
 

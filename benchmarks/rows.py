@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -114,7 +115,7 @@ def train(folder: Path, said: Mapping[str, Any]) -> Run:
     """
     run, (config, _) = Run(folder), settings_for(said)
     same = run.started and run.config() == config
-    if same and run.finished:
+    if same and run.finished and run.checkpoints:
         return run
     inputs = check_inputs(config)
     file = folder / "costs.json"
@@ -146,6 +147,12 @@ def train(folder: Path, said: Mapping[str, Any]) -> Run:
                 }
             clock, processors = time.perf_counter(), time.process_time()
     return run
+
+
+def slim(run: Run) -> None:
+    """Remove what is large and has been measured: checkpoints, and the model as a folder."""
+    for folder in (run.folder / "checkpoints", run.model):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @cache

@@ -117,7 +117,11 @@ def test_a_row_that_was_cut_costs_what_a_whole_one_does(
     torch.testing.assert_close(
         load_tensors(run.weights), load_tensors(whole.weights), rtol=0, atol=0
     )
-    assert rows.train(run.folder, said).finished  # and again is nothing
+    monkeypatch.setattr(rows, "adapt", None)
+    assert rows.train(run.folder, said).finished  # once more is nothing
+    monkeypatch.setattr(rows, "adapt", through)
+    rows.slim(run)
+    assert list(rows.train(run.folder, said).checkpoints) == [1, 2, 3, 4]
 
 
 # --- in which order, and what is told --------------------------------------------------------
