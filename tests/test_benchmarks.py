@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import sys
 from argparse import Namespace
 from pathlib import Path
 from types import ModuleType
@@ -38,6 +39,7 @@ def script(monkeypatch: pytest.MonkeyPatch) -> Any:
         )
         assert spec is not None and spec.loader is not None
         module = importlib.util.module_from_spec(spec)
+        monkeypatch.setitem(sys.modules, spec.name, module)  # where its dataclasses look it up
         spec.loader.exec_module(module)
         return module
 
