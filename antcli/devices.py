@@ -14,11 +14,11 @@ from accelerate.utils import InitProcessGroupKwargs, patch_environment
 from antcli.config import Precision
 from antcli.errors import AntError
 
-WAIT = timedelta(hours=3)
-"""How long processes wait for one another, instead of gloo's half hour and NCCL's ten minutes.
+WAIT = timedelta(minutes=30)
+"""How long processes wait for one another within a step, where all have as much to do.
 
-The first may train a classifier meanwhile. A process that dies is no reason for less: the launcher
-notices at once and ends the others. Only a network that fails in silence is waited for.
+What one of them does alone is waited for in another way (`processes.others_wait`), without an end.
+A process that dies its launcher notices at once; this is for a network that fails in silence.
 """
 
 

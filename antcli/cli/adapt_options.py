@@ -109,6 +109,15 @@ PrecisionOption = Annotated[
     Literal["auto", "no", "fp16", "bf16"] | None,
     typer.Option(help="Of the network's passes.", show_default="auto"),
 ]
+ProcessesOption = Annotated[
+    int,
+    typer.Option(
+        "--num-processes",
+        min=1,
+        help="Processes of this machine that share each batch, each with a device of its own; "
+        "the result is the same. Several machines: `accelerate launch -m antcli adapt ...`.",
+    ),
+]
 DryRunOption = Annotated[
     bool, typer.Option("--dry-run", help="Check everything, print the plan, do nothing.")
 ]

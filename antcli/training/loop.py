@@ -58,11 +58,11 @@ def learning_rate(config: TrainingConfig, step: int) -> float:
     return config.learning_rate * (1 - fall)
 
 
-def check_batch(config: TrainingConfig, accelerator: Accelerator) -> None:
+def check_batch(config: TrainingConfig, processes: int) -> None:
     """Raise `AntError` where some process would have no image of the batch."""
-    if config.batch_size < accelerator.num_processes:
+    if config.batch_size < processes:
         raise AntError(
-            f"{accelerator.num_processes} processes cannot share a batch of {config.batch_size}",
+            f"{processes} processes cannot share a batch of {config.batch_size}",
             "start fewer processes or raise `batch_size`",
             exit_code=2,
         )
@@ -162,7 +162,7 @@ class Training:
         objective: Objective | None = None,
         others: Mapping[str, Part] | None = None,
     ) -> None:
-        check_batch(config, accelerator)
+        check_batch(config, accelerator.num_processes)
         self.network, self.examples, self.config = network, examples, config
         self.accelerator, self.seed = accelerator, seed
         self.step = 0
@@ -186,11 +186,14 @@ class Training:
         """Inside, the network has its averaged weights."""
         return self.ema.applied()
 
-    def save(self, path: Path, metadata: Mapping[str, Any]) -> None:
-        """Write the state after the last step; `load` goes on from it."""
+    def save(self, path: Path, metadata: Mapping[str, Any], before: Path | None = None) -> None:
+        """Write the state after the last step; `load` goes on from it.
+
+        The state that was at `path` goes to `before`, if given.
+        """
         scaler = self.accelerator.scaler
         scaling = {} if scaler is None else {"ant.scaler": json.dumps(scaler.state_dict())}
-        save_state(path, self._named_parts, self.step, {**metadata, **scaling})
+        save_state(path, self._named_parts, self.step, {**metadata, **scaling}, before)
 
     def load(self, path: Path) -> None:
         """Go on from a state that `save` wrote."""
