@@ -4,8 +4,12 @@ The processes come from a server that has loaded the engine once. What they do i
 has to be found by its name.
 """
 
+import itertools
 import multiprocessing
 import os
+import resource
+import signal
+import sys
 import traceback
 from collections.abc import Callable, Mapping
 from datetime import timedelta
@@ -17,6 +21,8 @@ import torch
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["antcli.training.adaptation", "spread"])
 SECONDS = 120
+EVENTS = ("open", "os.rename", "os.remove", "os.mkdir", "shutil.rmtree")
+"""Of a process, as Python tells them."""
 
 
 def spread(count: int, work: Callable[..., Any], *arguments: Any) -> list[Any]:
@@ -53,6 +59,64 @@ def _work(
         sender.send(work(*arguments))
     except BaseException:
         sender.send(traceback.format_exc())
+
+
+def cut_at(moment: int | None, folder: Path, settings: Mapping[str, Any]) -> int | None:
+    """Adapt in a process that is killed at one of its moments; how many these were, if it lives.
+
+    A moment is before each thing that is done to a file of the folder, and, of a weights file,
+    when half of it is written.
+    """
+    receiver, sender = CONTEXT.Pipe(duplex=False)
+    worker = CONTEXT.Process(target=_live_until, args=(sender, moment, folder, settings))
+    worker.start()
+    worker.join(SECONDS)
+    killed = worker.exitcode == -signal.SIGKILL
+    assert killed or worker.exitcode == 0
+    return None if killed else receiver.recv()
+
+
+def _live_until(sender: Any, moment: int | None, folder: Path, settings: Mapping[str, Any]) -> None:
+    from antcli import artifacts
+
+    torch.set_num_threads(1)
+    passed, save = itertools.count(1), artifacts.save_file
+
+    def one_more() -> None:
+        if next(passed) == moment:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def watch(event: str, arguments: tuple) -> None:
+        if event in EVENTS and any(str(a).startswith(str(folder)) for a in arguments):
+            one_more()
+
+    def in_two_halves(tensors: Any, path: Path, metadata: Any) -> None:
+        save(tensors, path, metadata=metadata)
+        whole = path.read_bytes()
+        path.write_bytes(whole[: len(whole) // 2])
+        one_more()
+        path.write_bytes(whole)
+
+    artifacts.save_file = in_two_halves
+    sys.addaudithook(watch)
+    adapt_into(folder, settings)
+    sender.send(next(passed) - 1)
+
+
+def full_disk(folder: Path, settings: Mapping[str, Any], step: int, size: int) -> None:
+    """As `adapt_into`, where from a step on no file can be larger than so many bytes."""
+    from antcli.training.loop import Training
+
+    steps = Training.steps
+
+    def filling(training: Training) -> Any:
+        for record in steps(training):
+            if record.step == step:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+            yield record
+
+    Training.steps = filling  # type: ignore[method-assign]
+    adapt_into(folder, settings)
 
 
 def adapt_into(folder: Path, settings: Mapping[str, Any], stop_after: int | None = None) -> int:

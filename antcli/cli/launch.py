@@ -71,16 +71,17 @@ def tells_first() -> bool:
     return False
 
 
-def is_told_by_others(error: Exception) -> bool:
-    """Whether an error that is not the user's needs no word of this process.
+def is_lost_connection(error: Exception) -> bool:
+    """Whether an error is no more than that another process has ended.
 
-    Where another process has ended, this one has lost its connection, and is soon ended too.
+    Then the launcher ends this one as well, and knows why; it returns where there is no launcher.
     """
     import torch
 
-    if isinstance(error, torch.distributed.DistError) or "gloo" in str(error):
+    lost = isinstance(error, torch.distributed.DistError) or "gloo" in str(error)
+    if lost:
         _wait_for_the_end()
-    return not tells_first()
+    return lost
 
 
 def _wait_for_the_end() -> None:

@@ -17,7 +17,7 @@ from antcli.cli.console import LAUNCHED, SIGNALLED, SPEAKS, complain, engine_war
 from antcli.cli.evaluate import evaluate_app
 from antcli.cli.export import export_command
 from antcli.cli.fetch_source import fetch_source_command
-from antcli.cli.launch import is_told_by_others, tells_first
+from antcli.cli.launch import is_lost_connection, tells_first
 from antcli.cli.sample import sample_command
 from antcli.cli.train_classifier import train_classifier_command
 from antcli.errors import AntError
@@ -88,10 +88,12 @@ def main(arguments: list[str] | None = None) -> None:
     except Exception as error:
         if not LAUNCHED:
             raise
-        told = is_told_by_others(error)
-        if not told:
-            complain(f"{type(error).__name__}: {error}", "")
-            traceback.print_exc()
+        lost = is_lost_connection(error)
+        if tells_first():
+            what = "the other processes have ended" if lost else f"{type(error).__name__}: {error}"
+            complain(what, "type the same command again to go on")
+            if not lost:
+                traceback.print_exc()
         sys.exit(1)
     finally:
         signal.signal(signal.SIGTERM, before)

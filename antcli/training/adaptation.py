@@ -150,9 +150,10 @@ def _begin(folder: RunFolder) -> Iterator[Record]:
     if newest < len(states) or damaged:
         yield Resumed(training.step, damaged)
     with others_wait(accelerator):
-        if main and training.step == 0:
+        page = run.preview_at(training.step)
+        if main and folder.marked and not page.exists():
             folder.preview()
-            yield Preview(0, run.preview_at(0))
+            yield Preview(training.step, page)
 
 
 def _keep(
@@ -162,9 +163,8 @@ def _keep(
 
     Raises `KeyboardInterrupt`, the state saved, where some process is asked to stop.
     """
-    run, training, config = folder.run, folder.training, folder.config
+    run, training, marked = folder.run, folder.training, folder.marked
     main, step = training.accelerator.is_main_process, training.step
-    marked = step % config.preview.every == 0 or step == config.training.steps
     stopping = any_process(training.accelerator, stop())
     if not marked and not stopping:
         return

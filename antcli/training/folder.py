@@ -50,6 +50,12 @@ class RunFolder:
     inputs: Inputs
     config: AdaptConfig
 
+    @property
+    def marked(self) -> bool:
+        """Whether something is to be kept of this step, and looked at."""
+        step = self.training.step
+        return step % self.config.preview.every == 0 or step == self.config.training.steps
+
     def preview(self) -> None:
         """Draw the page of samples of this step, each below the source's from the same noise."""
         page = comparison_page(self._source_images, self._adapted_images)
