@@ -10,6 +10,7 @@ import os
 import resource
 import signal
 import sys
+import tempfile
 import traceback
 from collections.abc import Callable, Mapping
 from datetime import timedelta
@@ -117,6 +118,33 @@ def full_disk(folder: Path, settings: Mapping[str, Any], step: int, size: int) -
 
     Training.steps = filling  # type: ignore[method-assign]
     adapt_into(folder, settings)
+
+
+def type_in(arguments: list[str], failing: int | None = None) -> tuple[object, str]:
+    """What `ant` exits with, and says; in one of the processes the third step fails."""
+    with tempfile.TemporaryFile() as screen:
+        os.dup2(screen.fileno(), 2)
+        from antcli.cli import launch
+        from antcli.cli.main import main
+        from antcli.training.folder import RunFolder
+        from antcli.training.loop import Part
+
+        update = Part.update
+
+        def fails(part: Part, steps: Any, done: int) -> Any:
+            if done == 2 and os.environ["RANK"] == str(failing):
+                raise ZeroDivisionError("of this process alone")
+            return update(part, steps, done)
+
+        launch.MORE_THAN_ANY_DEATH_TAKES = 2.0
+        Part.update = fails  # type: ignore[method-assign]
+        RunFolder.preview = lambda folder: None  # type: ignore[method-assign]
+        try:
+            main(arguments)
+        except SystemExit as end:
+            screen.seek(0)
+            return end.code, screen.read().decode()
+    raise AssertionError("a command ends by SystemExit")
 
 
 def adapt_into(folder: Path, settings: Mapping[str, Any], stop_after: int | None = None) -> int:
