@@ -58,6 +58,13 @@ def learning_rate(config: TrainingConfig, step: int) -> float:
     return config.learning_rate * (1 - fall)
 
 
+def moved(x: Tensor, device: torch.device) -> Tensor:
+    """`x` on a device; of a GPU, on its way there, while the host goes on."""
+    if device.type == "cuda" and x.device.type == "cpu":
+        return x.pin_memory().to(device, non_blocking=True)
+    return x.to(device)
+
+
 def check_batch(config: TrainingConfig, processes: int) -> None:
     """Raise `AntError` where some process would have no image of the batch."""
     if config.batch_size < processes:
@@ -106,11 +113,12 @@ class Part(Trained):
         rate = learning_rate(self.config, done)
         for group in self.stepping.param_groups:
             group["lr"] = rate
-        loss, norm = self._take(self._backward(steps), done + 1)
+        loss, norm = self._take(self.backward(steps), done + 1)
         self.ema.update(done + 1)
         return loss, norm, rate
 
-    def _backward(self, steps: Sequence[Step]) -> float:
+    def backward(self, steps: Sequence[Step]) -> Tensor:
+        """The loss, its gradient gathered; the host waits for nothing in it."""
         with self.objective.at_hand(self.accelerator.device):
             ready = [self.objective.prepared(step) for step in steps]
         total = torch.zeros((), device=self.accelerator.device)
@@ -125,14 +133,19 @@ class Part(Trained):
                 loss = self.objective.loss(step, target) * share
                 self.accelerator.backward(loss)
             total += loss.detach()
-        return float(self.accelerator.reduce(total, "mean").item())
+        reduced: Tensor = self.accelerator.reduce(total, "mean")
+        return reduced
 
-    def _take(self, loss: float, step: int) -> tuple[float, float | None]:
-        """Take the step; the loss and the norm of its gradient, where that is finite."""
+    def _take(self, total: Tensor, step: int) -> tuple[float, float | None]:
+        """Take the step; the loss and the norm of its gradient, where that is finite.
+
+        The host reads both at once: a bad step must not be taken.
+        """
+        clipped = self.accelerator.clip_grad_norm_(self.parameters.values(), self.config.clip_norm)
+        loss, norm = torch.stack([total, clipped]).tolist()
         if not math.isfinite(loss):
             self.stepping.zero_grad()
             raise NonFiniteLossError(step)
-        norm = self.accelerator.clip_grad_norm_(self.parameters.values(), self.config.clip_norm)
         finite = math.isfinite(norm)
         # In fp16 the scaler passes over such a step itself, and tries a smaller scale.
         if self.accelerator.scaler is None and not finite:
@@ -140,7 +153,7 @@ class Part(Trained):
             raise NonFiniteLossError(step, "gradient")
         self.stepping.step()
         self.stepping.zero_grad()
-        return loss, float(norm) if finite else None
+        return loss, norm if finite else None
 
 
 class Training:
@@ -177,7 +190,8 @@ class Training:
         while self.step < self.config.steps:
             started = time.perf_counter()
             batch = self._draw()
-            found = [part.update(batch, self.step) for part in self.parts.values()]
+            with self.network.below_limit():  # as all t are drawn
+                found = [part.update(batch, self.step) for part in self.parts.values()]
             self.step += 1
             loss, norm, rate = found[0]
             yield StepRecord(self.step, loss, rate, norm, time.perf_counter() - started)
@@ -223,13 +237,15 @@ class Training:
         mirrored = torch.zeros(len(mine), dtype=torch.bool)
         if self.config.flip:
             mirrored = torch.rand(size, generator=draw("flips"))[mine] < 0.5
-        x_0 = self.examples.take(images, mirrored)
+        there = self.examples.x_0.device
+        x_0 = self.examples.take(moved(images, there), moved(mirrored, there))
         eps = normal(self.seed, "noise", self.step, own, x_0.shape[1:])
         at_once = self.config.micro_batch or (1 if self.config.low_memory else size)
-        drawn = (x.to(device).split(at_once) for x in (x_0, eps, t, images, mirrored, chance))
+        drawn = (x_0, eps, t, images, mirrored, chance)
+        parts = (moved(x, device).split(at_once) for x in drawn)
         network, predict, autocast = self.network, self.parts[""].wrapped, self.accelerator.autocast
         of: Any = {"done": self.step, "average": self._average}
-        return [Step(network, predict, autocast, *x, **of) for x in zip(*drawn, strict=True)]
+        return [Step(network, predict, autocast, *x, **of) for x in zip(*parts, strict=True)]
 
     def _average(self, x_t: Tensor, t: Tensor) -> Tensor:
         """What the network says with its averaged weights."""
