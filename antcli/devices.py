@@ -14,6 +14,8 @@ from accelerate.utils import InitProcessGroupKwargs, patch_environment
 from antcli.config import Precision
 from antcli.errors import AntError
 
+SHARDING = ("FSDP", "DEEPSPEED", "MEGATRON_LM")
+"""What of accelerate's takes a network apart."""
 WAIT = timedelta(minutes=30)
 """How long processes wait for one another within a step, where all have as much to do.
 
@@ -69,7 +71,15 @@ def make_accelerator(device: str, precision: Precision) -> Accelerator:
     # It asks for its state before it says where that is to be; later commands shall not inherit it.
     with patch_environment(**({"ACCELERATE_USE_CPU": "true"} if on_cpu else {})):
         waiting = InitProcessGroupKwargs(timeout=WAIT)
-        return Accelerator(cpu=on_cpu, mixed_precision=kind, kwargs_handlers=[waiting])
+        accelerator = Accelerator(cpu=on_cpu, mixed_precision=kind, kwargs_handlers=[waiting])
+    if accelerator.distributed_type in SHARDING:
+        raise AntError(
+            f"accelerate is configured for {accelerator.distributed_type.value}: these networks "
+            "are asked outside of the training pass too, and are not sharded",
+            "launch without it (`accelerate launch --multi_gpu ...`); --low-memory saves memory",
+            exit_code=2,
+        )
+    return accelerator
 
 
 def _one_of_several() -> bool:

@@ -37,11 +37,21 @@ def others_wait(accelerator: Accelerator) -> Iterator[None]:
     if accelerator.num_processes == 1:
         yield
         return
-    turn = f"{_attempt()}/turn/{next(_turns)}"
+    turn = _turn()
     yield
     if accelerator.is_main_process:
         _store().set(turn, "over")
     while not _store().check([turn]):
+        time.sleep(PAUSE)
+
+
+def all_wait(accelerator: Accelerator) -> None:
+    """Go on when all processes have come here, however long it takes them."""
+    if accelerator.num_processes == 1:
+        return
+    turn = _turn()
+    _store().add(turn, 1)
+    while _store().add(turn, 0) < accelerator.num_processes:
         time.sleep(PAUSE)
 
 
@@ -85,7 +95,7 @@ def sum_gradients(accelerator: Accelerator, parameters: Sequence[Tensor]) -> Non
 
 def first_to_tell() -> bool:
     """Whether no process of this run has asked this before: of many that fail, one says why."""
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+    if launched() == 1:
         return True
     try:
         return _store().add(f"{_attempt()}/told", 1) == 1
@@ -98,6 +108,16 @@ def _sum(accelerator: Accelerator, number: int) -> int:
         return number
     raised = torch.tensor(float(number), device=accelerator.device)
     return int(accelerator.reduce(raised, "sum").item())
+
+
+def launched() -> int:
+    """How many processes a launcher has started; 1 without one."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def _turn() -> str:
+    """The same in all processes, which wait as often and in the same order."""
+    return f"{_attempt()}/turn/{next(_turns)}"
 
 
 def _attempt() -> str:

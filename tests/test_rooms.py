@@ -22,7 +22,8 @@ KNOWS = {
     "config": {"errors", "methods", "settings"},
     "methods": {"config", "diffusion", "errors", "randomness", "settings"},
     "sources": {"artifacts", "config", "diffusion", "errors", "weights"},
-    "evaluation": FILES | {"config", "devices", "diffusion", "images", "methods", "sources"},
+    "evaluation": FILES
+    | {"config", "devices", "diffusion", "images", "methods", "processes", "sources"},
     "training": FILES
     | {"config", "devices", "diffusion", "evaluation", "images", "methods", "processes", "sources"},
 }

@@ -15,6 +15,7 @@ import typer
 from antcli.cli.adapt_options import (
     BatchOption,
     ClassifierOption,
+    CompileOption,
     ConfigOption,
     DeviceOption,
     DryRunOption,
@@ -68,6 +69,7 @@ def adapt_command(
     batch_size: BatchOption = None,
     micro_batch: MicroBatchOption = None,
     low_memory: LowMemoryOption = None,
+    compile: CompileOption = None,
     learning_rate: RateOption = None,
     method: MethodOption = None,
     train: TrainOption = None,
@@ -109,6 +111,7 @@ def adapt_command(
             batch_size=batch_size,
             micro_batch=micro_batch,
             low_memory=low_memory,
+            compile=compile,
             learning_rate=learning_rate,
         ),
         "condition": typed(class_label=class_label, prompt=prompt, guidance_scale=guidance_scale),

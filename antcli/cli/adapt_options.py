@@ -48,6 +48,14 @@ LowMemoryOption = Annotated[
         "while it is asked. Slower, same result.",
     ),
 ]
+CompileOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--compile",
+        help="Compile the network (torch.compile): a minute or more at first, faster steps on a "
+        "GPU; for long runs of large sources.",
+    ),
+]
 RateOption = Annotated[
     float | None,
     typer.Option(help="Of AdamW, after the warm-up.", show_default="the method's"),

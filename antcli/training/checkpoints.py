@@ -59,9 +59,12 @@ class Trained:
             kind, _, name = key.partition("/")
             if kind == "optimizer":
                 moment, _, name = name.partition("/")
-                # AdamW keeps its count of steps on the CPU, whatever the device of the moments.
-                device = "cpu" if moment == "step" else self.parameters[name].device
-                self.optimizer.state[self.parameters[name]][moment] = value.to(device)
+                parameter = self.parameters[name]
+                # AdamW counts its steps on the CPU, whatever the device of the moments; where it
+                # is fused, on the device.
+                counts_apart = moment == "step" and not self.optimizer.defaults["fused"]
+                device = torch.device("cpu") if counts_apart else parameter.device
+                self.optimizer.state[parameter][moment] = value.to(device)
             else:
                 where = self.parameters if kind == "weights" else self.ema.average
                 where[name].copy_(value)
