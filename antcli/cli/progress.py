@@ -52,7 +52,7 @@ def follow(records: Iterable[Record], steps: int) -> ClassifierReport | None:
                     bar.update("adapting", step, steps, f"loss {loss:.4f}")
                 case Resumed(step, damaged):
                     for state in damaged:
-                        say(f"{state} was damaged and is removed: the state before it is taken")
+                        say(f"{state} was damaged, and is removed")
                     say(f"going on after step {step}")
                 case Preview(step, path):
                     say(f"step {step}: {path}")

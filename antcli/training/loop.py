@@ -99,7 +99,8 @@ class Part(Trained):
             lr=config.learning_rate,
             betas=(config.beta1, config.beta2),
             weight_decay=config.weight_decay,
-            fused=accelerator.device.type == "cuda",  # one kernel in the place of some thousands
+            # One kernel in the place of some thousands.
+            fused=True if accelerator.device.type == "cuda" else None,
         )
         # The wrapped network only takes the training step: what differentiates to the noise
         # or to x_t calls `network` itself, so that no process waits for another's gradients.

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from PIL import Image
 from spread import spread, type_in
 
 from antcli.runs import Run
@@ -63,6 +64,23 @@ def test_a_process_that_is_killed_takes_the_others_with_it_and_leaves_a_state(
     assert not any(worker.is_running() for worker in workers)
     assert run.state.exists()
     assert not run.finished
+
+
+def test_images_are_drawn_in_shares_and_are_the_same(
+    ant: Callable, run: Path, tmp_path: Path
+) -> None:
+    def drawn(name: str) -> list[str]:
+        options = {"out": tmp_path / name, "device": "cpu", "steps": 2}
+        return ["sample", str(run), "-n", "5", *(f"--{k}={v}" for k, v in options.items())]
+
+    told = spread(2, type_in, drawn("many"))
+    assert [code for code, _ in told] == [0, 0]
+    assert told[1][1] == ""
+    assert ant(*drawn("one")).code == 0
+    for seed in range(5):
+        images = [Image.open(tmp_path / name / f"{seed:06d}.png") for name in ("one", "many")]
+        assert images[0].tobytes() == images[1].tobytes()
+    assert (tmp_path / "many-grid.png").exists()
 
 
 @pytest.mark.parametrize(
