@@ -24,6 +24,7 @@ from antcli.methods.trainable.denoiser import Denoiser
 
 SIZE = 256
 PARAMETERS = 93_563_910
+DOWN, UP = "ResnetDownsampleBlock2D", "ResnetUpsampleBlock2D"
 METHODS = ("bridge", "ant", "adaptor", "finetune")
 
 
@@ -34,10 +35,11 @@ def ffhq() -> UNet2DModel:
         out_channels=6,
         layers_per_block=1,
         block_out_channels=(128, 128, 256, 256, 512, 512),
-        down_block_types=("DownBlock2D",) * 4 + ("AttnDownBlock2D", "DownBlock2D"),
-        up_block_types=("UpBlock2D", "AttnUpBlock2D") + ("UpBlock2D",) * 4,
+        down_block_types=(DOWN,) * 4 + ("AttnDownBlock2D", DOWN),
+        up_block_types=(UP, "AttnUpBlock2D") + (UP,) * 4,
         attention_head_dim=64,
         resnet_time_scale_shift="scale_shift",
+        attn_norm_num_groups=32,
         downsample_type="resnet",
         upsample_type="resnet",
     )
@@ -98,6 +100,9 @@ def main() -> None:
     with torch.device("meta"):
         classifier = new_classifier(SIZE, 0)
     x_t, t = torch.empty(1, 3, SIZE, SIZE, device="meta"), torch.zeros(1, device="meta")
+    with torch.device("meta"):
+        alone = Denoiser(ffhq())
+    print(f"the source alone, there: {count(alone)[0]:.2f} 10^9", flush=True)
     print(f"classifier, there: {operations(lambda: classifier(x_t, t)):.2f} 10^9")
 
 
