@@ -37,15 +37,17 @@ def cannot_write(path: Path, error: OSError) -> AntError:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, before: Path | None = None) -> Iterator[Path]:
     """A temporary path beside `path`, renamed to it if the block ends well, else removed.
 
-    Of a file, or of a folder that is not there yet.
+    Of a file, or of a folder that is not there yet. What was at `path` goes to `before`, if given.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
+        if before is not None and path.exists():
+            path.replace(before)
         temporary.replace(path)
     except OSError as error:
         raise cannot_write(path, error) from error
@@ -76,15 +78,37 @@ def replacing_parts(folder: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
-    """Write a safetensors file; values of `metadata` that are not strings become JSON."""
-    flat = {key: v if isinstance(v, str) else to_json(v) for key, v in metadata.items()}
+def remove_leftovers(folder: Path) -> None:
+    """Remove what a process that was killed while it wrote has left beside its place."""
+    for part in folder.glob(".*.part"):
+        shutil.rmtree(part, ignore_errors=True)
+        part.unlink(missing_ok=True)
+
+
+def save_tensors(
+    path: Path,
+    tensors: Mapping[str, Tensor],
+    metadata: Mapping[str, Any],
+    before: Path | None = None,
+) -> None:
+    """Write a safetensors file; values of `metadata` that are not strings become JSON.
+
+    What was at `path` goes to `before`, if given.
+    """
+    flat = flat_metadata(metadata)
     whole = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
-    with replacing(path) as temporary:
+    with replacing(path, before) as temporary:
         try:
             save_file(whole, temporary, metadata={"format": "pt", **flat})
         except SafetensorError as error:
             raise OSError(str(error)) from error
+        with temporary.open("rb+") as file:  # else a power cut may leave the name without its bytes
+            os.fsync(file.fileno())
+
+
+def flat_metadata(metadata: Mapping[str, Any]) -> dict[str, str]:
+    """As a safetensors file keeps it."""
+    return {key: v if isinstance(v, str) else to_json(v) for key, v in metadata.items()}
 
 
 def load_metadata(path: Path) -> dict[str, str]:

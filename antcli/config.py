@@ -58,6 +58,9 @@ class TrainingConfig:
     """Gradient checkpointing: maps are computed again on the way back instead of kept. One image
     at a time where `micro_batch` does not say otherwise. The classifier is on the device only
     while it is asked. Slower; the result is the same."""
+    compile: bool = False
+    """Compile the network's passes (torch.compile, as one graph). On a CPU that takes longer than
+    it saves: 40 to 80 s for a network of 2.5 million weights."""
     learning_rate: Positive = 5e-4
     """Each method has its own where nothing is said."""
     warmup_steps: Natural = 10

@@ -14,11 +14,13 @@ from accelerate.utils import InitProcessGroupKwargs, patch_environment
 from antcli.config import Precision
 from antcli.errors import AntError
 
-WAIT = timedelta(hours=3)
-"""How long processes wait for one another, instead of gloo's half hour and NCCL's ten minutes.
+SHARDING = ("FSDP", "DEEPSPEED", "MEGATRON_LM")
+"""What of accelerate's takes a network apart."""
+WAIT = timedelta(minutes=30)
+"""How long processes wait for one another within a step, where all have as much to do.
 
-The first may train a classifier meanwhile. A process that dies is no reason for less: the launcher
-notices at once and ends the others. Only a network that fails in silence is waited for.
+What one of them does alone is waited for in another way (`processes.others_wait`), without an end.
+A process that dies its launcher notices at once; this is for a network that fails in silence.
 """
 
 
@@ -69,7 +71,15 @@ def make_accelerator(device: str, precision: Precision) -> Accelerator:
     # It asks for its state before it says where that is to be; later commands shall not inherit it.
     with patch_environment(**({"ACCELERATE_USE_CPU": "true"} if on_cpu else {})):
         waiting = InitProcessGroupKwargs(timeout=WAIT)
-        return Accelerator(cpu=on_cpu, mixed_precision=kind, kwargs_handlers=[waiting])
+        accelerator = Accelerator(cpu=on_cpu, mixed_precision=kind, kwargs_handlers=[waiting])
+    if accelerator.distributed_type in SHARDING:
+        raise AntError(
+            f"accelerate is configured for {accelerator.distributed_type.value}: these networks "
+            "are asked outside of the training pass too, and are not sharded",
+            "launch without it (`accelerate launch --multi_gpu ...`); --low-memory saves memory",
+            exit_code=2,
+        )
+    return accelerator
 
 
 def _one_of_several() -> bool:

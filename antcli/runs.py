@@ -5,19 +5,24 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from antcli import __version__
-from antcli.artifacts import file_hash, replacing, write_json
+from antcli.artifacts import cannot_write, file_hash, remove_leftovers, replacing, write_json
 from antcli.config import AdaptConfig, adapt_config_from, differences, to_toml
 from antcli.errors import AntError
 from antcli.methods.table import label
 
 FACTS = {"config", "status", "step"}
 """What every run tells of itself, beside its identity."""
+LOCK = ".lock"
+"""Held by the process that works in a run; the system lets go of it with the process."""
 SAME_RESULT = ("config.training.low_memory", "config.training.micro_batch", "config.preview.keep")
 """Settings that do not change what a run comes to: it may go on with others."""
 
@@ -42,6 +47,11 @@ class Run:
     def state(self) -> Path:
         """What an unfinished run resumes from."""
         return self.folder / "state.safetensors"
+
+    @property
+    def state_before(self) -> Path:
+        """The state before that one, from which it resumes where the newer one is damaged."""
+        return self.folder / "state-before.safetensors"
 
     @property
     def classifier(self) -> Path:
@@ -87,6 +97,11 @@ class Run:
     def preview(self) -> Path:
         """The newest page of samples."""
         return self.folder / "preview.png"
+
+    @property
+    def preview_source(self) -> Path:
+        """The source's images of the pages, as a tensor."""
+        return self.folder / "previews" / "source.safetensors"
 
     def preview_at(self, step: int) -> Path:
         """The page of samples after `step` steps."""
@@ -184,7 +199,9 @@ class Run:
         """Remove what a run writes, and nothing else, from the folder."""
         for name in ("model", "previews", "checkpoints", "samples", "source-samples", "exports"):
             shutil.rmtree(self.folder / name, ignore_errors=True)
-        for file in (self.weights, self.state, self.classifier, self.condition, self.log):
+        for file in (self.weights, self.state, self.state_before, self.classifier):
+            file.unlink(missing_ok=True)
+        for file in (self.condition, self.log):
             file.unlink(missing_ok=True)
         for file in (self.preview, self.scores, self.curve, self.evaluation, self.nearest_pairs):
             file.unlink(missing_ok=True)
@@ -195,8 +212,9 @@ class Run:
 
     def check_place(self) -> None:
         """Raise `AntError` where the folder holds something that is no run."""
-        free = not self.folder.exists() or (self.folder.is_dir() and not any(self.folder.iterdir()))
-        if not free and not self.started:
+        if not self.folder.exists() or self.started:
+            return
+        if not self.folder.is_dir() or any(map(_is_foreign, self.folder.iterdir())):
             raise AntError(f"{self.folder} exists and is no run of ant", "choose another `out`")
 
     def check_can_start(self, config: AdaptConfig, identity: Mapping[str, Any]) -> None:
@@ -222,9 +240,32 @@ class Run:
                 "type its own command to go on, start over with `force`, or choose another `out`",
             )
 
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Inside, the run is this process' own. Raises `AntError` while it is another one's."""
+        self.check_place()
+        lock = FileLock(self.folder / LOCK)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with suppress(NotImplementedError):  # a file system without locks
+                lock.acquire(timeout=0)
+        except Timeout as error:
+            raise AntError(
+                f"another process is at work in {self.folder}",
+                "wait until it is done, or choose another `out`",
+            ) from error
+        except OSError as error:
+            raise cannot_write(self.folder, error) from error
+        try:
+            yield
+        finally:
+            lock.release()
+
     def begin(self, config: AdaptConfig, identity: Mapping[str, Any], *, clear: bool) -> None:
         """Make the folder ready for a run that starts or goes on."""
         self.check_place()
+        for folder in (self.folder, self.folder / "previews", self.folder / "checkpoints"):
+            remove_leftovers(folder)
         if clear:
             self.clear()
         if not self.started:
@@ -236,6 +277,11 @@ class Run:
         """Record settings, identity of source and target, status and step."""
         facts = {"version": __version__, "config": asdict(config), **identity, **more}
         write_json(self.facts_file, facts)
+
+
+def _is_foreign(path: Path) -> bool:
+    """Whether it is not what is there before a run has begun."""
+    return path.name != LOCK and path.suffix != ".part"
 
 
 def take_checkpoint(run: Run, step: int, why: str) -> None:

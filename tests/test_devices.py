@@ -6,8 +6,9 @@ from typing import Literal
 
 import pytest
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, DistributedType
 
+from antcli import devices
 from antcli.devices import WAIT, make_accelerator, resolve_device, resolve_precision
 from antcli.errors import AntError
 
@@ -115,7 +116,18 @@ def test_processes_wait_long_enough_for_one_that_trains_a_classifier() -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert float(done.stdout) == WAIT.total_seconds() >= 3600
+    assert float(done.stdout) == WAIT.total_seconds() >= 600
+
+
+@pytest.mark.parametrize("kind", [DistributedType.FSDP, DistributedType.DEEPSPEED])
+def test_what_takes_networks_apart_is_refused(
+    kind: DistributedType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = SimpleNamespace(distributed_type=kind)
+    monkeypatch.setattr(devices, "Accelerator", lambda **_: made)
+    with pytest.raises(AntError, match=f"configured for {kind.value}") as raised:
+        make_accelerator("cpu", "no")
+    assert raised.value.exit_code == 2
 
 
 @pytest.mark.parametrize("precisions", [("no", "bf16"), ("bf16", "no")])

@@ -14,6 +14,7 @@ KNOWS = {
     "errors": set(),
     "randomness": set(),
     "artifacts": {"errors"},
+    "processes": set(),
     "images": {"artifacts", "errors"},
     "diffusion": {"errors", "randomness"},
     "drawn_faces": set(),
@@ -21,9 +22,10 @@ KNOWS = {
     "config": {"errors", "methods", "settings"},
     "methods": {"config", "diffusion", "errors", "randomness", "settings"},
     "sources": {"artifacts", "config", "diffusion", "errors", "weights"},
-    "evaluation": FILES | {"config", "devices", "diffusion", "images", "methods", "sources"},
+    "evaluation": FILES
+    | {"config", "devices", "diffusion", "images", "methods", "processes", "sources"},
     "training": FILES
-    | {"config", "devices", "diffusion", "evaluation", "images", "methods", "sources"},
+    | {"config", "devices", "diffusion", "evaluation", "images", "methods", "processes", "sources"},
 }
 """What a room may import; of the two that know each other, `config` asks `methods.table` alone."""
 KNOWN_BY = {"cli": {"__main__"}, "drawn_faces": set()}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from antcli.cli.adapt_options import (
     AugmentOption,
     BatchOption,
     ClassifierOption,
+    CompileOption,
     ConfigOption,
     DeviceOption,
     DryRunOption,
@@ -27,6 +29,7 @@ from antcli.cli.adapt_options import (
     PenaltyOption,
     PrecisionOption,
     PresetOption,
+    ProcessesOption,
     RateOption,
     SeedOption,
     SourceOption,
@@ -35,8 +38,9 @@ from antcli.cli.adapt_options import (
     TowardsOption,
     TrainOption,
 )
-from antcli.cli.console import SIGNALLED, complain, result, say
+from antcli.cli.console import LAUNCHED, SIGNALLED, SPEAKS, complain, result, say
 from antcli.cli.fetch_source import have_source
+from antcli.cli.launch import start_processes
 from antcli.cli.options import (
     ClassLabelOption,
     GuidanceOption,
@@ -66,6 +70,7 @@ def adapt_command(
     batch_size: BatchOption = None,
     micro_batch: MicroBatchOption = None,
     low_memory: LowMemoryOption = None,
+    compile: CompileOption = None,
     learning_rate: RateOption = None,
     method: MethodOption = None,
     train: TrainOption = None,
@@ -83,6 +88,7 @@ def adapt_command(
     seed: SeedOption = None,
     device: DeviceOption = None,
     mixed_precision: PrecisionOption = None,
+    num_processes: ProcessesOption = 1,
     dry_run: DryRunOption = False,
     force: ForceOption = False,
 ) -> None:
@@ -92,10 +98,11 @@ def adapt_command(
 
     Example: `ant adapt --source avatars --target examples/10shots/sunglasses`
     """
-    from antcli.methods.build import stages_of
+    from antcli.methods.build import check_whole_batches, stages_of
     from antcli.methods.table import label
     from antcli.runs import Run, default_folder
     from antcli.training.inputs import check_inputs
+    from antcli.training.loop import check_batch
 
     flags = {
         **typed(source=source, target=target and str(target), method=method, seed=seed),
@@ -107,6 +114,7 @@ def adapt_command(
             batch_size=batch_size,
             micro_batch=micro_batch,
             low_memory=low_memory,
+            compile=compile,
             learning_rate=learning_rate,
         ),
         "condition": typed(class_label=class_label, prompt=prompt, guidance_scale=guidance_scale),
@@ -130,6 +138,11 @@ def adapt_command(
         return
     if not force:
         run.check_can_start(settings, inputs.identity())
+    if num_processes > 1 and not LAUNCHED:
+        check_batch(settings.training, num_processes)
+        check_whole_batches(settings, num_processes)
+        start_processes(num_processes, settings.device)
+        return
     _adapt(settings, run, inputs, force)
 
 
@@ -204,7 +217,8 @@ def _adapt(settings: AdaptConfig, run: Run, inputs: Inputs, force: bool) -> None
     accelerator = make_accelerator(settings.device, settings.mixed_precision)
     try:
         with _asked_to_stop() as stop:
-            records = adapt(inputs, settings, run, accelerator, lambda: bool(stop), clear=force)
+            stopped = _stopped(stop)
+            records = adapt(inputs, settings, run, accelerator, stopped, clear=force)
             follow(_interruptible(records, stop), settings.training.steps)
     except NonFiniteLossError as error:
         kept = f"; the last good state is {run.state}" if run.state.exists() else ""
@@ -222,7 +236,8 @@ def _adapt(settings: AdaptConfig, run: Run, inputs: Inputs, force: bool) -> None
         if signal.SIGTERM in stop:
             hint = "type the same command again to go on"
             raise AntError("terminated", hint, exit_code=SIGNALLED + signal.SIGTERM) from None
-        complain("interrupted", "type the same command again to go on")
+        if SPEAKS:
+            complain("interrupted", "type the same command again to go on")
         raise
     if not accelerator.is_main_process:
         return
@@ -265,6 +280,12 @@ def _interruptible(records: Iterator[Record], stop: list[int]) -> Iterator[Recor
         yield record
         if stop and not isinstance(record, StepRecord):
             raise KeyboardInterrupt
+
+
+def _stopped(asked: list[int]) -> Callable[[], bool]:
+    """Whether to stop after this step: asked to, or one of several that nobody would end."""
+    launcher = os.getppid()
+    return lambda: bool(asked) or (LAUNCHED and os.getppid() != launcher)
 
 
 @contextmanager

@@ -48,6 +48,14 @@ LowMemoryOption = Annotated[
         "while it is asked. Slower, same result.",
     ),
 ]
+CompileOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--compile",
+        help="Compile the network (torch.compile): a minute or more at first, faster steps on a "
+        "GPU; for long runs of large sources.",
+    ),
+]
 RateOption = Annotated[
     float | None,
     typer.Option(help="Of AdamW, after the warm-up.", show_default="the method's"),
@@ -109,6 +117,15 @@ DeviceOption = Annotated[
 PrecisionOption = Annotated[
     Literal["auto", "no", "fp16", "bf16"] | None,
     typer.Option(help="Of the network's passes.", show_default="auto"),
+]
+ProcessesOption = Annotated[
+    int,
+    typer.Option(
+        "--num-processes",
+        min=1,
+        help="Processes of this machine that share each batch, each with a device of its own; "
+        "the result is the same. Several machines: `accelerate launch -m antcli adapt ...`.",
+    ),
 ]
 DryRunOption = Annotated[
     bool, typer.Option("--dry-run", help="Check everything, print the plan, do nothing.")

@@ -21,6 +21,8 @@ SECONDS_BETWEEN_LINES = 10.0
 RANK = os.environ.get("RANK", "0")
 SPEAKS = RANK == "0"
 """Of several processes only the first speaks; any of them complains."""
+LAUNCHED = int(os.environ.get("WORLD_SIZE", "1")) > 1
+"""Whether this is one of several processes."""
 
 SIGNALLED = 128
 """Exit codes from here on say which signal ended the program."""
@@ -68,7 +70,7 @@ def json_result(value: object) -> None:
 
 
 def complain(message: str, hint: str) -> None:
-    """An error and what to do next, by whichever process has it."""
+    """An error and what to do next, by the process that has it."""
     who = "" if SPEAKS else f" on rank {RANK}"
     _stderr().print(f"[bold red]error{who}:[/] {_plain(message)}")
     if hint:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import signal
 import sys
+import traceback
 from typing import Annotated
 
 import typer
@@ -12,10 +13,11 @@ import typer
 from antcli import __version__
 from antcli.cli.adapt import adapt_command
 from antcli.cli.adapt_options import METHODS_TOLD
-from antcli.cli.console import SIGNALLED, SPEAKS, complain, engine_warnings_said
+from antcli.cli.console import LAUNCHED, SIGNALLED, SPEAKS, complain, engine_warnings_said
 from antcli.cli.evaluate import evaluate_app
 from antcli.cli.export import export_command
 from antcli.cli.fetch_source import fetch_source_command
+from antcli.cli.launch import is_lost_connection, tells_first
 from antcli.cli.sample import sample_command
 from antcli.cli.train_classifier import train_classifier_command
 from antcli.errors import AntError
@@ -66,8 +68,8 @@ def main(arguments: list[str] | None = None) -> None:
         with engine_warnings_said():
             app(args=arguments)
     except AntError as error:
-        # All are told to stop, so one says it.
-        if SPEAKS or error.exit_code < SIGNALLED:
+        # All are told to stop, so the first says it; what else ends a process, it says itself.
+        if SPEAKS if error.exit_code >= SIGNALLED else tells_first():
             complain(error.message, error.hint)
         sys.exit(error.exit_code)
     except _TerminatedError:
@@ -77,10 +79,21 @@ def main(arguments: list[str] | None = None) -> None:
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EDQUOT):
             raise
-        complain(
-            f"cannot write {error.filename or 'the output'}: {error.strerror}",
-            "free some disk space or choose another place with --out, then run it again",
-        )
+        if tells_first():
+            complain(
+                f"cannot write {error.filename or 'the output'}: {error.strerror}",
+                "free some disk space or choose another place with --out, then run it again",
+            )
+        sys.exit(1)
+    except Exception as error:
+        if not LAUNCHED:
+            raise
+        lost = is_lost_connection(error)
+        if tells_first():
+            what = "the other processes have ended" if lost else f"{type(error).__name__}: {error}"
+            complain(what, "type the same command again to go on")
+            if not lost:
+                traceback.print_exc()
         sys.exit(1)
     finally:
         signal.signal(signal.SIGTERM, before)

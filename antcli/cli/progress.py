@@ -50,7 +50,9 @@ def follow(records: Iterable[Record], steps: int) -> ClassifierReport | None:
                     show_report(record)
                 case StepRecord(step=step, loss=loss):
                     bar.update("adapting", step, steps, f"loss {loss:.4f}")
-                case Resumed(step):
+                case Resumed(step, damaged):
+                    for state in damaged:
+                        say(f"{state} was damaged, and is removed")
                     say(f"going on after step {step}")
                 case Preview(step, path):
                     say(f"step {step}: {path}")

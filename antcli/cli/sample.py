@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from antcli.cli.console import Bar, result, say
+from antcli.cli.console import SPEAKS, Bar, result, say
 from antcli.cli.options import DeviceOption, GuidanceOption, RunArgument, SeedOption, naming_options
 
 
@@ -40,7 +40,7 @@ def sample_command(
     with Bar() as bar:
         for done in draw_samples(plan, device):
             bar.update("sampling", done, count)
-    if grid:
+    if grid and SPEAKS:
         _write_page(plan.paths, plan.page)
         result(str(plan.page))
     else:

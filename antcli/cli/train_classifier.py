@@ -71,7 +71,8 @@ def train_classifier_command(
         say(f"note: {note}")
     records = train_classifier(inputs, config, make_accelerator(device, "auto"), out)
     report = follow(records, config.training.steps)
-    assert report is not None
+    if report is None:  # this is not the first process
+        return
     if as_json:
         json_result({"file": str(out), **report.as_dict()})
         return

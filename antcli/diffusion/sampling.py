@@ -16,11 +16,20 @@ from antcli.randomness import generator
 SchedulerName = Literal["dpm++", "ddim", "ddpm"]
 PIXELS_AT_ONCE = 2**18
 MOST_AT_ONCE = 64
+BYTES_PER_PIXEL = 2**14
+"""Of a GPU's memory that a pass takes, float32, no gradient: a U-Net of 128 channels at full
+resolution keeps some fifteen maps of them on its way down, and works on a few more."""
 
 
-def images_at_once(shape: Sequence[int]) -> int:
-    """How many tensors [C, H, W] a network takes together: as many as a small card holds."""
-    return min(MOST_AT_ONCE, max(1, PIXELS_AT_ONCE // (shape[-2] * shape[-1])))
+def images_at_once(shape: Sequence[int], device: torch.device | str = "cpu") -> int:
+    """How many tensors [C, H, W] a network takes together: as many as the free memory holds.
+
+    On a CPU as many as a small card would hold: more would not be faster.
+    """
+    pixels, room = shape[-2] * shape[-1], PIXELS_AT_ONCE
+    if torch.device(device).type == "cuda":
+        room = max(room, torch.cuda.mem_get_info(device)[0] // BYTES_PER_PIXEL)
+    return min(MOST_AT_ONCE, max(1, room // pixels))
 
 
 @torch.no_grad()
@@ -40,13 +49,21 @@ def sample(
 
     `predict(x_t, t)` is eps_theta. x_0 depends on its own seed alone. Clipping is of x_0 at every
     step: without it, a small pixel model burns its colours out within 25 steps. Latents have no
-    such bounds.
+    such bounds. Where the memory does not suffice for a batch, it is halved.
     """
-    batch_size = batch_size or images_at_once(shape)
-    for start in range(0, len(seeds), batch_size):
+    batch_size, start = batch_size or images_at_once(shape, device), 0
+    while start < len(seeds):
         noise = Noise(seeds[start : start + batch_size], "sample", shape, device)
         times = path.steps(steps)
-        yield _denoised(predict, path, noise(), times, SOLVERS[scheduler](noise), clip)
+        try:
+            x_0 = _denoised(predict, path, noise(), times, SOLVERS[scheduler](noise), clip)
+        except torch.OutOfMemoryError:
+            if batch_size == 1:
+                raise
+            batch_size //= 2
+            continue
+        start += batch_size
+        yield x_0
 
 
 @torch.no_grad()

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from antcli.artifacts import file_hash, load_metadata, load_tensors
-from antcli.devices import resolve_device
+from antcli.devices import make_accelerator, resolve_device
 from antcli.diffusion.sampling import SchedulerName
 from antcli.errors import AntError
 from antcli.evaluation.listener import SILENT, Listener
@@ -18,6 +18,7 @@ from antcli.images.folder import ImageFiles
 from antcli.images.grid import save_png, to_uint8
 from antcli.methods.build import build_network
 from antcli.methods.trainable.denoiser import Denoiser
+from antcli.processes import all_wait, launched, own_share
 from antcli.runs import Run
 from antcli.sources.source import Source, find_source
 
@@ -124,11 +125,24 @@ def load_adapted(run: Run, source: Source, weights: Path | None = None) -> Denoi
 def draw_samples(plan: SamplingPlan, device: str = "auto") -> Iterator[int]:
     """Draw the images that are not there yet; yields how many of the plan's are done.
 
-    In float32. Raises `AntError` where the network gives NaN or infinity.
+    In float32. Of several processes each draws its share, and waits for the others' in the end.
+    Raises `AntError` where the network gives NaN or infinity.
     """
-    text, where = plan.text(), resolve_device(device)
-    missing = [seed for seed in plan.seeds if not _is_drawn(plan.path(seed), text)]
-    done = len(plan.seeds) - len(missing)
+    if launched() == 1:
+        yield from _draw(plan, plan.seeds, resolve_device(device))
+        return
+    accelerator = make_accelerator(device, "no")
+    own = own_share(accelerator, plan.seeds)
+    for done in _draw(plan, own, str(accelerator.device)):
+        yield min(len(plan.seeds), done * accelerator.num_processes)
+    all_wait(accelerator)
+
+
+def _draw(plan: SamplingPlan, seeds: Sequence[int], where: str) -> Iterator[int]:
+    """Those of some seeds."""
+    text = plan.text()
+    missing = [seed for seed in seeds if not _is_drawn(plan.path(seed), text)]
+    done = len(seeds) - len(missing)
     if not missing:
         yield done
         return
@@ -142,7 +156,7 @@ def draw_samples(plan: SamplingPlan, device: str = "auto") -> Iterator[int]:
     batches = source.sample(
         network.to(where), missing, scheduler=plan.scheduler, steps=plan.steps, device=where
     )
-    codec, seeds = source.codec(where), iter(missing)
+    codec, drawing = source.codec(where), iter(missing)
     for x_0 in batches:
         if not x_0.isfinite().all():
             whose = plan.run.weights if plan.adapted else f"the source of {plan.run.folder}"
@@ -152,7 +166,7 @@ def draw_samples(plan: SamplingPlan, device: str = "auto") -> Iterator[int]:
             )
         for image in to_uint8(codec.decode(x_0).cpu()):
             picture = Image.fromarray(image.permute(1, 2, 0).numpy())
-            seed = next(seeds)
+            seed = next(drawing)
             save_png(plan.path(seed), picture, {**text, "ant.seed": str(seed)})
         done += len(x_0)
         yield done

@@ -54,6 +54,8 @@ class Source:
     """What asks it for nothing, where something is asked for and that is possible."""
     guidance_scale: float = 1.0
     """Of classifier-free guidance in its samples; 1: none."""
+    _codecs: dict[str, Codec] = field(default_factory=dict, repr=False, compare=False)
+    """By the device that they are ready on."""
 
     @property
     def latent(self) -> bool:
@@ -154,8 +156,12 @@ class Source:
         )
 
     def codec(self, device: torch.device | str = "cpu") -> Codec:
-        """What lies between its images and x_0, ready on `device`; loaded anew at each call."""
-        return PixelCodec() if self.autoencoder is None else self.autoencoder.load(device)
+        """What lies between its images and x_0, ready on `device`; loaded once for each."""
+        if self.autoencoder is None:
+            return PixelCodec()
+        if str(device) not in self._codecs:
+            self._codecs[str(device)] = self.autoencoder.load(device)
+        return self._codecs[str(device)]
 
 
 def find_source(name: str) -> Source:

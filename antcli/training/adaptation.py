@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,12 @@ from antcli.methods.build import (
     check_whole_batches,
     choices_of,
 )
+from antcli.processes import any_process, first_decides, others_wait
 from antcli.runs import Run
 from antcli.training.folder import RunFolder
 from antcli.training.inputs import Inputs, examples_of, network_of
 from antcli.training.loop import StepRecord, Training, check_batch
-from antcli.training.stages import StageRecord, any_process, prepare
+from antcli.training.stages import StageRecord, prepare
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,8 @@ class Resumed:
     """The run goes on after this step."""
 
     step: int
+    damaged: tuple[Path, ...] = ()
+    """Newer states that were not whole, and are removed."""
 
 
 @dataclass(frozen=True)
@@ -79,24 +83,39 @@ def adapt(
     Raises `KeyboardInterrupt` after the step in which `stop()` turned true, with the state
     saved, and `NonFiniteLossError` with the last good state kept.
     """
-    main = accelerator.is_main_process
-    check_batch(config.training, accelerator)
+    check_batch(config.training, accelerator.num_processes)
     check_whole_batches(config, accelerator.num_processes)
-    accelerator.wait_for_everyone()
-    if main:
-        run.begin(config, inputs.identity(), clear=clear)
-    accelerator.wait_for_everyone()
+    main = accelerator.is_main_process
+    with run.held() if main else nullcontext():
+        with others_wait(accelerator):
+            if main:
+                run.begin(config, inputs.identity(), clear=clear)
+        yield from _work(inputs, config, run, accelerator, stop)
+
+
+def _work(
+    inputs: Inputs,
+    config: AdaptConfig,
+    run: Run,
+    accelerator: Accelerator,
+    stop: Callable[[], bool],
+) -> Iterator[Record]:
+    """All that is done in the run's folder."""
+    main = accelerator.is_main_process
     prepared = yield from prepare(inputs, config, run, accelerator)
     training = build_training(inputs, config, accelerator, prepared)
     folder = RunFolder(run, training, inputs, config)
     yield from _begin(folder)
-    scorer = None
-    if main and config.stopping.auto:
-        scorer = Scorer(inputs.source, inputs.target.images, accelerator)
-    scores = folder.cut() if main else []
-    if scorer is not None and not scores:
-        scores.append(scorer.unadapted)
-        yield scores[-1]
+    scorer: Scorer | None = None
+    scores: list[Score] = []
+    with others_wait(accelerator):
+        if main:
+            scores = folder.cut()
+        if main and config.stopping.auto:
+            scorer = Scorer(inputs.source, inputs.target.images, accelerator)
+            if not scores:
+                scores.append(scorer.unadapted)
+                yield scores[-1]
     may_end = config.stopping.auto and not config.training.settles
     over = may_end and any_process(accelerator, is_over(scores))
     for record in () if over else training.steps():
@@ -107,25 +126,34 @@ def adapt(
         if may_end and any_process(accelerator, is_over(scores)):
             break
     choice = choose(scores) if scores else None
-    if main:
-        folder.finish(choice)
+    with others_wait(accelerator):
+        if main:
+            folder.finish(choice)
     if choice is not None:
         yield choice
-    accelerator.wait_for_everyone()
 
 
 def _begin(folder: RunFolder) -> Iterator[Record]:
     """Go on from the state that a run left, or show what the source draws."""
     run, training = folder.run, folder.training
-    main = training.accelerator.is_main_process
-    if main:
-        folder.condition()
-    if any_process(training.accelerator, main and run.state.exists()):
-        training.load(run.state)
-        yield Resumed(training.step)
-    elif main:
-        folder.preview()
-        yield Preview(0, run.preview_at(0))
+    main, accelerator = training.accelerator.is_main_process, training.accelerator
+    states = (run.state, run.state_before)
+    damaged: tuple[Path, ...] = ()
+    with others_wait(accelerator):
+        if main:
+            folder.condition()
+            damaged = folder.remove_damaged()
+    newest = next((i for i, state in enumerate(states) if state.exists()), len(states))
+    newest = first_decides(accelerator, newest)
+    if newest < len(states):
+        training.load(states[newest])
+    if newest < len(states) or damaged:
+        yield Resumed(training.step, damaged)
+    with others_wait(accelerator):
+        page = run.preview_at(training.step)
+        if main and folder.marked and not page.exists():
+            folder.preview()
+            yield Preview(training.step, page)
 
 
 def _keep(
@@ -135,23 +163,24 @@ def _keep(
 
     Raises `KeyboardInterrupt`, the state saved, where some process is asked to stop.
     """
-    run, training, config = folder.run, folder.training, folder.config
+    run, training, marked = folder.run, folder.training, folder.marked
     main, step = training.accelerator.is_main_process, training.step
-    marked = step % config.preview.every == 0 or step == config.training.steps
-    if main and marked:
-        folder.checkpoint()
-    if scorer is not None and marked:
-        with training.averaged():
-            scores.append(scorer.score(training.network, step))
-        write_scores(run.scores, scores)
-        yield scores[-1]
-    if main and marked:
-        folder.rotate(scores)
     stopping = any_process(training.accelerator, stop())
-    if main and (marked or stopping):
-        folder.state()
+    if not marked and not stopping:
+        return
+    with others_wait(training.accelerator):
+        if main and marked:
+            folder.checkpoint()
+        if scorer is not None and marked:
+            with training.averaged():
+                scores.append(scorer.score(training.network, step))
+            write_scores(run.scores, scores)
+            yield scores[-1]
+        if main:
+            folder.state()
+            folder.rotate(scores)
+        if main and marked and not stopping:
+            folder.preview()
+            yield Preview(step, run.preview_at(step))
     if stopping:
         raise KeyboardInterrupt
-    if main and marked:
-        folder.preview()
-        yield Preview(step, run.preview_at(step))

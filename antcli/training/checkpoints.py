@@ -1,7 +1,11 @@
-"""State of a training as one safetensors file: weights, averages, moments of the optimisers."""
+"""State of a training as one safetensors file: weights, averages, moments of the optimisers.
+
+Its metadata has a hash of all it holds, by which a damaged file is noticed.
+"""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,12 +14,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from antcli.artifacts import load_metadata, load_tensors, save_tensors
+from antcli.artifacts import flat_metadata, load_metadata, load_tensors, save_tensors
 from antcli.errors import AntError
 from antcli.training.ema import Ema
 
 KINDS = ("weights/", "average/", "optimizer/")
 """What the names of a part's tensors begin with."""
+DIGEST = "ant.sha256"
+"""Where the metadata of a state has its hash."""
 
 
 @dataclass
@@ -53,24 +59,55 @@ class Trained:
             kind, _, name = key.partition("/")
             if kind == "optimizer":
                 moment, _, name = name.partition("/")
-                # AdamW keeps its count of steps on the CPU, whatever the device of the moments.
-                device = "cpu" if moment == "step" else self.parameters[name].device
-                self.optimizer.state[self.parameters[name]][moment] = value.to(device)
+                parameter = self.parameters[name]
+                # AdamW counts its steps on the CPU, whatever the device of the moments; where it
+                # is fused, on the device.
+                counts_apart = moment == "step" and not self.optimizer.defaults["fused"]
+                device = torch.device("cpu") if counts_apart else parameter.device
+                self.optimizer.state[parameter][moment] = value.to(device)
             else:
                 where = self.parameters if kind == "weights" else self.ema.average
                 where[name].copy_(value)
 
 
 def save_state(
-    path: Path, parts: Mapping[str, Trained], step: int, metadata: Mapping[str, Any]
+    path: Path,
+    parts: Mapping[str, Trained],
+    step: int,
+    metadata: Mapping[str, Any],
+    before: Path | None = None,
 ) -> None:
-    """Write all that the steps after `step` depend on; tensors of a part begin with its name."""
+    """Write all that the steps after `step` depend on; tensors of a part begin with its name.
+
+    The state that was at `path` goes to `before`, if given.
+    """
     tensors = {
-        f"{part}{name}": tensor
+        f"{part}{name}": tensor.detach().cpu().contiguous()
         for part, trained in parts.items()
         for name, tensor in trained.state().items()
     }
-    save_tensors(path, tensors, {**metadata, "ant.step": str(step)})
+    told = flat_metadata({**metadata, "ant.step": str(step)})
+    save_tensors(path, tensors, {**told, DIGEST: _digest(tensors, told)}, before)
+
+
+def is_whole(path: Path) -> bool:
+    """Whether a state is what was written; those of older versions, without a hash, seem so."""
+    try:
+        metadata, tensors = load_metadata(path), load_tensors(path)
+    except AntError:
+        return False
+    digest = metadata.pop(DIGEST, None)
+    metadata.pop("format", None)
+    return digest is None or digest == _digest(tensors, metadata)
+
+
+def _digest(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
+    """Of the names, kinds and bytes of tensors on the CPU, and of what is told of them."""
+    digest = hashlib.sha256(repr(sorted(metadata.items())).encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def load_state(path: Path, parts: Mapping[str, Trained]) -> dict[str, str]:

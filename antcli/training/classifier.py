@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
+from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -21,6 +22,7 @@ from antcli.methods.classifier import (
     ClassifierConfig,
     new_classifier,
 )
+from antcli.processes import sum_gradients
 from antcli.randomness import balanced_choice, generator, normal
 
 NOISE_LEVELS = (0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9)
@@ -106,6 +108,8 @@ class ClassifierReport:
 class ClassifierTraining:
     """Cross-entropy on noised x_t at all t, half of each batch from either class.
 
+    All processes train it, each on its share of a batch; they come to the same weights.
+
     Of both classes `config.held_out` is held out for the report. `classifier` goes on from where it
     is; without it, a small one begins.
     """
@@ -116,15 +120,15 @@ class ClassifierTraining:
         target: Examples,
         path: Path,
         config: ClassifierConfig,
+        accelerator: Accelerator,
         *,
-        device: torch.device | str = "cpu",
         seed: int = 0,
         flip: bool = True,
         classifier: Classifier | None = None,
     ) -> None:
         self.path, self.config, self.seed = path, config, seed
         self.flip = flip
-        self.device = torch.device(device)
+        self.accelerator, self.device = accelerator, accelerator.device
         self.training_images, self.held_out = zip(
             *(
                 _split(examples, config.held_out, generator(seed, "held-out", label))
@@ -159,13 +163,16 @@ class ClassifierTraining:
 
     def _backward(self, x_t: Tensor, t: Tensor, labels: Tensor) -> float:
         """The mean loss of a batch; its gradient, gathered from as many images as fit at once."""
-        total = 0.0
-        for part in zip(*(x.split(self.at_once) for x in (x_t, t, labels)), strict=True):
+        size, total = len(labels), torch.zeros((), device=self.device)
+        own = slice(self.accelerator.process_index, size, self.accelerator.num_processes)
+        mine = [x[own].split(self.at_once) for x in (x_t, t, labels) if len(x[own])]
+        for part in zip(*mine, strict=True):
             logits = self.classifier(part[0], part[1])
-            loss = functional.cross_entropy(logits, part[2]) * (len(logits) / len(labels))
+            loss = functional.cross_entropy(logits, part[2]) * (len(logits) / size)
             loss.backward()
-            total += loss.item()
-        return total
+            total += loss.detach()
+        sum_gradients(self.accelerator, list(self.classifier.parameters()))
+        return float(self.accelerator.reduce(total, "sum"))
 
     def report(self) -> ClassifierReport:
         """What `checked` returns."""

@@ -60,7 +60,8 @@ def make_counterparts(
     new_colours, distance = settings.colours == "new", None
     if settings.colours == "auto":
         own: list[Tensor] = []
-        for batch in sample_source(source, OWN, OWN_STEPS, config.seed, accelerator):
+        seeds = range(config.seed * OWN, (config.seed + 1) * OWN)
+        for batch in sample_source(source, seeds, OWN_STEPS, accelerator):
             own.append(batch)
             yield SourceSamples(sum(map(len, own)), OWN)
         distance = colour_distance(inputs.target.images, torch.cat(own))

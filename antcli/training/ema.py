@@ -25,8 +25,8 @@ class Ema:
     def update(self, updates: int) -> None:
         """Take in the parameters as they are after `updates` steps."""
         decay = min(self.decay, (1 + updates) / (10 + updates))
-        for name, parameter in self.parameters.items():
-            self.average[name].lerp_(parameter.detach(), 1 - decay)
+        averages = [self.average[name] for name in self.parameters]
+        torch._foreach_lerp_(averages, list(self.parameters.values()), 1 - decay)
 
     @contextmanager
     def applied(self) -> Iterator[None]:
@@ -40,5 +40,4 @@ class Ema:
 
     @torch.no_grad()
     def _write(self, values: Mapping[str, Tensor]) -> None:
-        for name, parameter in self.parameters.items():
-            parameter.copy_(values[name])
+        torch._foreach_copy_(list(self.parameters.values()), [values[n] for n in self.parameters])

@@ -6,11 +6,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from antcli.artifacts import load_tensors, save_tensors, to_json
+from antcli.artifacts import load_tensors, replacing, save_tensors, to_json
 from antcli.config import AdaptConfig
 from antcli.evaluation.stopping import ChosenStep, Score, choose, read_scores, write_scores
 from antcli.images.grid import comparison_page, save_png, to_uint8
@@ -19,6 +20,7 @@ from antcli.methods.trainable.denoiser import Denoiser
 from antcli.methods.trainable.tuned import TunedDenoiser
 from antcli.runs import Run
 from antcli.sources.writing import write_like
+from antcli.training.checkpoints import is_whole
 from antcli.training.inputs import Inputs, metadata
 from antcli.training.loop import StepRecord, Training
 
@@ -48,6 +50,12 @@ class RunFolder:
     inputs: Inputs
     config: AdaptConfig
 
+    @property
+    def marked(self) -> bool:
+        """Whether something is to be kept of this step, and looked at."""
+        step = self.training.step
+        return step % self.config.preview.every == 0 or step == self.config.training.steps
+
     def preview(self) -> None:
         """Draw the page of samples of this step, each below the source's from the same noise."""
         page = comparison_page(self._source_images, self._adapted_images)
@@ -64,11 +72,12 @@ class RunFolder:
 
     @cached_property
     def _source_images(self) -> Tensor:
-        if self.training.step == 0:  # a network that has not been trained is its source
-            return self._drawn(self.training.network)
-        source = self.inputs.source
-        device = self.training.accelerator.device
-        return self._drawn(Denoiser(source.load(), source.convention).to(device))
+        """Drawn once in a run, before its first step: an untrained network is its source."""
+        file, title = self.run.preview_source, "samples of the source, uint8 [N, 3, H, W]"
+        if self.training.step == 0:
+            images = self._drawn(self.training.network)
+            save_tensors(file, {"images": images}, self._metadata(title))
+        return load_tensors(file)["images"]
 
     def _drawn(self, network: Denoiser) -> Tensor:
         """Samples of a network, uint8 [N, 3, H, W]."""
@@ -91,8 +100,20 @@ class RunFolder:
 
     def state(self) -> None:
         """Keep what the run resumes from."""
-        self.training.save(self.run.state, self._metadata("state of an unfinished run"))
+        title = self._metadata("state of an unfinished run")
+        self.training.save(self.run.state, title, self.run.state_before)
         self._facts("running")
+
+    def remove_damaged(self) -> tuple[Path, ...]:
+        """Remove the states that are not whole, from the newest on; which these were."""
+        damaged = []
+        for state in (self.run.state, self.run.state_before):
+            if state.exists() and is_whole(state):
+                break
+            if state.exists():
+                state.unlink()
+                damaged.append(state)
+        return tuple(damaged)
 
     def checkpoint(self) -> None:
         """Keep the averaged weights of this step: what trains, and nothing else."""
@@ -106,7 +127,7 @@ class RunFolder:
         kept = list(self.run.checkpoints)[-self.config.preview.keep :]
         for step, path in self.run.checkpoints.items():
             if step not in kept and step not in may_be_taken(scores):
-                path.unlink()
+                path.unlink(missing_ok=True)
 
     def finish(self, choice: ChosenStep | None) -> None:
         """Write the weights that count, and what was decided about them."""
@@ -122,7 +143,8 @@ class RunFolder:
             if isinstance(network, TunedDenoiser) and network.whole and network.limit is None:
                 write_like(self.inputs.source, self.run.model, network.unet)
         self._facts("finished", choice)
-        self.run.state.unlink(missing_ok=True)
+        for state in (self.run.state, self.run.state_before):
+            state.unlink(missing_ok=True)
 
     def log(self, record: StepRecord) -> None:
         """Add a step to the log."""
@@ -134,7 +156,8 @@ class RunFolder:
         step = self.training.step
         if self.run.log.exists():
             lines = self.run.log.read_text(encoding="utf-8").splitlines(keepends=True)
-            self.run.log.write_text("".join(lines[:step]), encoding="utf-8")
+            with replacing(self.run.log) as temporary:
+                temporary.write_text("".join(lines[:step]), encoding="utf-8")
         scores = [score for score in read_scores(self.run.scores) if score.step <= step]
         if self.run.scores.exists():
             write_scores(self.run.scores, scores)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,6 +31,7 @@ from antcli.methods.classifier import Classifier
 from antcli.methods.counterparts import Counterparts
 from antcli.methods.presets import PRESETS, Preset
 from antcli.methods.trainable.denoiser import Denoiser
+from antcli.processes import gathered, others_wait, own_share
 from antcli.sources.source import Source, find_source
 from antcli.sources.transfer import Progress, silent
 from antcli.training.classifier import (
@@ -172,7 +173,7 @@ def train_classifier(
     out: Path,
     counterparts: Examples | None = None,
 ) -> Iterator[ClassifierRecord]:
-    """Train the noise-aware classifier and write it to `out`.
+    """Train the noise-aware classifier and write it to `out`; all processes take part.
 
     Where no folder of source images is given, those of the source are the `counterparts`, or else
     sampled from it. Those of a latent source are decoded and encoded again, as the target's images
@@ -184,31 +185,43 @@ def train_classifier(
     elif counterparts is not None:
         images = images_of(source, counterparts.x_0, device)
     else:
-        batches: list[Tensor] = []
-        count, steps = config.classifier.source_samples, config.classifier.sampling_steps
-        for batch in sample_source(source, count, steps, config.seed, accelerator):
-            batches.append(batch)
-            yield SourceSamples(sum(map(len, batches)), count)
-        images = torch.cat(batches)
+        images = yield from _own_images(source, config, accelerator)
     flip = config.training.flip
     training = ClassifierTraining(
         examples_of(source, images, device, flip=flip),
         examples_of(source, inputs.target.images, device, flip=flip),
         source.path,
         config.classifier,
-        device=device,
+        accelerator,
         seed=config.seed,
         flip=flip,
         classifier=_start(inputs, config),
     )
     yield from training.steps()
-    report = yield from training.checked()
-    facts = {
-        **metadata(inputs, config, "classifier of noised source and target images"),
-        "ant.report": report.as_dict(),
-    }
-    save_classifier(out, training.classifier, facts)
-    yield report
+    with others_wait(accelerator):
+        if not accelerator.is_main_process:
+            return
+        report = yield from training.checked()
+        facts = {
+            **metadata(inputs, config, "classifier of noised source and target images"),
+            "ant.report": report.as_dict(),
+        }
+        save_classifier(out, training.classifier, facts)
+        yield report
+
+
+def _own_images(
+    source: Source, config: AdaptConfig, accelerator: Accelerator
+) -> Generator[SourceSamples, None, Tensor]:
+    """What the classifier takes for the source where nothing else is given: each draws a share."""
+    count, steps = config.classifier.source_samples, config.classifier.sampling_steps
+    own, batches = own_share(accelerator, range(count)), []
+    seeds = [config.seed * count + i for i in own]
+    for batch in sample_source(source, seeds, steps, accelerator):
+        batches.append(batch)
+        yield SourceSamples(min(count, len(torch.cat(batches)) * accelerator.num_processes), count)
+    nothing = torch.empty(0, 3, source.size, source.size, dtype=torch.uint8)
+    return gathered(accelerator, torch.cat([nothing, *batches]))
 
 
 def _start(inputs: Inputs, config: AdaptConfig) -> Classifier | None:
@@ -238,20 +251,19 @@ def source_predict(source: Source, accelerator: Accelerator) -> Predict:
 
 
 def sample_x_0(
-    source: Source, count: int, steps: int, seed: int, accelerator: Accelerator
+    source: Source, seeds: Sequence[int], steps: int, accelerator: Accelerator
 ) -> Iterator[Tensor]:
-    """`count` samples x_0 of the source, in batches [B, C, H, W] on the device."""
-    seeds = [seed * count + i for i in range(count)]
+    """Samples x_0 of the source, in batches [B, C, H, W] on the device."""
     predict = source_predict(source, accelerator)
     yield from source.sample(predict, seeds, steps=steps, device=accelerator.device)
 
 
 def sample_source(
-    source: Source, count: int, steps: int, seed: int, accelerator: Accelerator
+    source: Source, seeds: Sequence[int], steps: int, accelerator: Accelerator
 ) -> Iterator[Tensor]:
     """The same as images, uint8 [B, 3, H, W], on the CPU."""
     codec = source.codec(accelerator.device)
-    for x_0 in sample_x_0(source, count, steps, seed, accelerator):
+    for x_0 in sample_x_0(source, seeds, steps, accelerator):
         yield to_uint8(codec.decode(x_0).cpu())
 
 

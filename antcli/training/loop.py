@@ -59,11 +59,18 @@ def learning_rate(config: TrainingConfig, step: int) -> float:
     return config.learning_rate * (1 - fall)
 
 
-def check_batch(config: TrainingConfig, accelerator: Accelerator) -> None:
+def moved(x: Tensor, device: torch.device) -> Tensor:
+    """`x` on a device; of a GPU, on its way there, while the host goes on."""
+    if device.type == "cuda" and x.device.type == "cpu":
+        return x.pin_memory().to(device, non_blocking=True)
+    return x.to(device)
+
+
+def check_batch(config: TrainingConfig, processes: int) -> None:
     """Raise `AntError` where some process would have no image of the batch."""
-    if config.batch_size < accelerator.num_processes:
+    if config.batch_size < processes:
         raise AntError(
-            f"{accelerator.num_processes} processes cannot share a batch of {config.batch_size}",
+            f"{processes} processes cannot share a batch of {config.batch_size}",
             "start fewer processes or raise `batch_size`",
             exit_code=2,
         )
@@ -93,6 +100,8 @@ class Part(Trained):
             lr=config.learning_rate,
             betas=(config.beta1, config.beta2),
             weight_decay=config.weight_decay,
+            # One kernel in the place of some thousands.
+            fused=True if accelerator.device.type == "cuda" else None,
         )
         # The wrapped network only takes the training step: what differentiates to the noise
         # or to x_t calls `network` itself, so that no process waits for another's gradients.
@@ -107,11 +116,12 @@ class Part(Trained):
         rate = learning_rate(self.config, done)
         for group in self.stepping.param_groups:
             group["lr"] = rate
-        loss, norm = self._take(self._backward(steps), done + 1)
+        loss, norm = self._take(self.backward(steps), done + 1)
         self.ema.update(done + 1)
         return loss, norm, rate
 
-    def _backward(self, steps: Sequence[Step]) -> float:
+    def backward(self, steps: Sequence[Step]) -> Tensor:
+        """The loss, its gradient gathered; the host waits for nothing in it."""
         with self.objective.at_hand(self.accelerator.device):
             ready = [self.objective.prepared(step) for step in steps]
         total = torch.zeros((), device=self.accelerator.device)
@@ -126,14 +136,19 @@ class Part(Trained):
                 loss = self.objective.loss(step, target) * share
                 self.accelerator.backward(loss)
             total += loss.detach()
-        return float(self.accelerator.reduce(total, "mean").item())
+        reduced: Tensor = self.accelerator.reduce(total, "mean")
+        return reduced
 
-    def _take(self, loss: float, step: int) -> tuple[float, float | None]:
-        """Take the step; the loss and the norm of its gradient, where that is finite."""
+    def _take(self, total: Tensor, step: int) -> tuple[float, float | None]:
+        """Take the step; the loss and the norm of its gradient, where that is finite.
+
+        The host reads both at once: a bad step must not be taken.
+        """
+        clipped = self.accelerator.clip_grad_norm_(self.parameters.values(), self.config.clip_norm)
+        loss, norm = torch.stack([total, clipped]).tolist()
         if not math.isfinite(loss):
             self.stepping.zero_grad()
             raise NonFiniteLossError(step)
-        norm = self.accelerator.clip_grad_norm_(self.parameters.values(), self.config.clip_norm)
         finite = math.isfinite(norm)
         # In fp16 the scaler passes over such a step itself, and tries a smaller scale.
         if self.accelerator.scaler is None and not finite:
@@ -141,7 +156,7 @@ class Part(Trained):
             raise NonFiniteLossError(step, "gradient")
         self.stepping.step()
         self.stepping.zero_grad()
-        return loss, float(norm) if finite else None
+        return loss, norm if finite else None
 
 
 class Training:
@@ -163,12 +178,15 @@ class Training:
         objective: Objective | None = None,
         others: Mapping[str, Part] | None = None,
     ) -> None:
-        check_batch(config, accelerator)
+        check_batch(config, accelerator.num_processes)
         self.network, self.examples, self.config = network, examples, config
         self.accelerator, self.seed = accelerator, seed
         self.step = 0
         if config.low_memory:
             network.unet.enable_gradient_checkpointing()
+        if config.compile:
+            # Without what is around it, which may have to look at t.
+            network.unet.compile(fullgraph=True)
         first = Part(network, objective or Objective(), config, accelerator)
         self.parts = {"": first, **(others or {})}
         self.parameters, self.ema = first.parameters, first.ema
@@ -178,7 +196,8 @@ class Training:
         while self.step < self.config.steps:
             started = time.perf_counter()
             batch = self._draw()
-            found = [part.update(batch, self.step) for part in self.parts.values()]
+            with self.network.below_limit():  # as all t are drawn
+                found = [part.update(batch, self.step) for part in self.parts.values()]
             self.step += 1
             loss, norm, rate = found[0]
             yield StepRecord(self.step, loss, rate, norm, time.perf_counter() - started)
@@ -187,11 +206,14 @@ class Training:
         """Inside, the network has its averaged weights."""
         return self.ema.applied()
 
-    def save(self, path: Path, metadata: Mapping[str, Any]) -> None:
-        """Write the state after the last step; `load` goes on from it."""
+    def save(self, path: Path, metadata: Mapping[str, Any], before: Path | None = None) -> None:
+        """Write the state after the last step; `load` goes on from it.
+
+        The state that was at `path` goes to `before`, if given.
+        """
         scaler = self.accelerator.scaler
         scaling = {} if scaler is None else {"ant.scaler": json.dumps(scaler.state_dict())}
-        save_state(path, self._named_parts, self.step, {**metadata, **scaling})
+        save_state(path, self._named_parts, self.step, {**metadata, **scaling}, before)
 
     def load(self, path: Path) -> None:
         """Go on from a state that `save` wrote."""
@@ -221,20 +243,23 @@ class Training:
         mirrored = torch.zeros(len(mine), dtype=torch.bool)
         if self.config.flip:
             mirrored = torch.rand(size, generator=draw("flips"))[mine] < 0.5
-        x_0 = self.examples.take(images, mirrored)
+        there = self.examples.x_0.device
+        x_0 = self.examples.take(moved(images, there), moved(mirrored, there))
         at_once = self.config.micro_batch or (1 if self.config.low_memory else size)
         augmentation = self.parts[""].objective.augmentation
         labels: Iterable[Tensor | None] = itertools.repeat(None)
         if augmentation is not None:
-            label = augmentation.draw(size, draw("augmentation"))[mine].to(x_0.device)
-            x_0, labels = augmentation.change(x_0, label), label.to(device).split(at_once)
+            label = augmentation.draw(size, draw("augmentation"))[mine]
+            x_0 = augmentation.change(x_0, moved(label, there))
+            labels = moved(label, device).split(at_once)
         eps = normal(self.seed, "noise", self.step, own, x_0.shape[1:])
-        drawn = (x.to(device).split(at_once) for x in (x_0, eps, t, images, mirrored, chance))
-        parts = zip(zip(*drawn, strict=True), labels, strict=False)  # `labels` may have no end
+        drawn = (x_0, eps, t, images, mirrored, chance)
+        parts = zip(*(moved(x, device).split(at_once) for x in drawn), strict=True)
         network, predict, autocast = self.network, self.parts[""].wrapped, self.accelerator.autocast
         of: Any = {"done": self.step, "average": self._average, "augmentation": augmentation}
         return [
-            Step(network, predict, autocast, *x, **{**of, "label": label}) for x, label in parts
+            Step(network, predict, autocast, *x, **{**of, "label": label})
+            for x, label in zip(parts, labels, strict=False)  # `labels` may have no end
         ]
 
     def _average(self, x_t: Tensor, t: Tensor) -> Tensor:

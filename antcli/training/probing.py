@@ -14,6 +14,7 @@ from torch import Tensor
 from antcli.artifacts import save_tensors
 from antcli.config import AdaptConfig
 from antcli.methods.trainable.modulation import ModulatedDenoiser, important
+from antcli.processes import others_wait
 from antcli.training.inputs import Inputs, examples_of, metadata, network_of
 from antcli.training.loop import Training
 from antcli.training.source_examples import squared_gradients
@@ -44,13 +45,14 @@ def probe(
     for record in Training(network, examples, plain, accelerator, seed=config.seed).steps():
         yield Probed(record.step, total)
     accelerator.free_memory()
-    if not accelerator.is_main_process:
-        return
-    fisher = {name: torch.zeros_like(v) for name, v in network.vs().items()}
-    for k in range(settings.probe_draws):
-        squares: dict[str, Tensor] = squared_gradients(network, examples, config.seed, k)
-        for name in fisher:
-            fisher[name] += squares[f"changes.{name}.v"] / settings.probe_draws
-        yield Probed(settings.probe_steps + k + 1, total)
-    filters = important({name: f.cpu() for name, f in fisher.items()}, settings.quantile)
-    save_tensors(out, filters, metadata(inputs, config, "filters that matter to the target"))
+    with others_wait(accelerator):
+        if not accelerator.is_main_process:
+            return
+        fisher = {name: torch.zeros_like(v) for name, v in network.vs().items()}
+        for k in range(settings.probe_draws):
+            squares: dict[str, Tensor] = squared_gradients(network, examples, config.seed, k)
+            for name in fisher:
+                fisher[name] += squares[f"changes.{name}.v"] / settings.probe_draws
+            yield Probed(settings.probe_steps + k + 1, total)
+        filters = important({name: f.cpu() for name, f in fisher.items()}, settings.quantile)
+        save_tensors(out, filters, metadata(inputs, config, "filters that matter to the target"))

@@ -37,7 +37,8 @@ def draw_source_examples(
     """Write x_0 of as many samples as the settings say to `out`."""
     source, settings = inputs.source, config.source_examples
     batches: list[Tensor] = []
-    for x_0 in sample_x_0(source, settings.count, settings.steps, config.seed, accelerator):
+    seeds = range(config.seed * settings.count, (config.seed + 1) * settings.count)
+    for x_0 in sample_x_0(source, seeds, settings.steps, accelerator):
         batches.append((x_0 if source.latent else to_uint8(x_0)).cpu())
         yield SourceSamples(sum(map(len, batches)), settings.count)
     save_tensors(out, {"x_0": torch.cat(batches)}, metadata(inputs, config, TITLE))

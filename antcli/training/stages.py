@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 from warnings import warn
 
-import torch
 from accelerate import Accelerator
 from torch import Tensor
 
@@ -18,6 +17,7 @@ from antcli.errors import AntWarning
 from antcli.methods.build import stages_of
 from antcli.methods.classifier import Classifier
 from antcli.methods.counterparts import Counterparts
+from antcli.processes import any_process, others_wait
 from antcli.runs import Run
 from antcli.training.classifier_files import load_classifier
 from antcli.training.counterparts import CounterpartsDrawn, load_counterparts, make_counterparts
@@ -39,21 +39,13 @@ Stage = Callable[
 under its name."""
 
 
-def any_process(accelerator: Accelerator, flag: bool) -> bool:
-    """Whether a flag is up in some process; all of them are told the same."""
-    if accelerator.num_processes == 1:
-        return flag
-    raised = torch.tensor(float(flag), device=accelerator.device)
-    return bool(accelerator.reduce(raised, "sum").item())
-
-
 def made_once(
     accelerator: Accelerator, file: Path, make: Callable[[], Iterator[StageRecord]]
 ) -> Iterator[StageRecord]:
     """The first process makes a file unless it is there; afterwards every process may read it."""
-    if accelerator.is_main_process and not file.exists():
-        yield from make()
-    accelerator.wait_for_everyone()
+    with others_wait(accelerator):
+        if accelerator.is_main_process and not file.exists():
+            yield from make()
 
 
 def counterparts(
@@ -78,7 +70,7 @@ def classifier(
     accelerator: Accelerator,
     prepared: Prepared,
 ) -> Generator[StageRecord, None, Classifier | None]:
-    """The noise-aware classifier, unless it was given.
+    """The noise-aware classifier, trained by all processes unless it was given or is there.
 
     Where there are counterparts it tells the images from these: whom they show does not set them
     apart, their domain does. None where their colours set them apart.
@@ -91,9 +83,8 @@ def classifier(
         return None
     file = inputs.classifier_file or run.classifier
     own = None if pairs is None else pairs.examples
-    yield from made_once(
-        accelerator, file, lambda: train_classifier(inputs, config, accelerator, file, own)
-    )
+    if any_process(accelerator, accelerator.is_main_process and not file.exists()):
+        yield from train_classifier(inputs, config, accelerator, file, own)
     channels, size, _ = inputs.source.shape
     found = load_classifier(file, size, channels)
     return found if config.training.low_memory else found.to(accelerator.device)
@@ -139,7 +130,6 @@ def modulated(
     """Which filters matter to the target: all processes probe, unless that is known."""
     if any_process(accelerator, accelerator.is_main_process and not run.modulated.exists()):
         yield from probe(inputs, config, accelerator, run.modulated, prepared)
-    accelerator.wait_for_everyone()
     return load_tensors(run.modulated)
 
 

@@ -12,7 +12,7 @@ from diffusers import (
 from torch import Tensor
 
 from antcli.diffusion.path import BetaPath, Path, StraightPath
-from antcli.diffusion.sampling import Noise, SchedulerName, resample, sample
+from antcli.diffusion.sampling import Noise, SchedulerName, images_at_once, resample, sample
 from antcli.methods.trainable.denoiser import Denoiser
 from antcli.randomness import generator
 
@@ -323,3 +323,33 @@ def test_pixels_are_clipped_and_latents_are_not(clip: bool) -> None:
     x_0 = torch.full((1, *SHAPE), 3.0)
     found = redrawn(BetaPath.linear(), x_0, 100, range(1), clip=clip)
     assert (found.abs().max() <= 1) == clip
+
+
+# --- memory --------------------------------------------------------------------------------
+
+
+def test_a_batch_that_memory_does_not_hold_is_halved() -> None:
+    asked: list[int] = []
+
+    def small(x_t: Tensor, t: Tensor) -> Tensor:
+        asked.append(len(x_t))
+        if len(x_t) > 2:
+            raise torch.OutOfMemoryError("tried to allocate 2 GiB")
+        return predict(x_t, t)
+
+    path = BetaPath.linear()
+    batches = list(sample(small, path, range(5), SHAPE, steps=3, batch_size=5))
+    assert [len(batch) for batch in batches] == [2, 2, 1]
+    assert asked[0] == 5
+    assert max(asked[1:]) == 2
+    torch.testing.assert_close(torch.cat(batches), images("dpm++", range(5), 3), rtol=0, atol=0)
+    with pytest.raises(torch.OutOfMemoryError):
+        list(sample(lambda x_t, t: small(x_t.repeat(3, 1, 1, 1), t), path, [0], SHAPE, steps=3))
+
+
+def test_as_many_at_once_as_the_free_memory_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    shape = (3, 256, 256)
+    assert images_at_once(shape) == 4
+    for free, count in ((2**31, 4), (11 * 2**30, 11), (79 * 2**30, 64)):
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _, free=free: (free, 2**37))
+        assert images_at_once(shape, "cuda") == count

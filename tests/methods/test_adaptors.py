@@ -10,6 +10,7 @@ from torch import Tensor
 
 from antcli.diffusion.convention import Convention
 from antcli.diffusion.path import BetaPath
+from antcli.methods.trainable import adaptors
 from antcli.methods.trainable.adaptors import AdaptedDenoiser, Adaptor, AdaptorConfig
 from antcli.methods.trainable.denoiser import Denoiser
 
@@ -277,3 +278,19 @@ def test_a_transformer_is_one_block() -> None:
     with torch.no_grad():
         assert (network(x_t, t) - expected).abs().max() > 0.01
     assert sorted(passed) == sorted(beside)
+
+
+# --- attention on a GPU --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("width", [2, 3, 8, 12])
+def test_heads_that_are_filled_up_attend_as_before(
+    width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """softmax(q k / sqrt(width)) v, in float64."""
+    query, key, value = (torch.randn(2, 4, 9, width, dtype=torch.float64) for _ in range(3))
+    scores = torch.einsum("bhnd,bhmd->bhnm", query, key) / width**0.5
+    expected = torch.einsum("bhnm,bhmd->bhnd", scores.softmax(-1), value)
+    torch.testing.assert_close(adaptors.attention(query, key, value), expected)
+    monkeypatch.setattr(adaptors, "NARROW", ("cpu",))
+    torch.testing.assert_close(adaptors.attention(query, key, value), expected)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from accelerate import Accelerator
+from PIL import Image
 from source_kinds import write_kind
 
 from antcli.artifacts import load_metadata, load_tensors, save_tensors
@@ -29,7 +30,7 @@ from antcli.methods.counterparts import CounterpartSettings
 from antcli.methods.table import METHODS
 from antcli.methods.trainable.denoiser import Denoiser
 from antcli.runs import Run
-from antcli.sources.source import find_source
+from antcli.sources.source import Source, find_source
 from antcli.training import adaptation
 from antcli.training import inputs as inputs_module
 from antcli.training.adaptation import Preview, Resumed, adapt
@@ -123,6 +124,58 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_weights(
     assert losses[0] == losses[1]
 
 
+@pytest.mark.parametrize(("damaged", "step"), [(1, 2), (2, 0)])
+def test_a_damaged_state_is_noticed_and_the_one_before_it_taken(
+    damaged: int, step: int, config: AdaptConfig, start: Adapt
+) -> None:
+    whole, _ = start(config, "whole")
+    stops = iter([False, False, True])
+    run, _ = start(config, "cut", stop=lambda: next(stops))
+    states = (run.state, run.state_before)
+    assert [load_metadata(state)["ant.step"] for state in states] == ["3", "2"]
+    for state in states[:damaged]:
+        found = bytearray(state.read_bytes())
+        found[-5] ^= 1  # of a moment of the optimiser: nothing else would tell
+        state.write_bytes(found)
+    run, records = start(config, "cut")
+    assert records[0] == Resumed(step, states[:damaged])
+    assert run.finished
+    assert not any(state.exists() for state in states)
+    weights = [load_tensors(r.weights) for r in (run, whole)]
+    torch.testing.assert_close(*weights, rtol=0, atol=0)
+
+
+def test_a_state_that_was_cut_short_is_damaged(config: AdaptConfig, start: Adapt) -> None:
+    stops = iter([False, False, True])
+    run, _ = start(config, stop=lambda: next(stops))
+    run.state.write_bytes(run.state.read_bytes()[:-100])
+    assert start(config)[1][0] == Resumed(2, (run.state,))
+
+
+def test_two_runs_do_not_share_a_folder(config: AdaptConfig, start: Adapt, tmp_path: Path) -> None:
+    run = Run(tmp_path / "run")
+    with run.held(), pytest.raises(AntError, match="another process is at work"):
+        start(config)
+    start(config)
+    assert run.finished
+
+
+def test_a_page_after_a_cut_does_not_load_the_source_again(
+    config: AdaptConfig, start: Adapt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, _ = start(replace(config, method="adaptor"), "whole")
+    stops = iter([False, False, True])
+    start(replace(config, method="adaptor"), stop=lambda: next(stops))
+    loaded: list[str] = []
+    load = Source.load
+    monkeypatch.setattr(Source, "load", lambda source: loaded.append("source") or load(source))
+    run, _ = start(replace(config, method="adaptor"))
+    assert len(loaded) == 1  # what is trained
+    assert run.preview.read_bytes() != b""
+    pages = [Image.open(r.preview).convert("RGB").tobytes() for r in (run, whole)]
+    assert pages[0] == pages[1]
+
+
 def test_what_is_kept_is_the_average(config: AdaptConfig, start: Adapt) -> None:
     config = replace(config, method="adaptor")
     stops = iter([False, False, False, True])
@@ -130,7 +183,7 @@ def test_what_is_kept_is_the_average(config: AdaptConfig, start: Adapt) -> None:
     state = load_tensors(run.state)
     assert not run.finished
     run, records = start(config)
-    assert records == [Resumed(4)]
+    assert records == [Resumed(4), Preview(4, run.preview_at(4))]  # which the stop left out
     assert run.finished
     for name, weight in load_tensors(run.weights).items():
         torch.testing.assert_close(weight, state[f"average/{name}"], rtol=0, atol=0)
@@ -182,7 +235,7 @@ def test_a_method_without_a_name_goes_on_and_comes_back(
     stops = iter([False, True])
     start(config, "cut", stop=lambda: next(stops))
     cut, records = start(config, "cut")
-    assert kinds(records) == [Resumed, StepRecord, Preview]
+    assert kinds(records) == [Resumed, Preview, StepRecord]
     found, expected = load_tensors(cut.weights), load_tensors(whole.weights)
     torch.testing.assert_close(found, expected, rtol=0, atol=0)
     assert all(name.endswith("bias") for name in found)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from antcli.artifacts import save_tensors
+from antcli.devices import make_accelerator
 from antcli.diffusion.examples import Pixels
 from antcli.diffusion.path import BetaPath
 from antcli.errors import AntError
@@ -25,6 +26,7 @@ from antcli.training.classifier_files import check_classifier, load_classifier, 
 SIZE = 8
 CONFIG = ClassifierConfig(steps=30, batch_size=16, learning_rate=3e-3)
 PATH = BetaPath.linear()
+CPU = make_accelerator("cpu", "no")
 ALPHA_BAR = torch.cumprod(1 - PATH.betas, 0)
 
 
@@ -36,7 +38,7 @@ def plain(level: int, count: int) -> Pixels:
 
 
 def train(source: Pixels, target: Pixels, config: ClassifierConfig = CONFIG) -> ClassifierTraining:
-    training = ClassifierTraining(source, target, PATH, config)
+    training = ClassifierTraining(source, target, PATH, config, CPU)
     list(training.steps())
     return training
 
@@ -71,7 +73,7 @@ def test_the_logits_are_source_then_target(easy: ClassifierTraining) -> None:
 
 
 def test_the_loss_falls_and_steps_are_counted() -> None:
-    training = ClassifierTraining(plain(0, 20), plain(225, 10), PATH, CONFIG)
+    training = ClassifierTraining(plain(0, 20), plain(225, 10), PATH, CONFIG, CPU)
     records = list(training.steps())
     assert [record.step for record in records] == list(range(1, 31))
     assert {record.steps for record in records} == {30}
@@ -101,7 +103,7 @@ def test_accuracy_is_the_share_of_right_answers() -> None:
         def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
             return torch.stack([-x_t[:, 0, 0, 0], x_t[:, 0, 0, 0]], dim=1)
 
-    training = ClassifierTraining(plain(0, 10), plain(225, 10), PATH, CONFIG)
+    training = ClassifierTraining(plain(0, 10), plain(225, 10), PATH, CONFIG, CPU)
     training.classifier = FirstPixel()  # type: ignore[assignment]
     black, white = torch.zeros(1, 3, SIZE, SIZE), torch.full((1, 3, SIZE, SIZE), 255.0)
     training.held_out = tuple(
@@ -173,7 +175,7 @@ def test_held_out_images_are_never_trained_on() -> None:
     object.__setattr__(path, "seen", [])
     greys = torch.arange(35, dtype=torch.uint8).view(35, 1, 1, 1).expand(35, 3, SIZE, SIZE)
     training = ClassifierTraining(
-        Pixels(greys[:20]), Pixels(greys[20:]), path, replace(CONFIG, steps=10)
+        Pixels(greys[:20]), Pixels(greys[20:]), path, replace(CONFIG, steps=10), CPU
     )
     steps = training.steps()
     for _ in range(10):
@@ -190,7 +192,7 @@ def test_held_out_images_are_never_trained_on() -> None:
 
 
 def test_half_of_each_batch_is_of_either_class() -> None:
-    training = ClassifierTraining(plain(0, 20), plain(225, 3), PATH, CONFIG)
+    training = ClassifierTraining(plain(0, 20), plain(225, 3), PATH, CONFIG, CPU)
     x_t, t, labels = training._batch(0)
     assert x_t.shape == (16, 3, SIZE, SIZE)
     assert labels.tolist() == [0] * 8 + [1] * 8
@@ -215,7 +217,7 @@ def test_none_of_a_few_images_is_held_out_and_no_verdict_given(source: int, targ
 @pytest.mark.parametrize(("size", "views"), [(8, VIEWS), (128, 50), (256, LEAST_VIEWS)])
 def test_large_images_are_looked_at_less_often(size: int, views: int) -> None:
     images = Pixels(torch.zeros(10, 3, size, size, dtype=torch.uint8))
-    assert ClassifierTraining(images, images, PATH, CONFIG).views == views
+    assert ClassifierTraining(images, images, PATH, CONFIG, CPU).views == views
 
 
 def test_checking_is_told_level_by_level(easy: ClassifierTraining) -> None:

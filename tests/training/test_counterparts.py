@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -217,7 +218,7 @@ def test_a_source_that_is_guided_draws_them_with_guidance(
 def own(tiny_source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Ten images that the source itself draws."""
     folder = tmp_path_factory.mktemp("own")
-    drawn = sample_source(find_source(str(tiny_source)), 10, 5, 99, Accelerator(cpu=True))
+    drawn = sample_source(find_source(str(tiny_source)), range(990, 1000), 5, Accelerator(cpu=True))
     for i, image in enumerate(torch.cat(list(drawn))):
         Image.fromarray(image.permute(1, 2, 0).numpy()).save(folder / f"{i}.png")
     return folder
@@ -328,12 +329,14 @@ def test_another_process_draws_nothing_and_reads_the_same(
     _, first = prepared()
     run.counterparts.rename(tmp_path / "kept")
 
-    def appears() -> None:
+    @contextmanager
+    def waiting(accelerator: Accelerator) -> Iterator[None]:
         """As if the first process had written it while this one waited."""
+        yield
         (tmp_path / "kept").rename(run.counterparts)
 
     monkeypatch.setattr(type(accelerator), "is_main_process", False)
-    monkeypatch.setattr(accelerator, "wait_for_everyone", appears)
+    monkeypatch.setattr(stages, "others_wait", waiting)
     records, other = prepared()
     assert records == []
     torch.testing.assert_close(other.examples.x_0, first.examples.x_0, rtol=0, atol=0)

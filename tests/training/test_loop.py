@@ -381,9 +381,13 @@ def test_the_scale_of_fp16_is_part_of_the_state(
         make_training(accelerator=OneOfSeveral(0, 1, torch.amp.GradScaler("cpu", init_scale=scale)))
         for scale in (512.0, 2.0)
     )
+    first.accelerator.scaler.load_state_dict(
+        {**first.accelerator.scaler.state_dict(), "_growth_tracker": 7}
+    )
     first.save(tmp_path / "state.safetensors", {})
     second.load(tmp_path / "state.safetensors")
     assert second.accelerator.scaler.get_scale() == 512
+    assert second.accelerator.scaler.state_dict() == first.accelerator.scaler.state_dict()
 
 
 # --- a loss that is no number --------------------------------------------------------------

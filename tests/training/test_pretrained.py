@@ -9,6 +9,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from antcli.artifacts import load_metadata, load_tensors, save_tensors
+from antcli.devices import make_accelerator
 from antcli.diffusion.examples import Pixels
 from antcli.diffusion.path import BetaPath
 from antcli.errors import AntError
@@ -25,6 +26,7 @@ from antcli.training.pretrained import (
 FIXTURE = Path(__file__).parents[1] / "methods" / "fixtures" / "imagenet_classifier.safetensors"
 SHAPE = EncoderShape(16, depth=1, multipliers=(1, 2), attention=(8,), width=32, head_channels=16)
 SIZE = 16
+CPU = make_accelerator("cpu", "no")
 
 
 @pytest.fixture(autouse=True)
@@ -134,7 +136,7 @@ def trained(file: Path, monkeypatch: pytest.MonkeyPatch) -> ClassifierTraining:
     config = ClassifierConfig(steps=20, batch_size=8, learning_rate=1e-3)
     start = pretrained_classifier(file, SIZE)
     training = ClassifierTraining(
-        plain(0, 10), plain(225, 5), BetaPath.linear(), config, classifier=start
+        plain(0, 10), plain(225, 5), BetaPath.linear(), config, CPU, classifier=start
     )
     losses = [record.loss for record in training.steps()]
     assert sum(losses[-10:]) / 10 < 0.5
@@ -193,6 +195,7 @@ def test_a_batch_in_parts_gives_the_same_gradient(file: Path) -> None:
             plain(225, 5),
             BetaPath.linear(),
             replace(ClassifierConfig(), batch_size=8),
+            CPU,
             classifier=pretrained_classifier(file, SIZE),
         )
         training.at_once = at_once

@@ -7,7 +7,6 @@ distribution. The penalty is its divergence from the one that the source forms o
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -34,9 +33,10 @@ def divergence(adapted: Tensor, source: Tensor) -> Tensor:
 def log_similarities(x_0: Tensor) -> Tensor:
     """Logarithms of the softmax over j != i of cos(x_0^i, x_0^j): [B, C, H, W] to [B, B-1]."""
     directions = functional.normalize(x_0.flatten(1), dim=1)
-    others = ~torch.eye(len(x_0), dtype=torch.bool, device=x_0.device)
-    cosines = (directions @ directions.T)[others].view(len(x_0), -1)
-    return cosines.log_softmax(1)
+    cosines, size = directions @ directions.T, len(x_0)
+    # Without the diagonal, and without a mask, whose result a device would have to be asked for.
+    others = cosines.flatten()[1:].view(size - 1, size + 1)[:, :-1]
+    return others.reshape(size, size - 1).log_softmax(1)
 
 
 CHOICE = Choice(

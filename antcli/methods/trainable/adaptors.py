@@ -8,6 +8,7 @@ bias would ever receive a gradient.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -44,6 +45,25 @@ class AdaptorConfig(Limited):
             raise ValueError("width: a multiple of adaptor.heads")
 
 
+FAST_WIDTH = 8
+"""Of a head: a GPU's fast kernels of attention want a multiple of it, in 16 bits."""
+NARROW = ("cuda",)
+"""Devices that fall back to a slow kernel, which keeps all scores, where heads are narrower."""
+
+
+def attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """Scaled dot-product attention of heads of any width, [B, heads, N, width] each.
+
+    Zeros that are added to every head change no score and are cut off again.
+    """
+    width = query.shape[-1]
+    if width % FAST_WIDTH and query.device.type in NARROW:
+        spare = (0, -width % FAST_WIDTH)
+        query, key, value = (functional.pad(x, spare) for x in (query, key, value))
+    mixed = functional.scaled_dot_product_attention(query, key, value, scale=1 / math.sqrt(width))
+    return mixed[..., :width]
+
+
 class Transformer(nn.Module):
     """Pre-norm self-attention and MLP over the positions of a small map."""
 
@@ -74,7 +94,7 @@ class Transformer(nn.Module):
             part(tokens).unflatten(-1, (self.heads, -1)).transpose(1, 2)
             for part in (self.query, self.key, self.value)
         )
-        mixed = functional.scaled_dot_product_attention(query, key, value)
+        mixed = attention(query, key, value)
         return self.project(mixed.transpose(1, 2).flatten(2))
 
 

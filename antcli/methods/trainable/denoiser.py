@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -48,6 +48,8 @@ class Denoiser(nn.Module):
         """Only at t below this does what trains change the prediction; None: at every t."""
         self.gate = Gate()
         self.labels: LabelEmbedding | None = None
+        self.all_below = False
+        """Whether all t that come are known to be below it."""
 
     def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
         """eps_theta(x_t, t): [B, C, H, W] and [B], on any device, to [B, C, H, W]."""
@@ -73,6 +75,17 @@ class Denoiser(nn.Module):
         """Inside, it is told of its images by these labels; outside, that they are zero."""
         assert self.labels is not None, "take_labels() comes first"
         return self.labels.told(label)
+
+    @contextmanager
+    def below_limit(self) -> Iterator[None]:
+        """Inside, all t are below the limit: of those on a device nobody can tell without waiting
+        for it.
+        """
+        before, self.all_below = self.all_below, True
+        try:
+            yield
+        finally:
+            self.all_below = before
 
     def take_prepared(self, prepared: Mapping[str, Any]) -> None:
         """What the stages before training gave, by their names; to be called before training."""
@@ -123,7 +136,7 @@ class AddedDenoiser(Denoiser):
     def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
         """eps_theta(x_t, t)."""
         self.gate.silent, self.gate.open = False, None
-        if self.limit is not None:
+        if self.limit is not None and not self.all_below:
             below = t < self.limit
             # What a device holds is not looked at, or the host would wait for it in each pass.
             looked = t.device.type == "cpu"

@@ -53,7 +53,7 @@ class TunedDenoiser(Denoiser):
     def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
         """eps_theta(x_t, t)."""
         eps = super().forward(x_t, t)
-        if self.limit is None:
+        if self.limit is None or self.all_below:
             return eps
         below = t < self.limit
         if t.device.type == "cpu" and below.all():
