@@ -75,15 +75,13 @@ def classifier(
     run: Run,
     accelerator: Accelerator,
     prepared: Prepared,
-) -> Generator[StageRecord, None, Classifier | None]:
+) -> Generator[StageRecord, None, Classifier]:
     """The noise-aware classifier, unless it was given.
 
     Where there are counterparts it tells the images from these: whom they show does not set them
-    apart, their domain does. None where their colours set them apart.
+    apart, their domain does.
     """
     pairs: Counterparts | None = prepared.get("counterparts")
-    if pairs is not None and pairs.new_colours:
-        return None
     file = inputs.classifier_file or run.classifier
     own = None if pairs is None else pairs.examples
     yield from made_once(
