@@ -19,7 +19,7 @@ CELLS = 32
 """Places across an image."""
 GROUPS = 100
 """Of the source's own images, which say what chance does."""
-NEW = 0.99
+NEW = 0.995
 """A place is new where it differs more than this share of all places of the source's own do."""
 PLAIN = 0.5
 """Share of the mean spread of a number that is added to its own: a place that never changes."""
@@ -65,14 +65,14 @@ class Places:
         domain as wide as the source's.
         """
         a = _by_place(features(images) / self.unit)
-        within = _within(torch.cdist(self.own, self.own))
-        between = torch.cdist(a, self.own).mean((1, 2))
-        own = within if a.shape[1] == 1 else _within(torch.cdist(a, a))
+        within = _within(_apart(self.own, self.own))
+        between = _apart(a, self.own).mean((1, 2))
+        own = within if a.shape[1] == 1 else _within(_apart(a, a))
         return ((2 * between - own - within) / within.clamp(min=1e-6)).view(self.shape)
 
     def by_chance(self, count: int, share: float = NEW) -> float:
         """Below it are this share of the places of groups of `count` of the source's own images."""
-        apart = torch.cdist(self.own, self.own)
+        apart = _apart(self.own, self.own)
         total = apart.shape[-1]
         count = min(count, total // 2)
         orders = [torch.randperm(total, generator=generator(i, "places")) for i in range(GROUPS)]
@@ -94,6 +94,12 @@ class Places:
 def _by_place(found: Tensor) -> Tensor:
     """[N, C, rows, columns] as [places, N, C]."""
     return found.permute(2, 3, 0, 1).flatten(0, 1)
+
+
+def _apart(a: Tensor, b: Tensor) -> Tensor:
+    """All distances, [places, N, M]."""
+    # By products, as many are computed otherwise, what is equal is apart by a thousandth.
+    return torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist")
 
 
 def _within(apart: Tensor) -> Tensor:

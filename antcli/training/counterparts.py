@@ -23,7 +23,7 @@ from antcli.methods.counterparts import (
     Counterparts,
     CounterpartSettings,
     Rung,
-    rung_of,
+    asked_for,
     shares,
 )
 from antcli.methods.places import Places, around
@@ -74,11 +74,12 @@ def make_counterparts(
     images = examples_of(source, inputs.target.images, accelerator.device, flip=flip)
     sides = [_all(images, mirrored=mirrored) for mirrored in ((False, True) if flip else (False,))]
     drawing = _Drawing(source, settings, accelerator, config.seed)
+    path, side, changed = source.path, source.shape[-1], None
     if settings.noise:
-        rung, changed = rung_of(settings.noise, source.path, source.shape[-1]), None
+        noise, t_limit = asked_for(settings.noise, path, side)
     else:
         rung, changed = yield from _climb(inputs, config, drawing, sides[0])
-    noise, t_limit = shares(rung, source.path, source.shape[-1])
+        noise, t_limit = shares(rung, path, side)
     drawn: list[Tensor] = []
     total = len(sides) * len(images) * settings.draws
     for number, x_0 in enumerate(sides):
@@ -131,14 +132,15 @@ def _climb(
     strange = places.by_chance(count, CHANCE)
     side = source.shape[-1]
     for rung in LADDER:
-        changed = None
+        changed, anew = None, torch.ones_like(new)
         if rung.reach is not None:
             if not PART[0] <= float(new.float().mean()) <= PART[1]:
                 continue
             changed = around(new, rung.reach, (source.shape[-2], side)).to(accelerator.device)
+            anew = around(new, rung.reach, places.shape)[0, 0] > 0.5
         drawn = drawing.trial(x_0, shares(rung, source.path, side)[0], changed)
         differs = places.distances(images_of(source, drawn, accelerator.device)) > strange
-        if float(differs.float().mean()) <= PASSED:
+        if float(differs[anew].float().mean()) <= PASSED:
             break
     return rung, changed
 

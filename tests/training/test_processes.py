@@ -33,7 +33,7 @@ micro_batch = {micro}
 [counterparts]
 draws = 2
 steps = 2
-colours = "kept"
+noise = 0.4
 
 [noise]
 inner_steps = 1
