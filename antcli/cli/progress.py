@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from antcli.sources.transfer import Downloaded
     from antcli.training.adaptation import Record
     from antcli.training.classifier import ClassifierReport
-    from antcli.training.counterparts import CounterpartsDrawn
+    from antcli.training.counterparts import Chosen
 
 
 def follow(records: Iterable[Record], steps: int) -> ClassifierReport | None:
@@ -21,7 +21,7 @@ def follow(records: Iterable[Record], steps: int) -> ClassifierReport | None:
     from antcli.evaluation.stopping import ChosenStep, Score
     from antcli.training.adaptation import Preview, Resumed
     from antcli.training.classifier import ClassifierChecked, ClassifierReport, ClassifierStep
-    from antcli.training.counterparts import CounterpartsDrawn
+    from antcli.training.counterparts import Chosen, CounterpartsDrawn
     from antcli.training.inputs import SourceSamples
     from antcli.training.loop import StepRecord
     from antcli.training.probing import Probed
@@ -31,10 +31,10 @@ def follow(records: Iterable[Record], steps: int) -> ClassifierReport | None:
     with Bar() as bar:
         for record in records:
             match record:
-                case CounterpartsDrawn(done, total, None):
+                case CounterpartsDrawn(chosen=Chosen() as chosen):
+                    say(_found(chosen))
+                case CounterpartsDrawn(done, total):
                     bar.update("drawing the source's counterparts", done, total)
-                case CounterpartsDrawn():
-                    say(_colours(record))
                 case SourceSamples(done, total):
                     bar.update("sampling the source", done, total)
                 case FisherEstimated(done, total):
@@ -63,12 +63,12 @@ def follow(records: Iterable[Record], steps: int) -> ClassifierReport | None:
     return report
 
 
-def _colours(record: CounterpartsDrawn) -> str:
-    """What the images' colours were taken for, and how that was told."""
-    seen = "" if record.colour_distance is None else f" (distance {record.colour_distance:.2f})"
-    if record.new_colours:
-        return f"the images' colours as a whole are not the source's{seen}: nearly all is adapted"
-    return f"the images' colours as a whole are the source's{seen}: these are left to it"
+def _found(chosen: Chosen) -> str:
+    """Where the images were found to be new, and how much noise hides it."""
+    hidden = f"noise up to {chosen.noise:.2f} of the path hides it from the source"
+    if chosen.anew < 1:
+        return f"what is new lies in {chosen.anew:.0%} of each image, the rest stays: {hidden}"
+    return f"what is new lies anywhere in the images: {hidden}"
 
 
 @contextmanager

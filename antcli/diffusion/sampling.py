@@ -77,16 +77,19 @@ def resample(
     steps: int,
     stream: str = "resample",
     clip: bool = True,
+    changed: Tensor | None = None,
 ) -> Tensor:
     """What a model makes of x_0, [B, C, H, W], noised to t = `limit` and denoised again.
 
     SDEdit (Meng et al. 2022), by the posterior of DDPM. Each image has its own noise, by its seed
-    and the name of the `stream`.
+    and the name of the `stream`. `changed`, in [0, 1] and broadcast to x_0, says how much of each
+    place is the model's; the rest is x_0's, which the model is told at every step.
     """
     noise = Noise(seeds, stream, x_0.shape[1:], x_0.device)
     times = path.steps(steps, limit)
     x_t = path.add_noise(x_0, noise(), times[:1].expand(len(x_0)))
-    return _denoised(predict, path, x_t, times, Ddpm(noise), clip)
+    told = {} if changed is None else {"told": lambda found: torch.lerp(x_0, found, changed)}
+    return _denoised(predict, path, x_t, times, Ddpm(noise), clip, **told)
 
 
 class Noise:
@@ -114,12 +117,13 @@ def _denoised(
     times: Tensor,
     solver: Ddim,
     clip: bool,
+    told: Callable[[Tensor], Tensor] = lambda x_0: x_0,
 ) -> Tensor:
     for t, after in itertools.pairwise(times.tolist()):
         at = torch.full((len(x_t),), t)  # on the CPU, where a look at it costs nothing
         eps = predict(x_t, at).float()
         x_0 = path.to_x_0(eps, x_t, at)
-        x_0 = x_0.clamp(-1, 1) if clip else x_0
+        x_0 = told(x_0.clamp(-1, 1) if clip else x_0)
         x_t = solver.step(x_t, x_0, eps, *_level(path, t), *_level(path, after))
     return x_t.clamp(-1, 1) if clip else x_t
 

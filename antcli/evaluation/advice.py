@@ -21,6 +21,8 @@ FAR_ABOVE_CHANCE = 0.25
 """Share copied, of the samples that chance alone leaves uncopied."""
 LOW_DIVERSITY = 0.75
 """Share of the source's."""
+HIGH = 0.9
+"""Share of the path up to which noise leaves next to nothing of an image, its colours neither."""
 LITTLE_WAY = 0.2
 """Share of the source's distance to the reference that the adapted model has gone."""
 FEW_REFERENCES = 50
@@ -118,7 +120,7 @@ def _little_moved(run: Run, config: AdaptConfig, evaluation: Mapping[str, Any]) 
 def _at_high_noise(config: AdaptConfig) -> str:
     """The setting that lets what trains act there; none where it does."""
     if "counterparts" in stages_of(config):
-        return "" if config.counterparts.colours == "new" else '[counterparts]\ncolours = "new"'
+        return "" if config.counterparts.noise >= HIGH else f"[counterparts]\nnoise = {HIGH}"
     table = next(iter(method_of(config).choices["trains"].tables))
     return f"[{table}]\nt_limit = 1.0" if getattr(config, table).t_limit < 1 else ""
 

@@ -35,7 +35,6 @@ CHOICES: dict[str, dict[str, str]] = {
         "guided": "target.guided",
         "score": "target.score",
         "counterpart": "target.counterpart",
-        "counterpart-guided": "target.counterpart:GUIDED",
     },
     "condition": {
         "frozen": "condition.frozen",
@@ -115,7 +114,7 @@ faces; the 5e8 of GANs would outweigh it hundreds of times. The other weights of
 the published ones."""
 PURPOSES: dict[str, dict[str, Method]] = {
     "from a few images": {
-        "bridge": Method("lora", "bridged", "counterpart-guided", settings=BRIDGE),
+        "bridge": Method("lora", "bridged", "counterpart", settings=BRIDGE),
     },
     "ANT and its parts": {
         "ant": Method("adaptors", "adversarial", "guided"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,39 +17,53 @@ from antcli.diffusion.sampling import images_at_once, resample
 from antcli.images.grid import to_uint8
 from antcli.methods.build import said_limit
 from antcli.methods.counterparts import (
-    JOINED,
-    NEW_FROM,
-    REFERENCE_SIDE,
+    CHANCE,
+    LADDER,
+    PART,
+    PASSED,
     Counterparts,
     CounterpartSettings,
-    colour_distance,
-    joined,
-    levels,
+    Rung,
+    asked_for,
+    shares,
 )
+from antcli.methods.places import Places, around
 from antcli.sources.source import Source
 from antcli.training.inputs import (
     Inputs,
     SourceSamples,
     examples_of,
+    images_of,
     metadata,
     sample_source,
     source_predict,
 )
 
 OWN, OWN_STEPS = 64, 15
-"""Images of the source with whose colours the target's are compared, and steps of drawing one."""
+"""Images of the source with which the target's are compared, and steps of drawing one."""
+TRIALS = 2
+"""Draws of each image by which a rung is judged."""
 TITLE = "the source's counterparts of the target's images"
 
 
 @dataclass(frozen=True)
+class Chosen:
+    """How counterparts are drawn."""
+
+    noise: float
+    """Share of the path up to which an image is noised."""
+    t_limit: float
+    anew: float
+    """Share of an image that is drawn anew."""
+
+
+@dataclass(frozen=True)
 class CounterpartsDrawn:
-    """So many counterparts have been drawn; at the end, what the images' colours are."""
+    """So many counterparts have been drawn; at the end, in which way."""
 
     done: int
     total: int
-    new_colours: bool | None = None
-    colour_distance: float | None = None
-    """By which that was told; None where it was said."""
+    chosen: Chosen | None = None
 
 
 def make_counterparts(
@@ -57,40 +71,36 @@ def make_counterparts(
 ) -> Iterator[SourceSamples | CounterpartsDrawn]:
     """Draw the counterparts and write them to `out`, with the limit in t that goes with them."""
     source, settings = inputs.source, config.counterparts
-    new_colours, distance = settings.colours == "new", None
-    if settings.colours == "auto":
-        own: list[Tensor] = []
-        seeds = range(config.seed * OWN, (config.seed + 1) * OWN)
-        for batch in sample_source(source, seeds, OWN_STEPS, accelerator):
-            own.append(batch)
-            yield SourceSamples(sum(map(len, own)), OWN)
-        distance = colour_distance(inputs.target.images, torch.cat(own))
-        new_colours = distance >= NEW_FROM
-    side = source.shape[-1]
-    resampled, t_limit = levels(new_colours, source.path, side)
-    t_limit = said_limit(config) or t_limit
-    join = None if new_colours else source.path.share_where(JOINED * side / REFERENCE_SIDE)
     flip = source.latent and config.training.flip
     images = examples_of(source, inputs.target.images, accelerator.device, flip=flip)
     sides = [_all(images, mirrored=mirrored) for mirrored in ((False, True) if flip else (False,))]
     drawing = _Drawing(source, settings, accelerator, config.seed)
+    path, side, changed = source.path, source.shape[-1], None
+    if settings.noise:
+        noise, t_limit = asked_for(settings.noise, path, side)
+    else:
+        rung, changed = yield from _climb(inputs, config, drawing, sides[0])
+        noise, t_limit = shares(rung, path, side)
+    t_limit = said_limit(config) or t_limit
     drawn: list[Tensor] = []
     total = len(sides) * len(images) * settings.draws
     for number, x_0 in enumerate(sides):
         parts: list[Tensor] = []
-        for part in drawing.resampled(x_0, resampled, join, number):
+        for part in drawing.counterparts(x_0, noise, changed, number):
             parts.append(part)
             yield CounterpartsDrawn(sum(map(len, [*drawn, *parts])), total)
         drawn.append(torch.cat(parts))
     tensors = dict(zip(("x_0", "mirrored"), drawn, strict=False))
+    chosen = Chosen(noise, t_limit, 1.0 if changed is None else float(changed.mean()))
     facts = {
         **metadata(inputs, config, TITLE),
         "ant.t_limit": repr(t_limit),
         "ant.draws": str(settings.draws),
-        "ant.new_colours": str(int(new_colours)),
+        "ant.noise": repr(noise),
+        "ant.anew": repr(chosen.anew),
     }
     save_tensors(out, tensors, facts)
-    yield CounterpartsDrawn(total, total, new_colours, distance)
+    yield CounterpartsDrawn(total, total, chosen)
 
 
 def load_counterparts(file: Path, source: Source, device: torch.device) -> Counterparts:
@@ -104,9 +114,38 @@ def load_counterparts(file: Path, source: Source, device: torch.device) -> Count
     if mirrored is not None:
         mirrored = mirrored.to(device)
     examples = Latents(x_0, mirrored) if source.latent else Pixels(x_0)
-    new_colours = bool(int(facts["ant.new_colours"]))
-    bridge = float(alpha / sigma)
-    return Counterparts(examples, int(facts["ant.draws"]), t_limit, bridge, new_colours)
+    return Counterparts(examples, int(facts["ant.draws"]), t_limit, float(alpha / sigma))
+
+
+def _climb(
+    inputs: Inputs, config: AdaptConfig, drawing: _Drawing, x_0: Tensor
+) -> Generator[SourceSamples, None, tuple[Rung, Tensor | None]]:
+    """The first rung on which the source draws nothing but its own, and what changes on it.
+
+    Its own is what differs from images of the source, place by place, no more than by chance.
+    """
+    source, accelerator = inputs.source, drawing.accelerator
+    own: list[Tensor] = []
+    seeds = range(config.seed * OWN, (config.seed + 1) * OWN)
+    for batch in sample_source(source, seeds, OWN_STEPS, accelerator):
+        own.append(batch)
+        yield SourceSamples(sum(map(len, own)), OWN)
+    places, count = Places.of(torch.cat(own)), len(inputs.target.images)
+    new = places.distances(inputs.target.images) > places.by_chance(count)
+    strange = places.by_chance(count, CHANCE)
+    side = source.shape[-1]
+    for rung in LADDER:
+        changed, anew = None, torch.ones_like(new)
+        if rung.reach is not None:
+            if not PART[0] <= float(new.float().mean()) <= PART[1]:
+                continue
+            changed = around(new, rung.reach, (source.shape[-2], side)).to(accelerator.device)
+            anew = around(new, rung.reach, places.shape)[0, 0] > 0.5
+        drawn = drawing.trial(x_0, shares(rung, source.path, side)[0], changed)
+        differs = places.distances(images_of(source, drawn, accelerator.device)) > strange
+        if float(differs[anew].float().mean()) <= PASSED:
+            break
+    return rung, changed
 
 
 class _Drawing:
@@ -118,30 +157,44 @@ class _Drawing:
         self.source, self.settings, self.accelerator = source, settings, accelerator
         self.seed, self.predict = seed, source_predict(source, accelerator)
 
-    def resampled(
-        self, x_0: Tensor, share: float, join: float | None, number: int
+    def counterparts(
+        self, x_0: Tensor, share: float, changed: Tensor | None, number: int
     ) -> Iterator[Tensor]:
         """Draws of each x_0 in turn, in parts, on the CPU; of pixels as uint8.
 
-        Each from this share of the path; then, but for what has changed, from `join`. `number` is
-        0, or 1 where the x_0 are mirrored: these have noise of their own.
+        `number` is 0, or 1 where the x_0 are mirrored: these have noise of their own.
         """
         all_of = x_0.repeat_interleave(self.settings.draws, 0)
-        first, at_once = len(all_of) * (2 * self.seed + number), images_at_once(x_0.shape)
-        for start in range(0, len(all_of), at_once):
-            part = all_of[start : start + at_once].to(self.accelerator.device)
-            seeds = range(first + start, first + start + len(part))
-            found = self._resample(part, share, seeds, "counterparts")
-            if join is not None:
-                found = self._resample(joined(part, found), join, seeds, "join")
-            yield found.cpu() if self.source.latent else to_uint8(found.cpu())
+        first = len(all_of) * (2 * self.seed + number)
+        yield from self._resampled(all_of, share, changed, first, "counterparts")
 
-    def _resample(self, x_0: Tensor, share: float, seeds: Sequence[int], stream: str) -> Tensor:
+    def trial(self, x_0: Tensor, share: float, changed: Tensor | None) -> Tensor:
+        """A few draws, as `counterparts` gives them."""
+        all_of = x_0.repeat_interleave(TRIALS, 0)
+        first = len(all_of) * self.seed
+        return torch.cat(list(self._resampled(all_of, share, changed, first, "trial")))
+
+    def _resampled(
+        self, all_of: Tensor, share: float, changed: Tensor | None, first: int, stream: str
+    ) -> Iterator[Tensor]:
         path, latent = self.source.path, self.source.latent
         limit, steps = path.limit(share), self.settings.steps
-        return resample(
-            self.predict, path, x_0, limit, seeds, steps=steps, stream=stream, clip=not latent
-        )
+        at_once = images_at_once(all_of.shape)
+        for start in range(0, len(all_of), at_once):
+            part = all_of[start : start + at_once].to(self.accelerator.device)
+            seeds: Sequence[int] = range(first + start, first + start + len(part))
+            found = resample(
+                self.predict,
+                path,
+                part,
+                limit,
+                seeds,
+                steps=steps,
+                stream=stream,
+                clip=not latent,
+                changed=changed,
+            )
+            yield found.cpu() if latent else to_uint8(found.cpu())
 
 
 def _all(images: Examples, *, mirrored: bool) -> Tensor:

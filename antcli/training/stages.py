@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
-from warnings import warn
 
 from accelerate import Accelerator
 from torch import Tensor
@@ -13,7 +12,6 @@ from torch import Tensor
 from antcli.artifacts import load_tensors
 from antcli.config import AdaptConfig
 from antcli.diffusion.examples import Examples
-from antcli.errors import AntWarning
 from antcli.methods.build import stages_of
 from antcli.methods.classifier import Classifier
 from antcli.methods.counterparts import Counterparts
@@ -69,18 +67,13 @@ def classifier(
     run: Run,
     accelerator: Accelerator,
     prepared: Prepared,
-) -> Generator[StageRecord, None, Classifier | None]:
+) -> Generator[StageRecord, None, Classifier]:
     """The noise-aware classifier, trained by all processes unless it was given or is there.
 
     Where there are counterparts it tells the images from these: whom they show does not set them
-    apart, their domain does. None where their colours set them apart.
+    apart, their domain does.
     """
     pairs: Counterparts | None = prepared.get("counterparts")
-    if pairs is not None and pairs.new_colours:
-        if inputs.classifier_file is not None:
-            unused = f"the images' colours are new: {inputs.classifier_file} is not used"
-            warn(f"{unused}, it would speak for their own colours", AntWarning, stacklevel=2)
-        return None
     file = inputs.classifier_file or run.classifier
     own = None if pairs is None else pairs.examples
     if any_process(accelerator, accelerator.is_main_process and not file.exists()):

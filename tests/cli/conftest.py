@@ -24,7 +24,7 @@ sampling_steps = 2
 [counterparts]
 draws = 2
 steps = 2
-colours = "kept"
+noise = 0.4
 [preview]
 images = 4
 every = 2

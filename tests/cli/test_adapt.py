@@ -55,26 +55,24 @@ def test_the_classifier_is_reported_on_images_it_has_not_seen(adapt: Callable) -
     assert "t=699" in done.err
 
 
-def test_the_default_is_the_bridge_whose_classifier_knows_counterparts(
-    adapt: Callable, tmp_path: Path
+def test_the_default_is_the_bridge_which_says_what_it_takes_for_new(
+    adapt: Callable, quick: Path, tmp_path: Path
 ) -> None:
-    done = adapt()
+    file = tmp_path / "auto.toml"
+    file.write_text(quick.read_text().replace("noise = 0.4\n", ""))
+    done = adapt("--config", file)
     assert json.loads((tmp_path / "run" / "run.json").read_text())["config"]["method"] == "bridge"
-    assert "the images' colours as a whole are the source's: these are left to it" in done.err
-    assert "4 source and 2 target images it has not seen" in done.err  # of 2 draws of 10 images
+    assert done.err.count("what is new lies ") == 1
+    assert "of the path hides it from the source" in done.err
+    assert "classifier" not in done.err
     assert (tmp_path / "run" / "counterparts.safetensors").exists()
 
 
-def test_nothing_is_said_twice_of_colours_that_are_new(
-    adapt: Callable, quick: Path, tmp_path: Path
-) -> None:
-    file = tmp_path / "new.toml"
-    file.write_text(quick.read_text().replace('"kept"', '"new"'))
-    done = adapt("--config", file)
-    assert done.code == 0, done.err
-    said = "the images' colours as a whole are not the source's: nearly all is adapted"
+def test_noise_that_is_asked_for_is_said(adapt: Callable) -> None:
+    done = adapt()
+    said = "what is new lies anywhere in the images: noise up to 0.40 of the path hides it"
     assert done.err.count(said) == 1
-    assert "classifier" not in done.err
+    assert "sampling the source" not in done.err  # there is nothing to be found
 
 
 def test_a_classifier_that_is_not_used_is_told(

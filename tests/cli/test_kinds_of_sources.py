@@ -16,7 +16,6 @@ from antcli.devices import make_accelerator
 from antcli.diffusion.examples import Latents
 from antcli.diffusion.sampling import resample
 from antcli.evaluation.samples import check_run_source, load_adapted
-from antcli.methods.counterparts import JOINED, REFERENCE_SIDE, joined, levels
 from antcli.methods.trainable.denoiser import Denoiser
 from antcli.runs import Run
 from antcli.sources import condition, source
@@ -176,15 +175,9 @@ def test_counterparts_of_a_prompt_are_drawn_with_its_guidance(
     kept = load_counterparts(run.counterparts, asked, torch.device("cpu"))
     x_0 = asked.codec().encode(check_inputs(run.config()).target.images[:1] / 127.5 - 1)
 
-    def again(x_0: torch.Tensor, share: float, stream: str) -> torch.Tensor:
-        limit = asked.path.limit(share)
-        return resample(
-            network.guided, asked.path, x_0, limit, [0], steps=2, stream=stream, clip=False
-        )
-
-    share, _ = levels(False, asked.path, asked.shape[-1])
-    join = asked.path.share_where(JOINED * asked.shape[-1] / REFERENCE_SIDE)
-    alone = again(joined(x_0, again(x_0, share, "counterparts")), join, "join")
+    given = {"steps": 2, "stream": "counterparts", "clip": False}
+    limit = asked.path.limit(run.config().counterparts.noise)
+    alone = resample(network.guided, asked.path, x_0, limit, [0], **given)
     torch.testing.assert_close(kept.examples.x_0[:1], alone, rtol=1e-3, atol=1e-3)
 
 

@@ -70,7 +70,7 @@ def test_each_number_out_of_order_has_its_advice(run: Run) -> None:
     ("method", "lines"),
     [
         ("ant", "[adaptor]\nt_limit = 1.0"),
-        ("bridge", '[counterparts]\ncolours = "new"'),
+        ("bridge", "[counterparts]\nnoise = 0.9"),
         ("lora", ""),
     ],
 )

@@ -9,18 +9,16 @@ import pytest
 import torch
 from diffusers import UNet2DModel
 from method_steps import as_step
-from torch import Tensor, nn
+from torch import Tensor
 
 from antcli.config import adapt_config_from
 from antcli.diffusion.convention import PLAIN
 from antcli.diffusion.examples import Latents
 from antcli.methods.build import build_network, build_objective
 from antcli.methods.choice import Step
-from antcli.methods.classifier import new_classifier
-from antcli.methods.counterparts import Counterparts, joined
+from antcli.methods.counterparts import Counterparts
 from antcli.methods.noise.bridged import BridgedNoise
 from antcli.methods.target.counterpart import CounterpartTarget, coefficient
-from antcli.methods.target.guided import GuidanceConfig, GuidedTarget
 
 PATH, LIMIT, DRAWS = PLAIN.path, 500, 2
 T = torch.tensor([LIMIT - 1, 300, 40])
@@ -37,10 +35,10 @@ def wrong_source(x_t: Tensor, t: Tensor) -> Tensor:
     return 0.7 * x_t + 0.2 * torch.sin(3 * x_t.flip(-1)) * torch.cos(t / 300).view(-1, 1, 1, 1)
 
 
-def counterparts_of(x_0: Tensor, *, new_colours: bool = False) -> Counterparts:
+def counterparts_of(x_0: Tensor) -> Counterparts:
     """As drawn from the source: two for each of three images."""
     kappa = (ALPHA_BAR[LIMIT - 1] / (1 - ALPHA_BAR[LIMIT - 1])) ** 0.5
-    return Counterparts(Latents(x_0), DRAWS, LIMIT / PATH.span, kappa, new_colours)
+    return Counterparts(Latents(x_0), DRAWS, LIMIT / PATH.span, kappa)
 
 
 def a_step(u: float | None = None) -> Step:
@@ -90,12 +88,9 @@ def test_a_counterpart_that_is_the_image_leaves_the_noise() -> None:
 # --- target --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("new_colours", [True, False])
-def test_for_a_counterpart_that_is_the_image_the_target_is_what_the_source_says(
-    new_colours: bool,
-) -> None:
+def test_for_a_counterpart_that_is_the_image_the_target_is_what_the_source_says() -> None:
     step = a_step()
-    same = counterparts_of(step.x_0.repeat_interleave(DRAWS, 0), new_colours=new_colours)
+    same = counterparts_of(step.x_0.repeat_interleave(DRAWS, 0))
     found = CounterpartTarget(same)(step)
     expected = step.source(step.x_t, T)
     # The source is read in float32.
@@ -103,22 +98,20 @@ def test_for_a_counterpart_that_is_the_image_the_target_is_what_the_source_says(
     assert (found - step.eps).abs().max() > 0.1
 
 
-@pytest.mark.parametrize("new_colours", [True, False])
-def test_the_target_on_bridged_noise_against_a_slow_loop(new_colours: bool) -> None:
+def test_the_target_on_bridged_noise_against_a_slow_loop() -> None:
     """What the source gets wrong is asked with the noise as it was drawn, image by image."""
     step = a_step()
-    pairs = counterparts_of(PAIRS.examples.x_0, new_colours=new_colours)
-    bridged = replace(step, eps=BridgedNoise(pairs)(step), before=step.eps)
-    found = CounterpartTarget(pairs)(bridged)
+    bridged = replace(step, eps=BridgedNoise(PAIRS)(step), before=step.eps)
+    found = CounterpartTarget(PAIRS)(bridged)
     for i, t in enumerate(T.tolist()):
         alpha, sigma = ALPHA_BAR[t] ** 0.5, (1 - ALPHA_BAR[t]) ** 0.5
         eps = step.eps[i]
         own, wrong = (
             eps - wrong_source((alpha * x_0 + sigma * eps)[None], T[i : i + 1])[0]
-            for x_0 in (step.x_0[i], pairs.of(step)[i])
+            for x_0 in (step.x_0[i], PAIRS.of(step)[i])
         )
         beta = min(max(float((own * wrong).sum() / (wrong * wrong).sum()), 0.0), 1.0)
-        expected = bridged.eps[i] - (beta if new_colours else 1.0) * wrong
+        expected = bridged.eps[i] - beta * wrong
         torch.testing.assert_close(found[i], expected, rtol=0, atol=1e-5)
 
 
@@ -147,32 +140,17 @@ def test_the_coefficient_of_what_says_nothing_goes_to_nothing() -> None:
     assert (coefficient(own, torch.zeros_like(own)) == 0).all()
 
 
-def test_guidance_is_added_exactly() -> None:
-    step, classifier = a_step(), new_classifier(8, seed=0).double()
-    guided = GuidedTarget(GuidanceConfig(), classifier)
-    bridged = replace(step, eps=BridgedNoise(PAIRS)(step), before=step.eps)
-    both, plain = CounterpartTarget(PAIRS, guided), CounterpartTarget(PAIRS)
-    expected = plain(bridged) + guided(bridged) - bridged.eps
-    torch.testing.assert_close(both(bridged), expected, rtol=1e-9, atol=1e-12)
-    assert (both(bridged) - plain(bridged)).abs().max() > 1e-6
-    assert both.module is classifier  # with little memory it visits the device
-    assert plain.module is None
-
-
 # --- the whole method ----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("has_classifier", [True, False])
 @pytest.mark.parametrize("trains", ["lora", "ant", "full"])
 def test_nothing_but_the_loss_has_a_gradient(
-    trains: str, has_classifier: bool, make_unet: Callable[..., UNet2DModel]
+    trains: str, make_unet: Callable[..., UNet2DModel]
 ) -> None:
     """Whatever trains: of low-rank additions, adaptors and all weights."""
     config = adapt_config_from({"source": "a", "target": "b", "method": "bridge"})
-    classifier = new_classifier(8, seed=0).requires_grad_(False) if has_classifier else None
     kept = Latents(PAIRS.examples.x_0.float())
-    prepared = {"counterparts": replace(PAIRS, examples=kept), "classifier": classifier}
-    objective = build_objective(config, prepared)
+    objective = build_objective(config, {"counterparts": replace(PAIRS, examples=kept)})
     other = adapt_config_from({"source": "a", "target": "b", "method": trains})
     network = build_network(make_unet(8), other, PLAIN, PAIRS.t_limit)
     network.keep_source()
@@ -193,24 +171,9 @@ def test_nothing_but_the_loss_has_a_gradient(
     assert any(p.grad is not None and p.grad.abs().max() > 0 for p in trained.values())
     untrained = [p for name, p in network.named_parameters() if name not in trained]
     assert all(p.grad is None for p in untrained)
-    if has_classifier:
-        assert all(p.grad is None for p in nn.Module.parameters(classifier))
     # What the source says is the source's, after whatever training.
     with torch.no_grad():
         for parameter in trained.values():
             parameter.add_(0.1)
         expected = source(step.x_t, T).sample
     torch.testing.assert_close(step.source(step.x_t, T), expected)
-
-
-def test_joined_keeps_the_image_but_for_what_changed_most() -> None:
-    x_0 = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    other = x_0 + 0.2
-    other[0, :, 8:12, 16:20] += 2
-    found = joined(x_0, other)
-    assert (found[0, :, 8:12, 16:20] == other[0, :, 8:12, 16:20]).all()
-    far = torch.ones(32, 32, dtype=torch.bool)
-    far[5:15, 13:23] = False
-    assert (found[0][:, far] == x_0[0][:, far]).all()
-    # Where all has changed alike, all is taken.
-    torch.testing.assert_close(found[1], other[1], rtol=0, atol=1e-6)

@@ -28,7 +28,7 @@ from antcli.training.loop import Training
 CONFIG = AdaptConfig(
     "source", "target", method="ant", training=TrainingConfig(steps=1, batch_size=2)
 )
-PAIRS = Counterparts(Pixels(torch.zeros(4, 3, 8, 8, dtype=torch.uint8)), 2, 0.5, 0.3, False)
+PAIRS = Counterparts(Pixels(torch.zeros(4, 3, 8, 8, dtype=torch.uint8)), 2, 0.5, 0.3)
 MakeUnet = Callable[..., UNet2DModel]
 
 
@@ -127,7 +127,7 @@ def test_parts_follow_the_table(method: str) -> None:
     targets = {
         "guided": GuidedTarget,
         "score": ScoreTarget,
-        "counterpart-guided": CounterpartTarget,
+        "counterpart": CounterpartTarget,
     }
     for found, kinds, name in (
         (objective.noise, noises, METHODS[method].noise),
@@ -138,10 +138,9 @@ def test_parts_follow_the_table(method: str) -> None:
     assert sorted(weights) == sorted(METHODS[method].penalties.values())
 
 
-@pytest.mark.parametrize("method", ["ant", "bridge"])
 @pytest.mark.parametrize("low", [True, False])
 def test_with_low_memory_the_classifier_comes_once_a_step(
-    low: bool, method: str, make_unet: MakeUnet, accelerator: Accelerator
+    low: bool, make_unet: MakeUnet, accelerator: Accelerator
 ) -> None:
     class Watched(nn.Module):
         def __init__(self) -> None:
@@ -157,9 +156,9 @@ def test_with_low_memory_the_classifier_comes_once_a_step(
             return self
 
     training = replace(CONFIG.training, batch_size=3, low_memory=low)
-    config = replace(CONFIG, method=method, training=training)
+    config = replace(CONFIG, training=training)
     classifier = Watched()
-    objective = build_objective(config, {"classifier": classifier, "counterparts": PAIRS})
+    objective = build_objective(config, {"classifier": classifier})
     network = build_network(make_unet(size=8), config, PLAIN)
     images = Pixels(torch.zeros(2, 3, 8, 8, dtype=torch.uint8))
     list(Training(network, images, config.training, accelerator, objective=objective).steps())
@@ -194,12 +193,11 @@ def test_a_limit_that_was_read_off_the_images_stands_for_that_of_the_settings(
     assert build_network(make_unet(), config, PLAIN).t_limit == settings.t_limit
 
 
-def test_the_bridge_without_a_classifier_is_not_guided() -> None:
-    """Where colours are new there is none."""
-    config = replace(CONFIG, method="bridge")
-    target = build_objective(config, {"counterparts": PAIRS, "classifier": None}).target
+def test_the_bridge_needs_counterparts_and_no_classifier() -> None:
+    config = named("bridge")
+    assert stages_of(config) == ("counterparts",)
+    target = build_objective(config, {"counterparts": PAIRS}).target
     assert isinstance(target, CounterpartTarget)
-    assert target.guided is None
-    guided = build_objective(config, {"counterparts": PAIRS, "classifier": nn.Identity()}).target
-    assert isinstance(guided, CounterpartTarget)
-    assert isinstance(guided.guided, GuidedTarget)
+    assert target.module is None
+    # What trains, and the source about the image and about its counterpart.
+    assert evaluations_per_step(config)["source forward"] == 2

@@ -72,10 +72,10 @@ def test_what_is_not_chosen_is_plain() -> None:
 
 
 def test_a_named_method_that_is_varied_loses_its_name_and_keeps_its_preferences() -> None:
-    bridge, varied = config_of(), config_of(method="bridge", choices={"target": "counterpart"})
+    bridge, varied = config_of(), config_of(method="bridge", choices={"target": "noise"})
     assert (bridge.method, varied.method) == ("bridge", "custom")
     assert varied.training == bridge.training
-    assert replace(METHODS["bridge"], target="counterpart") == replace(
+    assert replace(METHODS["bridge"], target="noise") == replace(
         method_of(varied), settings=METHODS["bridge"].settings
     )
 

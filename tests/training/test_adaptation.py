@@ -57,7 +57,7 @@ def config(tiny_source: Path, tiny_target: Path) -> AdaptConfig:
         method="ant",
         training=TrainingConfig(steps=4, batch_size=2, learning_rate=0.01),
         classifier=ClassifierConfig(steps=2, batch_size=4, source_samples=5, sampling_steps=1),
-        counterparts=CounterpartSettings(draws=2, steps=1, colours="kept"),
+        counterparts=CounterpartSettings(draws=2, steps=1, noise=0.4),
         preview=PreviewConfig(images=1, every=2, sampling_steps=1),
     )
 

@@ -67,11 +67,9 @@ def make_training(make_unet: MakeUnet, accelerator: Accelerator) -> MakeTraining
         if bridge:
             names = {"source": "a", "target": "b", "method": "bridge"}
             settings = adapt_config_from(names, {"training": {"low_memory": config.low_memory}})
-            pairs = Counterparts(Pixels(some_images(6)), 2, 0.5, 0.3, new_colours=False)
-            classifier = new_classifier(SIZE, seed=0).requires_grad_(False)
-            prepared = {"counterparts": pairs, "classifier": classifier}
+            pairs = Counterparts(Pixels(some_images(6)), 2, 0.5, 0.3)
             network = build_network(unet, settings, PLAIN, pairs.t_limit)
-            parts = {"objective": build_objective(settings, prepared)}
+            parts = {"objective": build_objective(settings, {"counterparts": pairs})}
         return Training(
             network, Pixels(images), config, **{"accelerator": accelerator, **parts, **more}
         )

@@ -1,0 +1,122 @@
+"""Where a domain is new: place by place, do a few images look as those of the source do there?
+
+Of each place of an image four numbers are compared, the colours around it and their contrast, by
+energy distance (Szekely and Rizzo 2013). Glasses differ where glasses are, a pencil everywhere.
+What is no more than as many images of the source differ from the rest by chance is no difference.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from antcli.randomness import generator
+
+CELLS = 32
+"""Places across an image."""
+GROUPS = 100
+"""Of the source's own images, which say what chance does."""
+NEW = 0.995
+"""A place is new where it differs more than this share of all places of the source's own do."""
+PLAIN = 0.5
+"""Share of the mean spread of a number that is added to its own: a place that never changes."""
+
+
+def features(images: Tensor) -> Tensor:
+    """Of images [N, 3, H, W], the colours and the contrast around each place: [N, 4, CELLS, CELLS].
+
+    Fewer places where the images are smaller.
+    """
+    x = images.float()
+    across = functional.pad((x[..., 1:] - x[..., :-1]).abs(), (0, 1))
+    down = functional.pad((x[..., 1:, :] - x[..., :-1, :]).abs(), (0, 0, 0, 1))
+    contrast = across.amax(1, keepdim=True) + down.amax(1, keepdim=True)
+    height, width = x.shape[-2:]
+    cells = min(CELLS, height), min(CELLS, width)
+    found = functional.adaptive_avg_pool2d(torch.cat([x, contrast], 1), cells)
+    return functional.avg_pool2d(functional.pad(found, (1, 1, 1, 1), mode="replicate"), 3, 1)
+
+
+@dataclass(frozen=True)
+class Places:
+    """The source's own images, as others are compared with them."""
+
+    own: Tensor
+    """[places, N, 4], in units of their spread."""
+    unit: Tensor
+    shape: tuple[int, int]
+
+    @classmethod
+    def of(cls, own: Tensor) -> Places:
+        """Of images of the source, uint8 [N, 3, H, W], at least three."""
+        found = features(own)
+        spread = found.std(0)
+        unit = spread + PLAIN * spread.mean((1, 2), keepdim=True) + 1e-6
+        height, width = found.shape[-2:]
+        return cls(_by_place(found / unit), unit, (height, width))
+
+    def distances(self, images: Tensor) -> Tensor:
+        """Energy distance of images, uint8 [N, 3, H, W], at each place, unbiased: [rows, columns].
+
+        As a share of the distance of two of the source's own. One image alone is taken to be of a
+        domain as wide as the source's.
+        """
+        a = _by_place(features(images) / self.unit)
+        within = _within(_apart(self.own, self.own))
+        between = _apart(a, self.own).mean((1, 2))
+        own = within if a.shape[1] == 1 else _within(_apart(a, a))
+        return ((2 * between - own - within) / within.clamp(min=1e-6)).view(self.shape)
+
+    def by_chance(self, count: int, share: float = NEW) -> float:
+        """Below it are this share of the places of groups of `count` of the source's own images."""
+        apart = _apart(self.own, self.own)
+        total = apart.shape[-1]
+        count = min(count, total // 2)
+        orders = [torch.randperm(total, generator=generator(i, "places")) for i in range(GROUPS)]
+        chosen = torch.zeros(total, GROUPS)
+        for group, order in enumerate(orders):
+            chosen[order[:count], group] = 1
+        # Sums over pairs of distances: of a chosen one and one of the rest, and so on.
+        of_chosen = apart @ chosen
+        all_pairs, with_chosen = apart.sum((1, 2)), of_chosen.sum(1)
+        both = (of_chosen * chosen).sum(1)
+        rest = total - count
+        between = (with_chosen - both) / (count * rest)
+        within = (all_pairs[:, None] - 2 * with_chosen + both) / (rest * (rest - 1))
+        own = within if count == 1 else both / (count * (count - 1))
+        found = (2 * between - own - within) / within.clamp(min=1e-6)
+        return float(found.quantile(share))
+
+
+def _by_place(found: Tensor) -> Tensor:
+    """[N, C, rows, columns] as [places, N, C]."""
+    return found.permute(2, 3, 0, 1).flatten(0, 1)
+
+
+def _apart(a: Tensor, b: Tensor) -> Tensor:
+    """All distances, [places, N, M]."""
+    # By products, as many are computed otherwise, what is equal is apart by a thousandth.
+    return torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist")
+
+
+def _within(apart: Tensor) -> Tensor:
+    """Mean distance of two different ones, of all distances [places, N, N]."""
+    count = apart.shape[-1]
+    return apart.sum((1, 2)) / (count * (count - 1))
+
+
+def around(new: Tensor, reach: int, size: tuple[int, int]) -> Tensor:
+    """How much of each place of an image of `size` is drawn anew, in [0, 1]: [1, 1, H, W].
+
+    `new` are the places that are, [rows, columns], of an image or of its mirror image. With a
+    reach of one place all around; of more, a rim in which the old turns into the new.
+    """
+    both = (new | new.flip(-1)).float()[None, None]
+    wide = functional.max_pool2d(both, 2 * reach + 1, 1, reach)
+    if reach > 1:
+        rim = functional.pad(wide, (2, 2, 2, 2), mode="replicate")
+        wide = functional.avg_pool2d(rim, 5, 1)
+    return functional.interpolate(wide, size, mode="bilinear", align_corners=False)
