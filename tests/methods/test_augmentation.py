@@ -248,7 +248,7 @@ def test_what_is_drawn_counts_by_the_place_in_the_global_batch(
 
 def test_a_counterpart_is_changed_as_its_image_is() -> None:
     pixels = torch.randint(256, (4, 3, SIDE, SIDE), dtype=torch.uint8, generator=seeded())
-    pairs = Counterparts(Pixels(pixels), 2, 0.5, 0.3, new_colours=False)
+    pairs = Counterparts(Pixels(pixels), 2, 0.5, 0.3)
     eps, t, label = torch.zeros(2, 3, SIDE, SIDE), torch.tensor([1, 2]), ALWAYS.draw(2, seeded())
     plain: Step = as_step(eps, eps, t)
     step = replace(plain, augmentation=ALWAYS, label=label)

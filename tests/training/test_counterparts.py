@@ -58,7 +58,7 @@ def config(tiny_source: Path, tiny_target: Path) -> AdaptConfig:
     return adapt_config_from(
         {"source": str(tiny_source), "target": str(tiny_target), "seed": 3},
         {"training": {"steps": 4, "batch_size": 4, "learning_rate": 0.01}},
-        {"counterparts": {"draws": DRAWS, "steps": 2, "colours": "kept"}},
+        {"counterparts": {"draws": DRAWS, "steps": 2, "noise": 0.4}},
         {"classifier": {"steps": 2, "batch_size": 4}, "lora": {"rank": 2}},
         {"preview": {"images": 1, "every": 2, "sampling_steps": 1}},
     )

@@ -22,7 +22,7 @@ def settings(tiny_source: Path, tiny_target: Path) -> dict[str, Any]:
         "device": "cpu",
         "mixed_precision": "no",
         "training": {"steps": 6, "batch_size": 2},
-        "counterparts": {"draws": 2, "steps": 1, "colours": "kept"},
+        "counterparts": {"draws": 2, "steps": 1, "noise": 0.4},
         "classifier": {"steps": 2, "batch_size": 4, "source_samples": 5, "sampling_steps": 1},
         "preview": {"images": 1, "every": 1, "sampling_steps": 1, "keep": 2},
     }

@@ -26,11 +26,11 @@ def settings(tiny_source: Path, tiny_target: Path) -> dict[str, Any]:
     return {**SETTINGS, "source": str(tiny_source), "target": str(tiny_target)}
 
 
-def check_same(found: Run, expected: Run) -> None:
+def check_same(found: Run, expected: Run, near: float = 1e-5) -> None:
     assert found.finished
     assert len(found.log.read_text().splitlines()) == SETTINGS["training"]["steps"]
     torch.testing.assert_close(
-        load_tensors(found.weights), load_tensors(expected.weights), rtol=0, atol=1e-5
+        load_tensors(found.weights), load_tensors(expected.weights), rtol=0, atol=near
     )
     assert found.classifier.exists() == expected.classifier.exists()
     if not found.classifier.exists():
@@ -64,7 +64,9 @@ def test_many_processes_give_the_weights_of_one(
     last = ".up." if method == "ant" else ".1.weight"
     moved = load_tensors(one.weights)
     assert any(w.abs().max() > 1e-4 for name, w in moved.items() if last in name)
-    check_same(many, one)
+    # The first gradients of A are next to nothing, as B is: rounding is a share of them, and Adam
+    # divides by them.
+    check_same(many, one, 1e-5 if method == "ant" else 1e-4)
 
 
 def test_another_number_of_processes_goes_on_to_the_same_weights(

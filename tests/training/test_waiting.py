@@ -54,7 +54,7 @@ def begun(tiny_source: Path, tiny_target: Path, tmp_path: Path) -> Begun:
             "adaptor": {"t_limit": 0.6},
             "finetune": {"t_limit": 0.6},
             "classifier": {"steps": 1, "source_samples": 5, "sampling_steps": 1},
-            "counterparts": {"draws": 2, "steps": 1, "colours": "kept"},
+            "counterparts": {"draws": 2, "steps": 1, "noise": 0.4},
             "source_examples": {"count": 4, "steps": 1},
             "modulation": {"probe_steps": 1, "probe_draws": 1},
             "ewc": {"draws": 1},
