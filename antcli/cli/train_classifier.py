@@ -50,7 +50,8 @@ def train_classifier_command(
 ) -> None:
     """Train the classifier that tells noised source images from noised target images.
 
-    `ant adapt` does this by itself; give the file to it with `--classifier` to use it again.
+    `ant adapt --method ant` does this by itself; give the file to it with `--classifier` to use it
+    again.
     """
     from antcli.cli.progress import fetching, follow
     from antcli.config import adapt_config_from
@@ -59,8 +60,9 @@ def train_classifier_command(
     from antcli.training.inputs import check_inputs, train_classifier
 
     given = {"classifier": typed(init=init, steps=steps)}
-    base = {"source": source, "target": str(target), "seed": seed, "device": device}
-    asked = {"condition": typed(class_label=class_label, prompt=prompt)}
+    # The classifier is ANT's: the default method has none.
+    base = {"source": source, "target": str(target), "method": "ant", "seed": seed}
+    asked = {"condition": typed(class_label=class_label, prompt=prompt), "device": device}
     config = adapt_config_from(base, given, asked)
     if out.exists() and not force:
         raise AntError(f"{out} exists", "choose another --out, or overwrite it with --force")
@@ -77,4 +79,4 @@ def train_classifier_command(
         json_result({"file": str(out), **report.as_dict()})
         return
     result(str(out))
-    say(f"next: ant adapt --source {source} --target {target} --classifier {out}")
+    say(f"next: ant adapt --source {source} --target {target} --method ant --classifier {out}")

@@ -110,3 +110,15 @@ def random_trunk(tmp_path_factory: pytest.TempPathFactory) -> Path:
         torch.manual_seed(0)
         save_file(squeezenet1_1(weights=None).state_dict(), file)
     return file
+
+
+@pytest.fixture
+def classifier(
+    ant: Callable[..., Outcome], tiny_source: Path, tiny_target: Path, tmp_path: Path
+) -> Path:
+    """A classifier of the tiny source's images and ten others."""
+    out = tmp_path / "classifier.safetensors"
+    base = ["--source", tiny_source, "--target", tiny_target, "--out", out, "--device", "cpu"]
+    trained = ant("train-classifier", *base, "--steps", 1, "--source-images", tiny_target)
+    assert trained.code == 0, trained.err
+    return out

@@ -33,7 +33,7 @@ def test_a_run_ends_with_a_page_weights_and_what_to_type_next(
     assert done.out.strip() == str(run / "preview.png")
     assert f"ant sample {run}" in done.err
     assert f"ant evaluate intra-lpips {run}" in done.err
-    assert sorted(path.name for path in (run / "previews").iterdir()) == [
+    assert sorted(path.name for path in (run / "previews").glob("*.png")) == [
         "step-00000.png",
         "step-00002.png",
         "step-00004.png",
@@ -76,16 +76,13 @@ def test_noise_that_is_asked_for_is_said(adapt: Callable) -> None:
 
 
 def test_a_classifier_that_is_not_used_is_told(
-    adapt: Callable, quick: Path, run: Path, tmp_path: Path
+    adapt: Callable, classifier: Path, tmp_path: Path
 ) -> None:
-    given = ["--classifier", run / "classifier.safetensors", "--out", tmp_path / "other"]
-    file = tmp_path / "new.toml"
-    file.write_text(quick.read_text().replace('"kept"', '"new"'))
-    done = adapt("--config", file, *given)
-    assert done.code == 0, done.err
-    assert done.err.count("classifier.safetensors is not used, it would speak for") == 1
-    plain = adapt("--method", "finetune", *given, "--dry-run")
-    assert "note: finetune asks no classifier" in plain.err
+    given = ["--classifier", classifier, "--out", tmp_path / "other"]
+    for method in ("bridge", "finetune"):
+        plan = adapt("--method", method, *given, "--dry-run")
+        assert plan.code == 0, plan.err
+        assert plan.err.count(f"note: {method} asks no classifier") == 1
     assert "not used" not in adapt("--method", "ant", *given, "--dry-run").err
 
 
@@ -256,7 +253,7 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_good_state(
         return target * float("nan") if len(calls) > 3 else target
 
     monkeypatch.setattr(GuidedTarget, "__call__", bad_from_the_fourth)
-    done = adapt("--steps", 8)
+    done = adapt("--method", "ant", "--steps", 8)
     assert done.code == 1
     assert "the loss of step 4 is not a finite number" in done.err
     assert "--learning-rate" in done.err
@@ -346,10 +343,8 @@ def test_a_full_disk_gets_one_line_and_leaves_no_half_file(
     assert not list(tmp_path.rglob("*.part"))
 
 
-def test_a_classifier_for_another_size_is_refused(
-    adapt: Callable, run: Path, tmp_path: Path
-) -> None:
-    done = adapt("--source", "avatars", "--classifier", run / "classifier.safetensors")
+def test_a_classifier_for_another_size_is_refused(adapt: Callable, classifier: Path) -> None:
+    done = adapt("--source", "avatars", "--classifier", classifier)
     assert done.code == 1
     assert "16-pixel" in done.err
     assert "ant train-classifier" in done.err
@@ -395,18 +390,18 @@ def test_the_papers_preset_means_ant_unless_a_method_is_said(
 
 
 def test_a_run_with_another_classifier_is_another_run(
-    adapt: Callable, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    adapt: Callable, classifier: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from antcli.training.folder import RunFolder
 
     def cut(run: object, record: object) -> None:
         raise KeyboardInterrupt
 
-    place = ["--out", tmp_path / "other"]
+    place = ["--method", "ant", "--out", tmp_path / "other"]
     with monkeypatch.context() as patch:
         patch.setattr(RunFolder, "log", cut)
         assert adapt(*place).code == 130
-    other = adapt(*place, "--classifier", run / "classifier.safetensors")
+    other = adapt(*place, "--classifier", classifier)
     assert other.code == 1
     assert "classifier_sha256 changed" in other.err
 

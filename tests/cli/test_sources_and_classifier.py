@@ -44,7 +44,7 @@ def test_a_classifier_is_trained_once_and_used_by_a_run(
     again = ant("train-classifier", *base)
     assert again.code == 1
     assert "--force" in again.err
-    used = adapt("--classifier", out)
+    used = adapt("--method", "ant", "--classifier", out)
     assert used.code == 0
     assert "training the classifier" not in used.err
 
@@ -96,7 +96,7 @@ def test_a_pretrained_classifier_is_fine_tuned_and_used_by_a_run(
     settings = json.loads(told["ant.config"])["classifier"]
     assert settings["init"] == str(imagenet_16)
     assert settings["learning_rate"] == 1e-4
-    used = adapt("--classifier", out)
+    used = adapt("--method", "ant", "--classifier", out)
     assert used.code == 0, used.err
 
 
