@@ -1,3 +1,4 @@
+import itertools
 import math
 from collections.abc import Callable
 
@@ -353,3 +354,80 @@ def test_as_many_at_once_as_the_free_memory_holds(monkeypatch: pytest.MonkeyPatc
     for free, count in ((2**31, 4), (11 * 2**30, 11), (79 * 2**30, 64)):
         monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _, free=free: (free, 2**37))
         assert images_at_once(shape, "cuda") == count
+
+
+# --- a part of it stays --------------------------------------------------------------------
+
+
+def slow_resample(x_0: Tensor, changed: Tensor, limit: int, seed: int, clip: bool) -> Tensor:
+    """DDPM's posterior (Ho et al. 2020, Eqs. 6, 7) in float64, of one image [C, H, W], 8 steps."""
+    bars = torch.cumprod(1 - BetaPath.linear().betas, 0).tolist()
+    draw = generator(seed, "resample")
+
+    def noise() -> Tensor:
+        return torch.randn(SHAPE, generator=draw).double()
+
+    x_0, eps, times = x_0.double(), noise(), [limit * k // 8 - 1 for k in range(8, 0, -1)]
+    x_t = bars[times[0]] ** 0.5 * x_0 + (1 - bars[times[0]]) ** 0.5 * eps
+    for t, s in itertools.pairwise([*times, -1]):
+        bar_t, bar_s = bars[t], bars[s] if s >= 0 else 1.0
+        said = predict(x_t[None].float(), torch.tensor([t]))[0].double()
+        found = (x_t - (1 - bar_t) ** 0.5 * said) / bar_t**0.5
+        found = found.clamp(-1, 1) if clip else found
+        told = torch.empty_like(x_0)
+        for c, y, x in itertools.product(*map(range, SHAPE)):
+            share = float(changed[0, y, x])
+            told[c, y, x] = share * found[c, y, x] + (1 - share) * x_0[c, y, x]
+        beta = 1 - bar_t / bar_s
+        mean = bar_s**0.5 * beta / (1 - bar_t) * told
+        mean = mean + (bar_t / bar_s) ** 0.5 * (1 - bar_s) / (1 - bar_t) * x_t
+        x_t = mean + ((1 - bar_s) / (1 - bar_t) * beta) ** 0.5 * noise() if s >= 0 else mean
+    return x_t.clamp(-1, 1) if clip else x_t
+
+
+@pytest.mark.parametrize("clip", [True, False])
+def test_a_part_is_resampled_as_a_slow_loop_does(clip: bool) -> None:
+    x_0, changed = torch.rand(2, *SHAPE) * 2 - 1, torch.rand(1, 1, *SHAPE[1:])
+    changed[..., :2, :2], changed[..., 2:, 2:] = 0, 1
+    found = redrawn(BetaPath.linear(), x_0, 400, range(6, 8), clip=clip, changed=changed)
+    expected = [slow_resample(x_0[i], changed[0], 400, 6 + i, clip) for i in (0, 1)]
+    torch.testing.assert_close(found.double(), torch.stack(expected), rtol=0, atol=1e-4)
+
+
+PATHS = [(BetaPath.linear(), 400), (StraightPath(), 0.6)]
+
+
+@pytest.mark.parametrize(("path", "limit"), PATHS)
+def test_where_all_is_changed_all_is_resampled_bit_for_bit(path: Path, limit: float) -> None:
+    x_0 = torch.rand(3, *SHAPE) * 2 - 1
+    usual = redrawn(path, x_0, limit, range(3))
+    found = redrawn(path, x_0, limit, range(3), changed=torch.ones(1, 1, *SHAPE[1:]))
+    torch.testing.assert_close(found, usual, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(("path", "limit"), PATHS)
+def test_what_is_not_changed_comes_back(path: Path, limit: float) -> None:
+    x_0 = torch.rand(3, *SHAPE) * 2 - 1
+    nothing = torch.zeros(1, 1, *SHAPE[1:])
+    found = redrawn(path, x_0, limit, range(3), changed=nothing)
+    torch.testing.assert_close(found, x_0, rtol=0, atol=1e-5)
+    half = nothing.clone()
+    half[..., :2] = 1
+    found = redrawn(path, x_0, limit, range(3), changed=half)
+    torch.testing.assert_close(found[..., 2:], x_0[..., 2:], rtol=0, atol=1e-5)
+    assert (found - x_0)[..., :2].abs().mean() > 0.1
+
+
+def test_what_is_not_changed_is_told_at_every_step() -> None:
+    """The model sees it with the noise of each t, and may go by it."""
+    path, x_0, seen = BetaPath.linear(), torch.rand(400, *SHAPE) * 2 - 1, []
+
+    def watched(x_t: Tensor, t: Tensor) -> Tensor:
+        alpha, sigma = path.alpha_sigma(t, x_t)
+        seen.append(((x_t - alpha * x_0) / sigma).std().item())
+        return torch.zeros_like(x_t)
+
+    nothing = torch.zeros(1, 1, *SHAPE[1:])
+    resample(watched, path, x_0, 400, range(400), steps=8, changed=nothing)
+    # Of 19,200 numbers a standard deviation is known to 1 / sqrt(2 * 19200).
+    assert seen == pytest.approx([1.0] * 8, abs=4 / math.sqrt(2 * 19200))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -23,23 +24,19 @@ from antcli.diffusion.sampling import resample
 from antcli.evaluation.samples import load_adapted
 from antcli.images.grid import to_float, to_uint8
 from antcli.methods.build import said_limit
-from antcli.methods.counterparts import (
-    JOINED,
-    NEW_FROM,
-    REFERENCE_SIDE,
-    Counterparts,
-    CounterpartSettings,
-    joined,
-    levels,
-)
+from antcli.methods.choice import Predict
+from antcli.methods.counterparts import LADDER, Counterparts, Rung, asked_for, shares
+from antcli.methods.places import Places
 from antcli.methods.trainable.denoiser import Denoiser
 from antcli.runs import Run
 from antcli.sources.source import Source, find_source
 from antcli.training import adaptation, stages
+from antcli.training import counterparts as counterparts_module
 from antcli.training import inputs as inputs_module
 from antcli.training.adaptation import Preview, Resumed, adapt
-from antcli.training.classifier import ClassifierReport, ClassifierTraining
+from antcli.training.classifier import ClassifierTraining
 from antcli.training.counterparts import (
+    Chosen,
     CounterpartsDrawn,
     load_counterparts,
     make_counterparts,
@@ -47,21 +44,26 @@ from antcli.training.counterparts import (
 from antcli.training.inputs import SourceSamples, check_inputs, sample_source, train_classifier
 from antcli.training.loop import StepRecord
 
-DRAWS = 3
+DRAWS, NOISE = 3, 0.4
 Adapt = Callable[..., tuple[Run, list[Any]]]
 Make = Callable[..., Counterparts]
 
 
-@pytest.fixture
-def config(tiny_source: Path, tiny_target: Path) -> AdaptConfig:
-    """Four steps of the default, whose target is of the source's colours."""
+def settings(source: Path, target: Path, **more: Any) -> AdaptConfig:
+    """Four steps of the default, with counterparts from noise that is asked for."""
     return adapt_config_from(
-        {"source": str(tiny_source), "target": str(tiny_target), "seed": 3},
+        {"source": str(source), "target": str(target), "seed": 3, **more},
         {"training": {"steps": 4, "batch_size": 4, "learning_rate": 0.01}},
-        {"counterparts": {"draws": DRAWS, "steps": 2, "noise": 0.4}},
+        {"counterparts": {"draws": DRAWS, "steps": 2, "noise": NOISE}},
         {"classifier": {"steps": 2, "batch_size": 4}, "lora": {"rank": 2}},
         {"preview": {"images": 1, "every": 2, "sampling_steps": 1}},
     )
+
+
+@pytest.fixture
+def config(tiny_source: Path, tiny_target: Path) -> AdaptConfig:
+    """Of the default."""
+    return settings(tiny_source, tiny_target)
 
 
 @pytest.fixture
@@ -95,24 +97,28 @@ def make(tmp_path: Path, accelerator: Accelerator) -> Make:
     return drawn
 
 
-def slow(source: Source, x_0: Tensor, number: int, config: AdaptConfig) -> Tensor:
-    """Draw k of image i, each on its own: resampled, joined to the image, resampled again."""
-    side = source.shape[-1]
-    share, _ = levels(False, source.path, side)
-    join = source.path.share_where(JOINED * side / REFERENCE_SIDE)
+def slow(
+    source: Source,
+    x_0: Tensor,
+    number: int,
+    config: AdaptConfig,
+    share: float = NOISE,
+    changed: Tensor | None = None,
+) -> Tensor:
+    """Draw k of image i, each on its own."""
     network, count = Denoiser(source.load(), source.convention), len(x_0) * DRAWS
-
-    def again(x_0: Tensor, share: float, seed: int, stream: str) -> Tensor:
-        limit, steps = source.path.limit(share), config.counterparts.steps
-        settings = {"steps": steps, "stream": stream, "clip": not source.latent}
-        return resample(network.guided, source.path, x_0, limit, [seed], **settings)
-
+    limit, steps = source.path.limit(share), config.counterparts.steps
+    given = {"steps": steps, "stream": "counterparts", "clip": not source.latent}
     parts = []
     for i in range(len(x_0)):
         for k in range(DRAWS):
-            image, seed = x_0[i : i + 1], count * (2 * config.seed + number) + i * DRAWS + k
-            first = again(image, share, seed, "counterparts")
-            parts.append(again(joined(image, first), join, seed, "join"))
+            seed = count * (2 * config.seed + number) + i * DRAWS + k
+            image = x_0[i : i + 1]
+            parts.append(
+                resample(
+                    network.guided, source.path, image, limit, [seed], changed=changed, **given
+                )
+            )
     return torch.cat(parts)
 
 
@@ -131,7 +137,7 @@ def test_counterparts_of_pixels_against_drawing_each_alone(config: AdaptConfig, 
     assert (to_float(expected) - own).abs().mean() > 0.05
     assert records == [
         CounterpartsDrawn(10 * DRAWS, 10 * DRAWS),
-        CounterpartsDrawn(10 * DRAWS, 10 * DRAWS, new_colours=False, colour_distance=None),
+        CounterpartsDrawn(10 * DRAWS, 10 * DRAWS, Chosen(NOISE, NOISE, 1.0)),
     ]
 
 
@@ -166,17 +172,17 @@ def test_without_mirroring_latents_have_no_mirror_images(
     assert run.finished
 
 
-def test_what_is_read_of_them(config: AdaptConfig, make: Make, tiny_source: Path) -> None:
+@pytest.mark.parametrize("noise", [0.3, 0.7])
+def test_what_is_read_of_them(
+    noise: float, config: AdaptConfig, make: Make, tiny_source: Path
+) -> None:
     path = find_source(str(tiny_source)).path
-    for colours in ("kept", "new"):
-        settings = CounterpartSettings(draws=DRAWS, steps=2, colours=colours)  # type: ignore[arg-type]
-        found = make(replace(config, counterparts=settings))
-        assert found.new_colours == (colours == "new")
-        assert found.draws == DRAWS
-        _, limit = levels(colours == "new", path, 16)
-        assert found.t_limit == limit
-        alpha_bar = torch.cumprod(1 - path.betas, 0)[path.limit(limit) - 1].item()
-        assert found.bridge == pytest.approx((alpha_bar / (1 - alpha_bar)) ** 0.5, rel=1e-9)
+    found = make(replace(config, counterparts=replace(config.counterparts, noise=noise)))
+    _, limit = asked_for(noise, path, 16)
+    assert (limit == noise) == (noise < 0.4)
+    assert (found.draws, found.t_limit) == (DRAWS, limit)
+    alpha_bar = torch.cumprod(1 - path.betas, 0)[path.limit(limit) - 1].item()
+    assert found.bridge == pytest.approx((alpha_bar / (1 - alpha_bar)) ** 0.5, rel=1e-9)
 
 
 def test_a_limit_that_is_said_counts(config: AdaptConfig, make: Make, tiny_source: Path) -> None:
@@ -208,10 +214,10 @@ def test_a_source_that_is_guided_draws_them_with_guidance(
 
     monkeypatch.setattr(Denoiser, "guided", watched)
     make(config)
-    assert asked == [10 * DRAWS] * 2 * config.counterparts.steps  # and once more, to join
+    assert asked == [10 * DRAWS] * config.counterparts.steps
 
 
-# --- whether colours are new ---------------------------------------------------------------
+# --- the ladder ----------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -219,40 +225,200 @@ def own(tiny_source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Ten images that the source itself draws."""
     folder = tmp_path_factory.mktemp("own")
     drawn = sample_source(find_source(str(tiny_source)), range(990, 1000), 5, Accelerator(cpu=True))
-    for i, image in enumerate(torch.cat(list(drawn))):
-        Image.fromarray(image.permute(1, 2, 0).numpy()).save(folder / f"{i}.png")
+    save(folder, torch.cat(list(drawn)))
     return folder
 
 
-@pytest.mark.parametrize("new", [False, True])
-def test_colours_are_read_off_the_images(
-    new: bool, own: Path, config: AdaptConfig, make: Make, tmp_path: Path
+def save(folder: Path, images: Tensor) -> None:
+    folder.mkdir(exist_ok=True)
+    for i, image in enumerate(images):
+        Image.fromarray(image.permute(1, 2, 0).numpy()).save(folder / f"{i}.png")
+
+
+def smooth(source: Source, x_t: Tensor, t: Tensor) -> Tensor:
+    """Eps of a source that has learnt its domain: smooth images, each of a colour of its own.
+
+    They are normal, of the lowest four by four cosines alone, so that E[x_0 | x_t] is known.
+    """
+    waves, side = 4, x_t.shape[-1]
+    places = torch.arange(side) + 0.5
+    wave = torch.stack([torch.cos(math.pi * k * places / side) for k in range(waves)])
+    wave = wave / wave.norm(dim=1, keepdim=True)
+    basis = torch.einsum("iy,jx->ijyx", wave, wave).flatten(2).flatten(0, 1)
+    variance = torch.full((waves * waves,), 0.02)
+    variance[0] = 0.09
+    variance = variance * side * side
+    x = x_t.flatten(2)
+    alpha, sigma = source.path.alpha_sigma(t, x)
+    gain = alpha * variance / (alpha**2 * variance + sigma**2)
+    return ((x - alpha * (gain * (x @ basis.T)) @ basis) / sigma).view_as(x_t)
+
+
+@pytest.fixture
+def learnt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The source's network is `smooth` in the place of its random weights."""
+
+    def source_predict(source: Source, accelerator: Accelerator) -> Predict:
+        return lambda x_t, t: smooth(source, x_t, t)
+
+    for module in (inputs_module, counterparts_module):
+        monkeypatch.setattr(module, "source_predict", source_predict)
+
+
+@pytest.fixture
+def people(learnt: None, tiny_source: Path) -> Tensor:
+    """Ten images of the learnt source's domain, which it is not asked for again."""
+    found = sample_source(find_source(str(tiny_source)), 10, 15, 99, Accelerator(cpu=True))
+    return torch.cat(list(found))
+
+
+@pytest.fixture
+def climb(config: AdaptConfig, make: Make, tmp_path: Path) -> Callable[..., Any]:
+    """Counterparts of images, and what was said of them."""
+
+    def climbed(images: Tensor, name: str = "target") -> tuple[Counterparts, list[Any]]:
+        save(tmp_path / name, images)
+        counterparts = replace(config.counterparts, noise=0.0, steps=12)
+        records: list[Any] = []
+        target = str(tmp_path / name)
+        return make(replace(config, target=target, counterparts=counterparts), records), records
+
+    return climbed
+
+
+def rungs(chosen: Chosen, path: Any) -> list[Rung]:
+    """Those of this noise and limit."""
+    return [rung for rung in LADDER if shares(rung, path, 16) == (chosen.noise, chosen.t_limit)]
+
+
+def with_glasses(images: Tensor) -> Tensor:
+    images = images.clone()
+    images[:, :, 4:8, 3:9] = 20
+    return images
+
+
+def as_sketches(images: Tensor) -> Tensor:
+    return (215 + images.float().mean(1, keepdim=True) / 8).expand(-1, 3, -1, -1).to(torch.uint8)
+
+
+@pytest.mark.parametrize("count", [10, 3, 1])
+def test_of_what_is_put_on_the_source_changes_the_place_alone(
+    count: int, people: Tensor, climb: Callable[..., Any], tiny_source: Path
 ) -> None:
-    """Sketches of the source's images, on paper, against these images as they are."""
-    target = tmp_path / "target"
-    target.mkdir()
-    for file in own.glob("*.png"):
-        image = Image.open(file)
-        if new:
-            image = image.convert("L").point(lambda v: 215 + v // 8).convert("RGB")
-        image.save(target / file.name)
-    counterparts = replace(config.counterparts, colours="auto")
-    records: list[Any] = []
-    found = make(replace(config, target=str(target), counterparts=counterparts), records)
-    assert found.new_colours == new
+    images = with_glasses(people)[:count]
+    found, records = climb(images)
     assert records[0] == SourceSamples(64, 64)
-    told = records[-1]
-    assert (told.new_colours, told.colour_distance >= NEW_FROM) == (new, new)
+    chosen = records[-1].chosen
+    assert 0.05 < chosen.anew < 0.8
+    assert any(rung.reach for rung in rungs(chosen, find_source(str(tiny_source)).path))
+    drawn = found.examples.x_0.view(count, DRAWS, 3, 16, 16).int()
+    given = images[:, None].int()
+    kept = ((drawn - given).abs() <= 1).float().mean()  # but for rounding
+    assert kept > 0.5 * (1 - chosen.anew)
+    # Where the glasses were there is what the source would have: as bright as all around.
+    before, after = ((x[..., 5:7, 4:8].float() - 20).abs().mean() for x in (given, drawn))
+    assert before == 0 and after > 30
+    assert found.t_limit == chosen.t_limit
 
 
-def test_one_image_alone_has_colours_too(
-    own: Path, config: AdaptConfig, make: Make, tmp_path: Path
+@pytest.mark.parametrize("count", [10, 1])
+def test_of_other_colours_everywhere_the_source_changes_all(
+    count: int, people: Tensor, climb: Callable[..., Any], tiny_source: Path
 ) -> None:
-    target = tmp_path / "target"
-    target.mkdir()
-    Image.new("RGB", (16, 16), (250, 250, 250)).save(target / "white.png")
-    counterparts = replace(config.counterparts, colours="auto")
-    assert make(replace(config, target=str(target), counterparts=counterparts)).new_colours
+    images = as_sketches(people)[:count]
+    found, records = climb(images)
+    chosen = records[-1].chosen
+    assert chosen.anew == 1
+    assert all(rung.reach is None for rung in rungs(chosen, find_source(str(tiny_source)).path))
+    drawn = found.examples.x_0.float()
+    # No longer on paper.
+    assert drawn.mean() < images.float().mean() - 30
+    spread = drawn.std(1).mean(), images.float().std(1).mean()
+    assert spread[1] == 0 < spread[0]
+
+
+def test_more_noise_is_taken_where_it_takes_more(people: Tensor, climb: Callable[..., Any]) -> None:
+    """Own images < sketches, which have no colours."""
+    limits = []
+    for name, images in (("own", people), ("sketches", as_sketches(people))):
+        _, records = climb(images, name)
+        limits.append(records[-1].chosen.noise)
+    assert limits[0] < limits[1]
+
+
+def test_the_last_rung_is_taken_where_none_is_enough(
+    people: Tensor, climb: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tiny_source: Path
+) -> None:
+    monkeypatch.setattr(counterparts_module, "PASSED", -1.0)
+    _, records = climb(with_glasses(people))
+    last = shares(LADDER[-1], find_source(str(tiny_source)).path, 16)
+    assert records[-1].chosen == Chosen(*last, 1.0)
+
+
+def test_a_part_against_drawing_each_alone(
+    config: AdaptConfig, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inputs = check_inputs(config)
+    changed = torch.rand(1, 1, 16, 16)
+    rung = LADDER[0]
+
+    def climbed(*given: Any) -> Iterator[Any]:
+        yield SourceSamples(1, 1)
+        return rung, changed
+
+    monkeypatch.setattr(counterparts_module, "_climb", climbed)
+    records: list[Any] = []
+    auto = replace(config, counterparts=replace(config.counterparts, noise=0.0))
+    found = make(auto, records)
+    share, limit = shares(rung, inputs.source.path, 16)
+    images = to_float(inputs.target.images)
+    expected = to_uint8(slow(inputs.source, images, 0, config, share, changed))
+    torch.testing.assert_close(found.examples.x_0.int(), expected.int(), rtol=0, atol=1)
+    assert records[-1].chosen == Chosen(share, limit, float(changed.mean()))
+
+
+def test_of_latents_the_part_is_made_for_their_size(
+    config: AdaptConfig, tmp_path: Path, accelerator: Accelerator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And images are compared as images."""
+    source = find_source(str(write_kind("ldm-kl", tmp_path / "ldm")))
+    compared: list[tuple[int, ...]] = []
+    parts: list[Tensor | None] = []
+    real = Places.distances
+
+    def distances(places: Places, images: Tensor) -> Tensor:
+        assert images.dtype == torch.uint8
+        compared.append(tuple(images.shape))
+        found = real(places, images)
+        place = torch.zeros_like(found)
+        place[: len(found) // 3, : len(found) // 3] = 100 if len(compared) == 1 else 0
+        return place  # as if something were new there
+
+    def resampled(*given: Any, changed: Tensor | None, **more: Any) -> Tensor:
+        parts.append(changed)
+        return resample(*given, changed=changed, **more)
+
+    monkeypatch.setattr(Places, "distances", distances)
+    monkeypatch.setattr(counterparts_module, "resample", resampled)
+    monkeypatch.setattr(counterparts_module, "OWN_STEPS", 1)
+    counterparts = replace(config.counterparts, noise=0.0)
+    config = replace(config, source=source.name, counterparts=counterparts)
+    inputs, file = check_inputs(config), tmp_path / "counterparts.safetensors"
+    records = list(make_counterparts(inputs, config, accelerator, file))
+    size = (3, source.size, source.size)
+    assert compared == [(10, *size), (20, *size)]  # two draws of each are tried
+    assert source.latent and source.shape[-1] < source.size
+    assert all(part is not None and part.shape == (1, 1, *source.shape[1:]) for part in parts)
+    drawn = load_counterparts(file, source, torch.device("cpu")).examples
+    assert drawn.x_0.shape == (10 * DRAWS, *source.shape)
+    chosen = records[-1].chosen
+    assert 0 < chosen.anew < 1
+    codec = source.codec()
+    for x_0, images in ((drawn.x_0, inputs.target.images), (drawn.mirrored, None)):
+        images = inputs.target.images.flip(-1) if images is None else images
+        kept = codec.encode(to_float(images)).repeat_interleave(DRAWS, 0)
+        part = parts[0].expand_as(kept)
+        torch.testing.assert_close(x_0[part == 0], kept[part == 0], rtol=1e-4, atol=1e-4)
 
 
 # --- a whole run ---------------------------------------------------------------------------
@@ -266,8 +432,8 @@ def test_a_run_that_was_cut_goes_on_with_its_counterparts(
     config: AdaptConfig, start: Adapt
 ) -> None:
     whole, records = start(config, "whole")
-    assert kinds(records)[0] == CounterpartsDrawn
-    assert kinds(records)[-3:] == [ClassifierReport, Preview, StepRecord]
+    assert kinds(records) == [CounterpartsDrawn, Preview, StepRecord]
+    assert not whole.classifier.exists()
     stops = iter([False, False, True])
     run, _ = start(config, "cut", stop=lambda: next(stops))
     assert not run.finished
@@ -290,7 +456,7 @@ def test_the_weights_carry_the_limit_and_speak_below_it_alone(
 ) -> None:
     run, _ = start(config)
     source = find_source(str(tiny_source))
-    _, limit = levels(False, source.path, 16)
+    limit = NOISE
     assert limit < 1 == config.lora.t_limit
     for file in (run.weights, *run.checkpoints.values()):
         assert float(load_metadata(file)["ant.t_limit"]) == limit
@@ -343,7 +509,14 @@ def test_another_process_draws_nothing_and_reads_the_same(
     assert replace(other, examples=first.examples) == first
 
 
-# --- the classifier ------------------------------------------------------------------------
+# --- a classifier of pairs ----------------------------------------------------------------
+
+
+@pytest.fixture
+def guided(tiny_source: Path, tiny_target: Path) -> AdaptConfig:
+    """Of a method without a name: noise of the pairs with ANT's target."""
+    choices = {"noise": "bridged", "target": "guided"}
+    return settings(tiny_source, tiny_target, method="custom", choices=choices)
 
 
 @pytest.fixture
@@ -361,43 +534,32 @@ def taught(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 
 def test_the_classifier_tells_images_from_their_counterparts(
-    config: AdaptConfig, start: Adapt, taught: list[Any]
+    guided: AdaptConfig, start: Adapt, taught: list[Any]
 ) -> None:
-    run, records = start(config)
+    run, records = start(guided)
     source, target = taught
     drawn = load_tensors(run.counterparts)["x_0"]
     torch.testing.assert_close(source.x_0, drawn, rtol=0, atol=0)
-    torch.testing.assert_close(target.x_0, check_inputs(config).target.images, rtol=0, atol=0)
+    torch.testing.assert_close(target.x_0, check_inputs(guided).target.images, rtol=0, atol=0)
     assert not any(isinstance(record, SourceSamples) for record in records)
 
 
 def test_counterparts_of_latents_pass_the_autoencoder_as_the_images_do(
-    config: AdaptConfig, start: Adapt, taught: list[Any], tmp_path: Path
+    guided: AdaptConfig, start: Adapt, taught: list[Any], tmp_path: Path
 ) -> None:
-    config = replace(config, source=str(write_kind("ldm-kl", tmp_path / "ldm")))
-    run, _ = start(config)
-    source, codec = taught[0], find_source(config.source).codec()
+    guided = replace(guided, source=str(write_kind("ldm-kl", tmp_path / "ldm")))
+    run, _ = start(guided)
+    source, codec = taught[0], find_source(guided.source).codec()
     drawn = load_tensors(run.counterparts)["x_0"]
     expected = codec.encode(to_float(to_uint8(codec.decode(drawn))))
     torch.testing.assert_close(source.x_0, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_images_of_the_source_that_are_given_are_taken(
-    config: AdaptConfig, start: Adapt, taught: list[Any], own: Path
+    guided: AdaptConfig, start: Adapt, taught: list[Any], own: Path
 ) -> None:
-    start(config, source_images=own)
+    start(guided, source_images=own)
     assert len(taught[0]) == 10
-
-
-def test_where_colours_are_new_there_is_no_classifier(
-    config: AdaptConfig, start: Adapt, taught: list[Any]
-) -> None:
-    config = replace(config, counterparts=replace(config.counterparts, colours="new"))
-    run, records = start(config)
-    assert kinds(records) == [CounterpartsDrawn, Preview, StepRecord]
-    assert taught == []
-    assert run.finished
-    assert not run.classifier.exists()
 
 
 def test_a_classifier_alone_learns_from_samples_of_the_source(
