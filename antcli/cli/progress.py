@@ -14,6 +14,11 @@ if TYPE_CHECKING:
     from antcli.training.adaptation import Record
     from antcli.training.classifier import ClassifierReport
     from antcli.training.counterparts import CounterpartsDrawn
+    from antcli.training.source_dimension import SourceDimension
+
+
+UNKNOWN = 10_000, 1_000_000
+"""Images that a source may have been trained on, where that is not known."""
 
 
 def follow(records: Iterable[Record], steps: int) -> ClassifierReport | None:
@@ -25,6 +30,7 @@ def follow(records: Iterable[Record], steps: int) -> ClassifierReport | None:
     from antcli.training.inputs import SourceSamples
     from antcli.training.loop import StepRecord
     from antcli.training.probing import Probed
+    from antcli.training.source_dimension import SourceDimension
     from antcli.training.source_examples import FisherEstimated
 
     report = None
@@ -37,6 +43,8 @@ def follow(records: Iterable[Record], steps: int) -> ClassifierReport | None:
                     say(_colours(record))
                 case SourceSamples(done, total):
                     bar.update("sampling the source", done, total)
+                case SourceDimension():
+                    say(_dimension(record))
                 case FisherEstimated(done, total):
                     bar.update("asking what the source depends on", done, total)
                 case Probed(done, total):
@@ -67,6 +75,28 @@ def _colours(record: CounterpartsDrawn) -> str:
     if record.new_colours:
         return f"the images' colours as a whole are not the source's{seen}: nearly all is adapted"
     return f"the images' colours as a whole are the source's{seen}: these are left to it"
+
+
+def _dimension(record: SourceDimension) -> str:
+    """In how many directions the source's images vary, and what a rule of thumb makes of it."""
+    from antcli.evaluation.dimension import images_asked
+
+    found, known = record.dimension, record.source_images
+    few, many = found.span
+    least, most = (known, known) if known else UNKNOWN
+    asked = images_asked(least, many), images_asked(most, few)
+    images = f"{known}" if known else f"{least} to {most} (nobody knows)"
+    return (
+        f"the source's own images vary in about {found.estimate:.0f} directions ({few:.0f} to "
+        f"{many:.0f}, by nearest neighbours among {found.samples} samples; so few read low)\n"
+        f"  rule of thumb, not a promise: with {images} images of the source, theory without its "
+        f"constants would ask for {_rounded(asked[0])} to {_rounded(asked[1])} of the target"
+    )
+
+
+def _rounded(number: float) -> str:
+    """To two digits."""
+    return f"{float(f'{number:.2g}'):.0f}"
 
 
 @contextmanager

@@ -34,6 +34,7 @@ from antcli.training.inputs import (
     sample_source,
     source_predict,
 )
+from antcli.training.source_dimension import SourceDimension, source_dimension
 
 OWN, OWN_STEPS = 64, 15
 """Images of the source with whose colours the target's are compared, and steps of drawing one."""
@@ -53,7 +54,7 @@ class CounterpartsDrawn:
 
 def make_counterparts(
     inputs: Inputs, config: AdaptConfig, accelerator: Accelerator, out: Path
-) -> Iterator[SourceSamples | CounterpartsDrawn]:
+) -> Iterator[SourceSamples | SourceDimension | CounterpartsDrawn]:
     """Draw the counterparts and write them to `out`, with the limit in t that goes with them."""
     source, settings = inputs.source, config.counterparts
     new_colours, distance = settings.colours == "new", None
@@ -63,6 +64,7 @@ def make_counterparts(
             own.append(batch)
             yield SourceSamples(sum(map(len, own)), OWN)
         distance = colour_distance(inputs.target.images, torch.cat(own))
+        yield from source_dimension(source, torch.cat(own))
         new_colours = distance >= NEW_FROM
     side = source.shape[-1]
     resampled, t_limit = levels(new_colours, source.path, side)

@@ -35,6 +35,7 @@ from antcli.training.classifier import (
 )
 from antcli.training.classifier_files import check_classifier, save_classifier
 from antcli.training.pretrained import check_pretrained, find_pretrained, pretrained_classifier
+from antcli.training.source_dimension import SourceDimension, source_dimension
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,9 @@ class SourceSamples:
     total: int
 
 
-ClassifierRecord = SourceSamples | ClassifierStep | ClassifierChecked | ClassifierReport
+ClassifierRecord = (
+    SourceSamples | SourceDimension | ClassifierStep | ClassifierChecked | ClassifierReport
+)
 
 
 @dataclass(frozen=True)
@@ -183,6 +186,7 @@ def train_classifier(
             batches.append(batch)
             yield SourceSamples(sum(map(len, batches)), count)
         images = torch.cat(batches)
+        yield from source_dimension(source, images)
     flip = config.training.flip
     training = ClassifierTraining(
         examples_of(source, images, device, flip=flip),

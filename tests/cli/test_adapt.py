@@ -65,6 +65,19 @@ def test_the_default_is_the_bridge_whose_classifier_knows_counterparts(
     assert (tmp_path / "run" / "counterparts.safetensors").exists()
 
 
+def test_a_rule_of_thumb_is_told_of_the_source_s_own_samples(
+    adapt: Callable, quick: Path, tmp_path: Path
+) -> None:
+    """On the way, where a stage has drawn such; of a folder nobody knows how many it has seen."""
+    file = tmp_path / "auto.toml"
+    file.write_text(quick.read_text().replace('"kept"', '"auto"'))
+    done = adapt("--config", file)
+    assert done.code == 0, done.err
+    assert "by nearest neighbours among 64 samples; so few read low" in done.err
+    assert "rule of thumb, not a promise" in done.err
+    assert "with 10000 to 1000000 (nobody knows) images of the source" in done.err
+
+
 def test_nothing_is_said_twice_of_colours_that_are_new(
     adapt: Callable, quick: Path, tmp_path: Path
 ) -> None:

@@ -44,6 +44,7 @@ from antcli.training.counterparts import (
 )
 from antcli.training.inputs import SourceSamples, check_inputs, sample_source, train_classifier
 from antcli.training.loop import StepRecord
+from antcli.training.source_dimension import SourceDimension
 
 DRAWS = 3
 Adapt = Callable[..., tuple[Run, list[Any]]]
@@ -229,6 +230,7 @@ def test_colours_are_read_off_the_images(
     found = make(replace(config, target=str(target), counterparts=counterparts), records)
     assert found.new_colours == new
     assert records[0] == SourceSamples(64, 64)
+    assert [type(record) for record in records[1:3]] == [SourceDimension, CounterpartsDrawn]
     told = records[-1]
     assert (told.new_colours, told.colour_distance >= NEW_FROM) == (new, new)
 
