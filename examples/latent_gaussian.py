@@ -139,7 +139,7 @@ def filled(v: Tensor, source: Tensor, rank: int) -> Tensor:
 def descended(v: Tensor, c: Tensor, level: Level, steps: int = DESCENT_STEPS) -> Tensor:
     """Plain gradient descent on `loss` from V, as long a step as its curvature allows."""
     largest = level.m2 * float(torch.linalg.matrix_norm(c, 2)) + level.sigma2
-    rate = 1 / (12 * max(1.0, largest))
+    rate = 1 / (12 * level.shrinkage() * max(1.0, largest))
     v = v.clone().requires_grad_()
     for _ in range(steps):
         [gradient] = torch.autograd.grad(loss(v, c, level), v)

@@ -88,8 +88,8 @@ def draw_latent(times: Sequence[Any], counts: Mapping[float, Any], path: Path) -
     for label, style in (("corrected", "-"), ("printed", ":"), ("descended", "x")):
         name = {"corrected": "closed form", "printed": "as printed", "descended": "descent"}[label]
         axes[0].plot(at, [getattr(row, label) for row in times], style, color="black", label=name)
-    axes[0].set(xscale="log", yscale="symlog", xlabel="t", ylabel="error", title="5 of 64, n 200")
-    axes[0].set_yscale("symlog", linthresh=1e-4)
+    axes[0].set(xscale="log", yscale="log", xlabel="t", ylabel="|V Vᵀ - A Aᵀ|²")
+    axes[0].set_title("5 directions of 64, 200 samples", fontsize=9)
     axes[0].legend(frameon=False)
     for ax, (t, of) in zip(axes[1:], counts.items(), strict=True):
         for i, (dimension, rows) in enumerate(of.items()):
@@ -97,7 +97,7 @@ def draw_latent(times: Sequence[Any], counts: Mapping[float, Any], path: Path) -
             ax.plot(shots, [row.closed for row in rows], color=colour, label=f"d = {dimension}")
             ax.plot(shots, [row.filled for row in rows], "--", color=colour)
             ax.axvline(dimension, color=colour, lw=0.5)
-        ax.set(xscale="log", xlabel="target samples", title=f"t = {t:g}")
+        ax.set(xscale="log", xlabel="target samples (thin lines: d)", title=f"t = {t:g}")
         ax.set_yscale("symlog", linthresh=1e-2)
         ax.set_ylim(bottom=0)
     axes[-1].plot([], [], "--", color="grey", label="filled from the source")
