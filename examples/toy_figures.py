@@ -29,7 +29,7 @@ def draw_gradients(
     figure, axes = plt.subplots(1, len(drawn) + 1, figsize=(11, 3.8), width_ratios=[1, 1, 1.3])
     for ax, (name, (reference, of)) in zip(axes, drawn.items(), strict=False):
         noise = of["ANT"].noise.transpose(0, 1).flatten(1)
-        ax.scatter(*noise[:, :: noise.shape[1] // DOTS], s=2, color="tab:red", alpha=0.15)
+        ax.scatter(*noise[:, :: max(1, noise.shape[1] // DOTS)], s=2, color="tab:red", alpha=0.15)
         arrows = [("10,000 samples", REFERENCE, reference)]
         arrows += [(s, c, of[s]) for s, c in zip(settings, COLOURS, strict=True)]
         for label, colour, gradient in arrows:

@@ -71,10 +71,10 @@ def test_the_closed_form_is_stationary_and_no_neighbour_is_lower(
         assert loss(other, c, level) > lowest
 
 
-@pytest.mark.parametrize("level", LEVELS[1:3])
+@pytest.mark.parametrize("level", LEVELS[:3])
 def test_gradient_descent_comes_to_the_closed_form(level: Level, here: World) -> None:
     c = second_moment(here.samples(40, 0))
-    v, other = minimiser(c, 3, level), descended(here.source, c, level, 3000)
+    v, other = minimiser(c, 3, level), descended(here.source, c, level, 1000)
     torch.testing.assert_close(other @ other.T, v @ v.T, rtol=0, atol=1e-5)
 
 

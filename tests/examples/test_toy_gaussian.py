@@ -92,7 +92,8 @@ def test_the_first_gradient_is_that_of_the_loss(setting: str) -> None:
     found = first_gradient(ExactSource(), x_0, 5, objectives(classifier)[setting])
     eps = cloud(0.0, 5, "first", 3, 10).double()
     expected = torch.tensor(slow_direction(x_0, eps, setting), dtype=torch.float64)
-    torch.testing.assert_close(found.direction, expected, rtol=1e-9, atol=1e-12)
+    # The loss takes what the network says in float32.
+    torch.testing.assert_close(found.direction, expected, rtol=1e-6, atol=1e-7)
 
 
 def test_a_network_takes_each_point_for_itself() -> None:
