@@ -138,8 +138,10 @@ def filled(v: Tensor, source: Tensor, rank: int) -> Tensor:
 
 def descended(v: Tensor, c: Tensor, level: Level, steps: int = DESCENT_STEPS) -> Tensor:
     """Plain gradient descent on `loss` from V, as long a step as its curvature allows."""
-    largest = level.m2 * float(torch.linalg.matrix_norm(c, 2)) + level.sigma2
-    rate = 1 / (12 * level.shrinkage() * max(1.0, largest))
+    top = float(torch.linalg.matrix_norm(c, 2))
+    moment = level.m2 * top + level.sigma2
+    longest = max(1.0, top / moment)  # of V V^T, at first or at last
+    rate = 1 / (level.shrinkage() ** 2 * (12 * moment * longest + 4 * top))
     v = v.clone().requires_grad_()
     for _ in range(steps):
         [gradient] = torch.autograd.grad(loss(v, c, level), v)

@@ -17,7 +17,7 @@ from toy_points import SOURCE, TARGET, KnowingClassifier, Network, cloud, pretra
 from antcli.diffusion.convention import PLAIN
 from antcli.methods.trainable.tuned import TunedDenoiser
 
-SEEDS = range(24)
+SEEDS = range(16)
 
 
 class ExactSource(nn.Module):
