@@ -14,6 +14,11 @@ if TYPE_CHECKING:
     from antcli.training.adaptation import Record
     from antcli.training.classifier import ClassifierReport
     from antcli.training.counterparts import Chosen
+    from antcli.training.source_dimension import SourceDimension
+
+
+UNKNOWN = 10_000, 1_000_000
+"""Images that a source may have been trained on, where that is not known."""
 
 
 def follow(records: Iterable[Record], steps: int) -> ClassifierReport | None:
@@ -25,6 +30,7 @@ def follow(records: Iterable[Record], steps: int) -> ClassifierReport | None:
     from antcli.training.inputs import SourceSamples
     from antcli.training.loop import StepRecord
     from antcli.training.probing import Probed
+    from antcli.training.source_dimension import SourceDimension
     from antcli.training.source_examples import FisherEstimated
 
     report = None
@@ -37,6 +43,8 @@ def follow(records: Iterable[Record], steps: int) -> ClassifierReport | None:
                     bar.update("drawing the source's counterparts", done, total)
                 case SourceSamples(done, total):
                     bar.update("sampling the source", done, total)
+                case SourceDimension():
+                    say(_dimension(record))
                 case FisherEstimated(done, total):
                     bar.update("asking what the source depends on", done, total)
                 case Probed(done, total):
@@ -69,6 +77,28 @@ def _found(chosen: Chosen) -> str:
     if chosen.anew < 1:
         return f"what is new lies in {chosen.anew:.0%} of each image, the rest stays: {hidden}"
     return f"what is new lies anywhere in the images: {hidden}"
+
+
+def _dimension(record: SourceDimension) -> str:
+    """In how many directions the source's images vary, and what a rule of thumb makes of it."""
+    from antcli.evaluation.dimension import images_asked
+
+    found, known = record.dimension, record.source_images
+    few, many = found.span
+    least, most = (known, known) if known else UNKNOWN
+    asked = images_asked(least, many), images_asked(most, few)
+    images = f"{known}" if known else f"{least} to {most} (nobody knows)"
+    return (
+        f"the source's own images vary in about {found.estimate:.0f} directions ({few:.0f} to "
+        f"{many:.0f}, by nearest neighbours among {found.samples} samples; so few read low)\n"
+        f"  rule of thumb, not a promise: with {images} images of the source, theory without its "
+        f"constants would ask for {_rounded(asked[0])} to {_rounded(asked[1])} of the target"
+    )
+
+
+def _rounded(number: float) -> str:
+    """To two digits."""
+    return f"{float(f'{number:.2g}'):.0f}"
 
 
 @contextmanager

@@ -34,6 +34,7 @@ class Entry:
     sha256: str = ""
     md5: str = ""
     parameters: int | None = None
+    images: int | None = None
     builtin: str = ""
     hub: str = ""
     revision: str = "main"

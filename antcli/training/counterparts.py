@@ -38,6 +38,7 @@ from antcli.training.inputs import (
     sample_source,
     source_predict,
 )
+from antcli.training.source_dimension import SourceDimension, source_dimension
 
 OWN, OWN_STEPS = 64, 15
 """Images of the source with which the target's are compared, and steps of drawing one."""
@@ -68,7 +69,7 @@ class CounterpartsDrawn:
 
 def make_counterparts(
     inputs: Inputs, config: AdaptConfig, accelerator: Accelerator, out: Path
-) -> Iterator[SourceSamples | CounterpartsDrawn]:
+) -> Iterator[SourceSamples | SourceDimension | CounterpartsDrawn]:
     """Draw the counterparts and write them to `out`, with the limit in t that goes with them."""
     source, settings = inputs.source, config.counterparts
     flip = source.latent and config.training.flip
@@ -119,7 +120,7 @@ def load_counterparts(file: Path, source: Source, device: torch.device) -> Count
 
 def _climb(
     inputs: Inputs, config: AdaptConfig, drawing: _Drawing, x_0: Tensor
-) -> Generator[SourceSamples, None, tuple[Rung, Tensor | None]]:
+) -> Generator[SourceSamples | SourceDimension, None, tuple[Rung, Tensor | None]]:
     """The first rung on which the source draws nothing but its own, and what changes on it.
 
     Its own is what differs from images of the source, place by place, no more than by chance.
@@ -130,6 +131,7 @@ def _climb(
     for batch in sample_source(source, seeds, OWN_STEPS, accelerator):
         own.append(batch)
         yield SourceSamples(sum(map(len, own)), OWN)
+    yield from source_dimension(source, torch.cat(own))
     places, count = Places.of(torch.cat(own)), len(inputs.target.images)
     new = places.distances(inputs.target.images) > places.by_chance(count)
     strange = places.by_chance(count, CHANCE)

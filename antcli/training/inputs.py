@@ -42,6 +42,7 @@ from antcli.training.classifier import (
 )
 from antcli.training.classifier_files import check_classifier, save_classifier
 from antcli.training.pretrained import check_pretrained, find_pretrained, pretrained_classifier
+from antcli.training.source_dimension import SourceDimension, source_dimension
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,9 @@ class SourceSamples:
     total: int
 
 
-ClassifierRecord = SourceSamples | ClassifierStep | ClassifierChecked | ClassifierReport
+ClassifierRecord = (
+    SourceSamples | SourceDimension | ClassifierStep | ClassifierChecked | ClassifierReport
+)
 
 
 @dataclass(frozen=True)
@@ -186,6 +189,7 @@ def train_classifier(
         images = images_of(source, counterparts.x_0, device)
     else:
         images = yield from _own_images(source, config, accelerator)
+        yield from source_dimension(source, images)
     flip = config.training.flip
     training = ClassifierTraining(
         examples_of(source, images, device, flip=flip),

@@ -68,6 +68,19 @@ def test_the_default_is_the_bridge_which_says_what_it_takes_for_new(
     assert (tmp_path / "run" / "counterparts.safetensors").exists()
 
 
+def test_a_rule_of_thumb_is_told_of_the_source_s_own_samples(
+    adapt: Callable, quick: Path, tmp_path: Path
+) -> None:
+    """On the way, where a stage has drawn such; of a folder nobody knows how many it has seen."""
+    file = tmp_path / "auto.toml"
+    file.write_text(quick.read_text().replace("noise = 0.4", "noise = 0.0"))
+    done = adapt("--config", file)
+    assert done.code == 0, done.err
+    assert "by nearest neighbours among 64 samples; so few read low" in done.err
+    assert "rule of thumb, not a promise" in done.err
+    assert "with 10000 to 1000000 (nobody knows) images of the source" in done.err
+
+
 def test_noise_that_is_asked_for_is_said(adapt: Callable) -> None:
     done = adapt()
     said = "what is new lies anywhere in the images: noise up to 0.40 of the path hides it"

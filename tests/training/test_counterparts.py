@@ -43,6 +43,7 @@ from antcli.training.counterparts import (
 )
 from antcli.training.inputs import SourceSamples, check_inputs, sample_source, train_classifier
 from antcli.training.loop import StepRecord
+from antcli.training.source_dimension import SourceDimension
 
 DRAWS, NOISE = 3, 0.4
 Adapt = Callable[..., tuple[Run, list[Any]]]
@@ -268,7 +269,9 @@ def learnt(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def people(learnt: None, tiny_source: Path) -> Tensor:
     """Ten images of the learnt source's domain, which it is not asked for again."""
-    found = sample_source(find_source(str(tiny_source)), 10, 15, 99, Accelerator(cpu=True))
+    found = sample_source(
+        find_source(str(tiny_source)), range(990, 1000), 15, Accelerator(cpu=True)
+    )
     return torch.cat(list(found))
 
 
@@ -308,6 +311,7 @@ def test_of_what_is_put_on_the_source_changes_the_place_alone(
     images = with_glasses(people)[:count]
     found, records = climb(images)
     assert records[0] == SourceSamples(64, 64)
+    assert [type(record) for record in records[:2]] == [SourceSamples, SourceDimension]
     chosen = records[-1].chosen
     assert 0.05 < chosen.anew < 0.8
     assert any(rung.reach for rung in rungs(chosen, find_source(str(tiny_source)).path))
