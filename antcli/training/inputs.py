@@ -166,7 +166,7 @@ def images_of(source: Source, x_0: Tensor, device: torch.device | str) -> Tensor
     """Images, uint8 [N, 3, H, W] on the CPU, of x_0 as `Examples` keeps it."""
     if not source.latent:
         return x_0.cpu()
-    return to_uint8(source.codec(device).decode(x_0).cpu())
+    return to_uint8(source.codec(device).decode(x_0.to(device)).cpu())
 
 
 def train_classifier(
