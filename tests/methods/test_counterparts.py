@@ -74,7 +74,7 @@ def test_noise_that_is_asked_for_is_taken(noise: float, t_limit: float) -> None:
 
 
 @pytest.mark.parametrize("path", [LINEAR, StraightPath()])
-@pytest.mark.parametrize("side", SIDES)
+@pytest.mark.parametrize("side", [16, 64])
 def test_what_a_rung_without_a_part_says_may_be_asked_for(path: Path, side: int) -> None:
     for rung in LADDER:
         if rung.reach is not None:
@@ -85,8 +85,8 @@ def test_what_a_rung_without_a_part_says_may_be_asked_for(path: Path, side: int)
 
 @pytest.mark.parametrize("path", [LINEAR, StraightPath()])
 def test_any_share_may_be_asked_for(path: Path) -> None:
-    for side in SIDES:
-        for place in range(1, 21):
+    for side in (16, 256):
+        for place in (1, 10, 20):
             noise, limit = asked_for(place / 20, path, side)
             assert 0 < noise == place / 20 <= limit <= 1
 
