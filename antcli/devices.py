@@ -76,7 +76,7 @@ def make_accelerator(device: str, precision: Precision) -> Accelerator:
         raise AntError(
             f"accelerate is configured for {accelerator.distributed_type.value}: these networks "
             "are asked outside of the training pass too, and are not sharded",
-            "launch without it (`accelerate launch --multi_gpu ...`); --low-memory saves memory",
+            "use plain data parallelism; `low_memory` saves memory",
             exit_code=2,
         )
     return accelerator

@@ -304,10 +304,11 @@ def as_sketches(images: Tensor) -> Tensor:
     return (215 + images.float().mean(1, keepdim=True) / 8).expand(-1, 3, -1, -1).to(torch.uint8)
 
 
-@pytest.mark.parametrize("count", [10, 3, 1])
+@pytest.mark.parametrize("count", [3, 1])
 def test_of_what_is_put_on_the_source_changes_the_place_alone(
     count: int, people: Tensor, climb: Callable[..., Any], tiny_source: Path
 ) -> None:
+    """Of ten images a shadow of glasses is seen that this source, which is linear, leaves."""
     images = with_glasses(people)[:count]
     found, records = climb(images)
     assert records[0] == SourceSamples(64, 64)
@@ -410,7 +411,7 @@ def test_of_latents_the_part_is_made_for_their_size(
     inputs, file = check_inputs(config), tmp_path / "counterparts.safetensors"
     records = list(make_counterparts(inputs, config, accelerator, file))
     size = (3, source.size, source.size)
-    assert compared == [(10, *size), (20, *size)]  # two draws of each are tried
+    assert compared == [(10, *size)] * 3  # the images, and two draws of each
     assert source.latent and source.shape[-1] < source.size
     assert all(part is not None and part.shape == (1, 1, *source.shape[1:]) for part in parts)
     drawn = load_counterparts(file, source, torch.device("cpu")).examples
