@@ -239,9 +239,9 @@ def save(folder: Path, images: Tensor) -> None:
 def smooth(source: Source, x_t: Tensor, t: Tensor) -> Tensor:
     """Eps of a source that has learnt its domain: smooth images, each of a colour of its own.
 
-    They are normal, of the lowest four by four cosines alone, so that E[x_0 | x_t] is known.
+    They are normal, of the lowest three by three cosines alone, so that E[x_0 | x_t] is known.
     """
-    waves, side = 4, x_t.shape[-1]
+    waves, side = 3, x_t.shape[-1]
     places = torch.arange(side) + 0.5
     wave = torch.stack([torch.cos(math.pi * k * places / side) for k in range(waves)])
     wave = wave / wave.norm(dim=1, keepdim=True)
@@ -296,7 +296,7 @@ def rungs(chosen: Chosen, path: Any) -> list[Rung]:
 
 def with_glasses(images: Tensor) -> Tensor:
     images = images.clone()
-    images[:, :, 4:8, 3:9] = 20
+    images[:, :, 5:8, 4:7] = 20
     return images
 
 
@@ -321,7 +321,7 @@ def test_of_what_is_put_on_the_source_changes_the_place_alone(
     kept = ((drawn - given).abs() <= 1).float().mean()  # but for rounding
     assert kept > 0.5 * (1 - chosen.anew)
     # Where the glasses were there is what the source would have: as bright as all around.
-    before, after = ((x[..., 5:7, 4:8].float() - 20).abs().mean() for x in (given, drawn))
+    before, after = ((x[..., 5:8, 4:7].float() - 20).abs().mean() for x in (given, drawn))
     assert before == 0 and after > 30
     assert found.t_limit == chosen.t_limit
 
