@@ -304,11 +304,10 @@ def as_sketches(images: Tensor) -> Tensor:
     return (215 + images.float().mean(1, keepdim=True) / 8).expand(-1, 3, -1, -1).to(torch.uint8)
 
 
-@pytest.mark.parametrize("count", [3, 1])
+@pytest.mark.parametrize("count", [10, 3, 1])
 def test_of_what_is_put_on_the_source_changes_the_place_alone(
     count: int, people: Tensor, climb: Callable[..., Any], tiny_source: Path
 ) -> None:
-    """Of ten images a shadow of glasses is seen that this source, which is linear, leaves."""
     images = with_glasses(people)[:count]
     found, records = climb(images)
     assert records[0] == SourceSamples(64, 64)
