@@ -58,12 +58,17 @@ PASSED, CHANCE = 0.1, 0.975
 share differ from its images more than this share of places do by chance."""
 
 
+FULL, LEAST = 20, 2
+"""Images of which each has all its draws; of more there are no more counterparts in all, but for
+`LEAST` of each: fifty images are no reason to wait five times as long."""
+
+
 @settings
 class CounterpartSettings:
     """The source's counterparts of the target's images."""
 
     draws: Count = 16
-    """Of each image."""
+    """Of each image; of many images fewer, as `draws_of_each` says."""
     steps: Count = 12
     """Of denoising one."""
     noise: Annotated[float, Ge(0), Le(1)] = 0.0
@@ -88,6 +93,11 @@ class Counterparts:
         draw = (step.chance[:, 0] * self.draws).long()
         drawn = self.examples.take(step.images * self.draws + draw, step.mirrored)
         return step.alike(drawn.to(step.x_0))
+
+
+def draws_of_each(settings: CounterpartSettings, images: int) -> int:
+    """Draws of each of so many images: of up to twenty as many as are asked for."""
+    return min(settings.draws, max(LEAST, FULL * settings.draws // images))
 
 
 def shares(rung: Rung, path: Path, side: int) -> tuple[float, float]:

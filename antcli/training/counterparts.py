@@ -25,6 +25,7 @@ from antcli.methods.counterparts import (
     CounterpartSettings,
     Rung,
     asked_for,
+    draws_of_each,
     shares,
 )
 from antcli.methods.places import Places, around
@@ -84,7 +85,8 @@ def make_counterparts(
         noise, t_limit = shares(rung, path, side)
     t_limit = said_limit(config) or t_limit
     drawn: list[Tensor] = []
-    total = len(sides) * len(images) * settings.draws
+    draws = draws_of_each(settings, len(images))
+    total = len(sides) * len(images) * draws
     for number, x_0 in enumerate(sides):
         parts: list[Tensor] = []
         for part in drawing.counterparts(x_0, noise, changed, number):
@@ -96,7 +98,7 @@ def make_counterparts(
     facts = {
         **metadata(inputs, config, TITLE),
         "ant.t_limit": repr(t_limit),
-        "ant.draws": str(settings.draws),
+        "ant.draws": str(draws),
         "ant.noise": repr(noise),
         "ant.anew": repr(chosen.anew),
     }
@@ -169,7 +171,7 @@ class _Drawing:
 
         `number` is 0, or 1 where the x_0 are mirrored: these have noise of their own.
         """
-        all_of = x_0.repeat_interleave(self.settings.draws, 0)
+        all_of = x_0.repeat_interleave(draws_of_each(self.settings, len(x_0)), 0)
         first = len(all_of) * (2 * self.seed + number)
         yield from self._resampled(all_of, share, changed, first, "counterparts")
 

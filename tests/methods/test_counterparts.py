@@ -10,7 +10,15 @@ from torch import Tensor
 
 from antcli.diffusion.examples import Latents, Pixels
 from antcli.diffusion.path import BetaPath, Path, StraightPath
-from antcli.methods.counterparts import LADDER, Counterparts, Rung, asked_for, shares
+from antcli.methods.counterparts import (
+    LADDER,
+    Counterparts,
+    CounterpartSettings,
+    Rung,
+    asked_for,
+    draws_of_each,
+    shares,
+)
 
 LINEAR = BetaPath.linear()
 SIDES = (8, 16, 32, 64, 128, 256)
@@ -133,3 +141,10 @@ def test_chance_reaches_every_draw_and_none_beyond() -> None:
             given = replace(step, chance=chance)
             found = ((counterparts.of(given)[:, 0, 0, 0] + 1) * 127.5).round().tolist()
             assert found == [draw, draws + draw]
+
+
+def test_many_images_have_fewer_draws_each() -> None:
+    settings = CounterpartSettings(draws=16)
+    found = {count: draws_of_each(settings, count) for count in (1, 10, 20, 40, 50, 1000)}
+    assert found == {1: 16, 10: 16, 20: 16, 40: 8, 50: 6, 1000: 2}
+    assert draws_of_each(CounterpartSettings(draws=1), 1000) == 1
