@@ -60,9 +60,9 @@ def train_classifier_command(
     from antcli.training.inputs import check_inputs, train_classifier
 
     given = {"classifier": typed(init=init, steps=steps)}
+    base = {"source": source, "target": str(target), "seed": seed, "device": device}
     # The classifier is ANT's: the default method has none.
-    base = {"source": source, "target": str(target), "method": "ant", "seed": seed}
-    asked = {"condition": typed(class_label=class_label, prompt=prompt), "device": device}
+    asked = {"method": "ant", "condition": typed(class_label=class_label, prompt=prompt)}
     config = adapt_config_from(base, given, asked)
     if out.exists() and not force:
         raise AntError(f"{out} exists", "choose another --out, or overwrite it with --force")

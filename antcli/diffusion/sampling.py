@@ -88,8 +88,8 @@ def resample(
     noise = Noise(seeds, stream, x_0.shape[1:], x_0.device)
     times = path.steps(steps, limit)
     x_t = path.add_noise(x_0, noise(), times[:1].expand(len(x_0)))
-    told = {} if changed is None else {"told": lambda found: torch.lerp(x_0, found, changed)}
-    return _denoised(predict, path, x_t, times, Ddpm(noise), clip, **told)
+    known = None if changed is None else (x_0, changed)
+    return _denoised(predict, path, x_t, times, Ddpm(noise), clip, known)
 
 
 class Noise:
@@ -117,13 +117,16 @@ def _denoised(
     times: Tensor,
     solver: Ddim,
     clip: bool,
-    told: Callable[[Tensor], Tensor] = lambda x_0: x_0,
+    known: tuple[Tensor, Tensor] | None = None,
 ) -> Tensor:
+    """`known`: an x_0, and how much of each of its places is not."""
     for t, after in itertools.pairwise(times.tolist()):
         at = torch.full((len(x_t),), t)  # on the CPU, where a look at it costs nothing
         eps = predict(x_t, at).float()
         x_0 = path.to_x_0(eps, x_t, at)
-        x_0 = told(x_0.clamp(-1, 1) if clip else x_0)
+        x_0 = x_0.clamp(-1, 1) if clip else x_0
+        if known is not None:
+            x_0 = torch.lerp(known[0], x_0, known[1])
         x_t = solver.step(x_t, x_0, eps, *_level(path, t), *_level(path, after))
     return x_t.clamp(-1, 1) if clip else x_t
 

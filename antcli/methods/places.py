@@ -8,6 +8,7 @@ What is no more than as many images of the source differ from the rest by chance
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -65,14 +66,14 @@ class Places:
         domain as wide as the source's.
         """
         a = _by_place(features(images) / self.unit)
-        within = _within(_apart(self.own, self.own))
+        within = _within(self._own_apart)
         between = _apart(a, self.own).mean((1, 2))
         own = within if a.shape[1] == 1 else _within(_apart(a, a))
-        return ((2 * between - own - within) / within.clamp(min=1e-6)).view(self.shape)
+        return _energy(between, own, within).view(self.shape)
 
     def by_chance(self, count: int, share: float = NEW) -> float:
         """Below it are this share of the places of groups of `count` of the source's own images."""
-        apart = _apart(self.own, self.own)
+        apart = self._own_apart
         total = apart.shape[-1]
         count = min(count, total // 2)
         orders = [torch.randperm(total, generator=generator(i, "places")) for i in range(GROUPS)]
@@ -87,8 +88,17 @@ class Places:
         between = (with_chosen - both) / (count * rest)
         within = (all_pairs[:, None] - 2 * with_chosen + both) / (rest * (rest - 1))
         own = within if count == 1 else both / (count * (count - 1))
-        found = (2 * between - own - within) / within.clamp(min=1e-6)
-        return float(found.quantile(share))
+        return float(_energy(between, own, within).quantile(share))
+
+    @cached_property
+    def _own_apart(self) -> Tensor:
+        """Which all comparisons ask for."""
+        return _apart(self.own, self.own)
+
+
+def _energy(between: Tensor, own: Tensor, within: Tensor) -> Tensor:
+    """Energy distance from mean distances, as a share of that within the source."""
+    return (2 * between - own - within) / within.clamp(min=1e-6)
 
 
 def _by_place(found: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ from antcli.methods.classifier import (
     ClassifierConfig,
     new_classifier,
 )
-from antcli.processes import sum_gradients
+from antcli.processes import own_share, sum_gradients
 from antcli.randomness import balanced_choice, generator, normal
 
 NOISE_LEVELS = (0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9)
@@ -164,8 +164,8 @@ class ClassifierTraining:
     def _backward(self, x_t: Tensor, t: Tensor, labels: Tensor) -> float:
         """The mean loss of a batch; its gradient, gathered from as many images as fit at once."""
         size, total = len(labels), torch.zeros((), device=self.device)
-        own = slice(self.accelerator.process_index, size, self.accelerator.num_processes)
-        mine = [x[own].split(self.at_once) for x in (x_t, t, labels) if len(x[own])]
+        own = list(own_share(self.accelerator, range(size)))
+        mine = [x[own].split(self.at_once) for x in (x_t, t, labels) if own]
         for part in zip(*mine, strict=True):
             logits = self.classifier(part[0], part[1])
             loss = functional.cross_entropy(logits, part[2]) * (len(logits) / size)

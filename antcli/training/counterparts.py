@@ -22,7 +22,6 @@ from antcli.methods.counterparts import (
     PART,
     PASSED,
     Counterparts,
-    CounterpartSettings,
     Rung,
     asked_for,
     draws_of_each,
@@ -76,7 +75,7 @@ def make_counterparts(
     flip = source.latent and config.training.flip
     images = examples_of(source, inputs.target.images, accelerator.device, flip=flip)
     sides = [_all(images, mirrored=mirrored) for mirrored in ((False, True) if flip else (False,))]
-    drawing = _Drawing(source, settings, accelerator, config.seed)
+    drawing = _Drawing(source, settings.steps, accelerator, config.seed)
     path, side, changed = source.path, source.shape[-1], None
     if settings.noise:
         noise, t_limit = asked_for(settings.noise, path, side)
@@ -89,7 +88,7 @@ def make_counterparts(
     total = len(sides) * len(images) * draws
     for number, x_0 in enumerate(sides):
         parts: list[Tensor] = []
-        for part in drawing.counterparts(x_0, noise, changed, number):
+        for part in drawing.counterparts(x_0, draws, noise, changed, number):
             parts.append(part)
             yield CounterpartsDrawn(sum(map(len, [*drawn, *parts])), total)
         drawn.append(torch.cat(parts))
@@ -158,20 +157,18 @@ def _climb(
 class _Drawing:
     """The frozen source, asked to draw."""
 
-    def __init__(
-        self, source: Source, settings: CounterpartSettings, accelerator: Accelerator, seed: int
-    ) -> None:
-        self.source, self.settings, self.accelerator = source, settings, accelerator
+    def __init__(self, source: Source, steps: int, accelerator: Accelerator, seed: int) -> None:
+        self.source, self.steps, self.accelerator = source, steps, accelerator
         self.seed, self.predict = seed, source_predict(source, accelerator)
 
     def counterparts(
-        self, x_0: Tensor, share: float, changed: Tensor | None, number: int
+        self, x_0: Tensor, draws: int, share: float, changed: Tensor | None, number: int
     ) -> Iterator[Tensor]:
-        """Draws of each x_0 in turn, in parts, on the CPU; of pixels as uint8.
+        """So many draws of each x_0 in turn, in parts, on the CPU; of pixels as uint8.
 
         `number` is 0, or 1 where the x_0 are mirrored: these have noise of their own.
         """
-        all_of = x_0.repeat_interleave(draws_of_each(self.settings, len(x_0)), 0)
+        all_of = x_0.repeat_interleave(draws, 0)
         first = len(all_of) * (2 * self.seed + number)
         yield from self._resampled(all_of, share, changed, first, "counterparts")
 
@@ -185,7 +182,7 @@ class _Drawing:
         self, all_of: Tensor, share: float, changed: Tensor | None, first: int, stream: str
     ) -> Iterator[Tensor]:
         path, latent = self.source.path, self.source.latent
-        limit, steps = path.limit(share), self.settings.steps
+        limit = path.limit(share)
         at_once = images_at_once(all_of.shape)
         for start in range(0, len(all_of), at_once):
             part = all_of[start : start + at_once].to(self.accelerator.device)
@@ -196,7 +193,7 @@ class _Drawing:
                 part,
                 limit,
                 seeds,
-                steps=steps,
+                steps=self.steps,
                 stream=stream,
                 clip=not latent,
                 changed=changed,

@@ -23,6 +23,7 @@ from antcli.errors import AntError
 from antcli.methods.build import Objective
 from antcli.methods.choice import Step
 from antcli.methods.trainable.denoiser import Denoiser
+from antcli.processes import own_share
 from antcli.randomness import balanced_choice, generator, normal
 from antcli.training.checkpoints import Trained, load_state, save_state
 from antcli.training.ema import Ema
@@ -230,7 +231,7 @@ class Training:
     def _draw(self) -> list[Step]:
         """The share of this process in the global batch, in as many parts as memory wants."""
         size, device = self.config.batch_size, self.accelerator.device
-        own = range(size)[self.accelerator.process_index :: self.accelerator.num_processes]
+        own = own_share(self.accelerator, range(size))
         mine = list(own)
 
         def draw(stream: str) -> torch.Generator:

@@ -46,6 +46,14 @@ def made_once(
             yield from make()
 
 
+def made_by_all(
+    accelerator: Accelerator, file: Path, make: Callable[[], Iterator[StageRecord]]
+) -> Iterator[StageRecord]:
+    """All processes take part in making a file, unless the first one sees it there."""
+    if any_process(accelerator, accelerator.is_main_process and not file.exists()):
+        yield from make()
+
+
 def counterparts(
     inputs: Inputs,
     config: AdaptConfig,
@@ -76,8 +84,9 @@ def classifier(
     pairs: Counterparts | None = prepared.get("counterparts")
     file = inputs.classifier_file or run.classifier
     own = None if pairs is None else pairs.examples
-    if any_process(accelerator, accelerator.is_main_process and not file.exists()):
-        yield from train_classifier(inputs, config, accelerator, file, own)
+    yield from made_by_all(
+        accelerator, file, lambda: train_classifier(inputs, config, accelerator, file, own)
+    )
     channels, size, _ = inputs.source.shape
     found = load_classifier(file, size, channels)
     return found if config.training.low_memory else found.to(accelerator.device)
@@ -121,9 +130,11 @@ def modulated(
     prepared: Prepared,
 ) -> Generator[StageRecord, None, Mapping[str, Tensor]]:
     """Which filters matter to the target: all processes probe, unless that is known."""
-    if any_process(accelerator, accelerator.is_main_process and not run.modulated.exists()):
-        yield from probe(inputs, config, accelerator, run.modulated, prepared)
-    return load_tensors(run.modulated)
+    file = run.modulated
+    yield from made_by_all(
+        accelerator, file, lambda: probe(inputs, config, accelerator, file, prepared)
+    )
+    return load_tensors(file)
 
 
 STAGES: dict[str, Stage] = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from torch import Tensor
+from torch import Tensor, nn
 
 
 class Gate:
@@ -17,3 +17,13 @@ class Gate:
         if self.open is None:
             return output + added
         return output + added * self.open.to(output.device).view(-1, *[1] * (added.ndim - 1))
+
+
+class Parallel:
+    """A forward hook that adds to its layer's output what another module makes of its input."""
+
+    def __init__(self, added: nn.Module, gate: Gate) -> None:
+        self.added, self.gate = added, gate
+
+    def __call__(self, layer: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        return output if self.gate.silent else self.gate.let(output, self.added(args[0]))

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from antcli.diffusion.convention import PLAIN, Convention
 from antcli.methods.choice import Choice
 from antcli.methods.trainable.denoiser import AddedDenoiser, Limited, like
-from antcli.methods.trainable.gate import Gate
+from antcli.methods.trainable.gate import Parallel
 from antcli.randomness import seeded
 from antcli.settings import Count, settings
 
@@ -75,16 +75,6 @@ def low_rank(layer: nn.Conv2d | nn.Linear, rank: int) -> nn.Sequential:
         up = nn.Linear(rank, layer.out_features, bias=False)
     nn.init.zeros_(up.weight)
     return nn.Sequential(down, up)
-
-
-class Parallel:
-    """A forward hook that adds B A x to its layer's output."""
-
-    def __init__(self, added: nn.Module, gate: Gate) -> None:
-        self.added, self.gate = added, gate
-
-    def __call__(self, layer: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        return output if self.gate.silent else self.gate.let(output, self.added(args[0]))
 
 
 def _build(

@@ -22,7 +22,7 @@ from torch.nn import functional
 from antcli.diffusion.convention import PLAIN, Convention
 from antcli.methods.choice import Choice
 from antcli.methods.trainable.denoiser import AddedDenoiser, Limited, like
-from antcli.methods.trainable.lora import Parallel
+from antcli.methods.trainable.gate import Parallel
 from antcli.randomness import seeded
 from antcli.settings import Count, settings
 
