@@ -30,6 +30,18 @@ NEW: dict[str, tuple[str, ...]] = {
     ),
     "hats": ("hat", "hat_colour"),
     "face-paint": ("face_paint", "paint"),
+    "beards": ("beard",),
+    "masks": ("mask", "mask_colour"),
+    "aliens": (
+        "hair_style",
+        "antennae",
+        "skin_rgb",
+        "eye_size",
+        "eye_gap",
+        "head_width",
+        "nose",
+        "mouth_width",
+    ),
 }
 """Attributes that only the target has; a finish has none: its oracle is the domain itself."""
 

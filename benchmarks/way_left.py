@@ -24,6 +24,7 @@ from oracle import oracle_of_ten
 from torch import Tensor
 
 from antcli.devices import make_accelerator
+from antcli.drawn_faces.domains import TEST
 from antcli.evaluation.frechet import Gaussian, frechet_distance
 from antcli.evaluation.samples import check_run_source, load_adapted
 from antcli.images.folder import read_folder
@@ -37,7 +38,16 @@ FIRST_SAMPLE, SAMPLES, STEPS = 10_000, 500, 10
 ORACLES = 3
 COPIES_BY_CHANCE = 0.01
 JUDGED = 32
-TARGETS = ("sunglasses", "babies", "sketches", "paintings", "hats", "face-paint", "pixel-art")
+TARGETS = (
+    "sunglasses",
+    "babies",
+    "sketches",
+    "paintings",
+    "hats",
+    "face-paint",
+    "pixel-art",
+    *TEST,
+)
 JUDGES: dict[str, Callable[[], AttributeNetwork]] = {"": judge, "second ": second_judge}
 
 

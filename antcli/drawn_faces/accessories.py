@@ -1,9 +1,15 @@
-"""What a face of some domains wears besides: sunglasses, a hat, paint."""
+"""What a face of some domains has besides: sunglasses, a hat, paint, a beard, a mask, antennae."""
 
 from __future__ import annotations
 
 from antcli.drawn_faces.pen import Pen, mix, shade
-from antcli.drawn_faces.people import HAT_COLOURS, LENS_COLOURS, PAINT_COLOURS, Attributes
+from antcli.drawn_faces.people import (
+    HAT_COLOURS,
+    LENS_COLOURS,
+    MASK_COLOURS,
+    PAINT_COLOURS,
+    Attributes,
+)
 
 
 def sunglasses(pen: Pen, person: Attributes) -> None:
@@ -57,3 +63,40 @@ def face_paint(pen: Pen, person: Attributes) -> None:
                 inner, outer = (x + side * w * 0.2, y + below), (x + side * w * 0.46, y + below)
                 pen.line(inner, outer, 0.05, colour)
         pen.line((x, y - h * 0.4), (x, y - h * 0.05), 0.05, colour)
+
+
+def beard(pen: Pen, person: Attributes) -> None:
+    x, y, w, h = person.head_x, person.head_y, person.head_width, person.head_height
+    colour, mouth_y = shade(person.hair_rgb, 0.88), person.head_y + person.head_height * 0.30
+    if person.beard == "full":
+        pen.sector(x, y + 0.02, w * 1.02, h * 1.12, 8, 172, colour)
+        pen.ellipse(x, y + 0.03, w * 0.82, h * 0.42, person.skin_rgb)
+    elif person.beard == "goatee":
+        pen.ellipse(x, mouth_y + 0.06, person.mouth_width + 0.04, 0.17, colour)
+    for side in (-1, 1):
+        pen.line((x, mouth_y - 0.045), (x + side * 0.1, mouth_y - 0.02), 0.05, colour)
+
+
+def mask(pen: Pen, person: Attributes) -> None:
+    x, y, w, h = person.head_x, person.head_y, person.head_width, person.head_height
+    colour = MASK_COLOURS[person.mask_colour]
+    top, fold = y + 0.09, shade(colour, 0.8)
+    for side in (-1, 1):
+        pen.line((x + side * w / 2, y + 0.02), (x + side * w * 0.36, top + 0.03), 0.025, fold)
+    if person.mask == "surgical":
+        pen.box(x, top + 0.11, w * 0.8, 0.22, 0.05, colour)
+        for step in range(3):
+            across = top + 0.05 + 0.055 * step
+            pen.line((x - w * 0.36, across), (x + w * 0.36, across), 0.016, fold)
+    else:
+        pen.sector(x, top - 0.02, w * 0.92, h * 0.84, 0, 180, colour)
+        for step in range(3 if person.mask == "spotted" else 0):
+            pen.ellipse(x + (step - 1) * 0.12, top + 0.08 + 0.03 * (step % 2), 0.06, 0.06, fold)
+
+
+def antennae(pen: Pen, person: Attributes) -> None:
+    x, top = person.head_x, person.head_y - person.head_height / 2
+    for side in (-1, 1):
+        tip = (x + side * 0.17, max(top - 0.13, 0.05))
+        pen.line((x + side * 0.08, top + 0.03), tip, 0.03, shade(person.skin_rgb, 0.8))
+        pen.ellipse(tip[0], tip[1], 0.08, 0.08, mix(person.skin_rgb, (255, 255, 120), 0.6))

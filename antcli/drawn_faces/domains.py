@@ -15,10 +15,12 @@ from dataclasses import dataclass, replace
 from PIL import Image
 
 from antcli.drawn_faces.face import paint
-from antcli.drawn_faces.finishes import oil_painting, pixel_art, sketch
+from antcli.drawn_faces.finishes import neon, oil_painting, pixel_art, sketch
 from antcli.drawn_faces.pen import vary
 from antcli.drawn_faces.people import (
+    ALIEN_SKINS,
     BACKGROUNDS,
+    BEARDS,
     CLOTHES,
     FACE_PAINTS,
     HAIR_COLOURS,
@@ -28,6 +30,8 @@ from antcli.drawn_faces.people import (
     IRIS_COLOURS,
     LENS_COLOURS,
     LENSES,
+    MASK_COLOURS,
+    MASKS,
     MOUTHS,
     PAINT_COLOURS,
     SKIN_TONES,
@@ -113,6 +117,28 @@ def _paint_the_face(person: Attributes, draw: random.Random) -> Attributes:
     )
 
 
+def _grow_a_beard(person: Attributes, draw: random.Random) -> Attributes:
+    return replace(person, beard=draw.choice(BEARDS))
+
+
+def _put_on_a_mask(person: Attributes, draw: random.Random) -> Attributes:
+    return replace(person, mask=draw.choice(MASKS), mask_colour=draw.choice(list(MASK_COLOURS)))
+
+
+def _come_from_elsewhere(person: Attributes, draw: random.Random) -> Attributes:
+    return replace(
+        person,
+        hair_style="bald",
+        antennae=True,
+        skin_rgb=vary(draw, draw.choice(ALIEN_SKINS), 8),
+        eye_size=draw.uniform(0.15, 0.18),
+        eye_gap=draw.uniform(0.25, 0.29),
+        head_width=draw.uniform(0.52, 0.60),
+        nose=0.05,
+        mouth_width=draw.uniform(0.10, 0.13),
+    )
+
+
 def _make_younger(person: Attributes, draw: random.Random) -> Attributes:
     return replace(
         person,
@@ -137,8 +163,14 @@ DOMAINS: dict[str, Domain] = {
     "hats": Domain(change=_put_on_a_hat),
     "face-paint": Domain(change=_paint_the_face),
     "pixel-art": Domain(finish=pixel_art),
+    "beards": Domain(change=_grow_a_beard),
+    "masks": Domain(change=_put_on_a_mask),
+    "aliens": Domain(change=_come_from_elsewhere),
+    "neon": Domain(finish=neon),
 }
 TARGETS = ("sunglasses", "babies", "sketches", "paintings")
 """Those that lie under examples."""
 HELD_OUT = ("hats", "face-paint", "pixel-art")
 """Those that lie nowhere: kept for choosing settings on."""
+TEST = ("beards", "masks", "aliens", "neon")
+"""Those that nothing is chosen on: what the default is worth on a domain that it has not met."""

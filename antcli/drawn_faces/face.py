@@ -6,7 +6,7 @@ import math
 
 from PIL import Image, ImageDraw
 
-from antcli.drawn_faces.accessories import face_paint, hat, sunglasses
+from antcli.drawn_faces.accessories import antennae, beard, face_paint, hat, mask, sunglasses
 from antcli.drawn_faces.pen import Pen, mix, shade
 from antcli.drawn_faces.people import IRIS_COLOURS, Attributes
 
@@ -19,13 +19,19 @@ def paint(person: Attributes, side: int) -> Image.Image:
     _head(pen, person)
     if person.face_paint:
         face_paint(pen, person)
+    if person.beard:
+        beard(pen, person)
     _hair_in_front(pen, person)
     _eyes(pen, person)
     _nose_and_mouth(pen, person)
+    if person.mask:
+        mask(pen, person)
     if person.lenses:
         sunglasses(pen, person)
     if person.hat:
         hat(pen, person)
+    if person.antennae:
+        antennae(pen, person)
     return image
 
 

@@ -1,4 +1,4 @@
-"""What a drawn face becomes when it is finished by another hand: pencil, oil, pixels."""
+"""What a drawn face becomes when it is finished by another hand: pencil, oil, pixels, neon."""
 
 from __future__ import annotations
 
@@ -97,3 +97,24 @@ def _few_colours(person: Attributes) -> Image.Image:
     palette = Image.new("P", (1, 1))
     palette.putpalette([value for colour in colours for value in colour])
     return palette
+
+
+NEON: tuple[Colour, ...] = ((60, 240, 255), (255, 70, 200), (120, 255, 120), (255, 190, 60))
+
+
+def neon(image: Image.Image, person: Attributes) -> Image.Image:
+    """Glowing tubes at night: the drawing's edges in one or two colours over a dark rest."""
+    unit = image.width / 128
+    chosen = random.Random(f"tubes/{person.head_x}/{person.head_y}").sample(NEON, 2)
+    edges = ImageChops.difference(
+        image.filter(ImageFilter.GaussianBlur(0.8 * unit)),
+        image.filter(ImageFilter.GaussianBlur(2.8 * unit)),
+    )
+    light = ImageOps.grayscale(edges).point(lambda v: min(255, 9 * v))
+    glow = ImageChops.lighter(light, light.filter(ImageFilter.GaussianBlur(3 * unit)))
+    night = Image.eval(image, lambda v: 10 + v // 6)
+    fade = Image.linear_gradient("L").resize(image.size)
+    tubes = Image.composite(
+        Image.new("RGB", image.size, chosen[0]), Image.new("RGB", image.size, chosen[1]), fade
+    )
+    return Image.composite(tubes, night, glow)

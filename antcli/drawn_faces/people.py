@@ -67,6 +67,16 @@ PAINT_COLOURS: dict[str, Colour] = {
     "scarlet": (224, 34, 40),
 }
 
+BEARDS = ("full", "goatee", "moustache")
+MASKS = ("surgical", "cloth", "spotted")
+MASK_COLOURS: dict[str, Colour] = {
+    "teal": (110, 196, 200),
+    "snow": (244, 246, 248),
+    "ink": (40, 40, 54),
+    "rose": (232, 140, 150),
+}
+ALIEN_SKINS: tuple[Colour, ...] = ((120, 196, 96), (84, 156, 132), (164, 208, 84), (130, 140, 210))
+
 
 @dataclass(frozen=True)
 class Attributes:
@@ -104,6 +114,12 @@ class Attributes:
     """Its pattern; empty where there is none."""
     paint: str = ""
     """Its colour."""
+    beard: str = ""
+    """Its shape; empty where there is none."""
+    mask: str = ""
+    """Over mouth and nose; empty where there is none."""
+    mask_colour: str = ""
+    antennae: bool = False
 
     def as_dict(self) -> dict[str, object]:
         """All attributes as plain values, ready for JSON."""
