@@ -36,13 +36,15 @@ class Rung:
     """Above which the source predicts alone."""
     reach: int | None
     """Places around those that are new in which an image is drawn anew; None: all of it is."""
+    closely: bool = False
+    """Whether what is almost new counts as well, and then of each image what changed in it."""
 
 
 COLOURS, SETTLED = 6.1, 60.3
 """0.6 and 0.9 T of Ho et al.'s betas. Where it takes more noise than the first to hide a domain,
 its colours as a whole are new, and these are settled up to the second."""
 LADDER = (
-    Rung(3.42, 3.42, 1),
+    Rung(3.42, 3.42, 1, closely=True),
     Rung(COLOURS, 3.42, 4),
     Rung(3.42, 3.42, None),
     Rung(COLOURS, COLOURS, None),

@@ -20,8 +20,11 @@ CELLS = 32
 """Places across an image."""
 GROUPS = 100
 """Of the source's own images, which say what chance does."""
-NEW = 0.995
-"""A place is new where it differs more than this share of all places of the source's own do."""
+NEW, ALMOST = 0.995, 0.95
+"""A place is new where it differs more than this share of all places of the source's own do; beside
+a new one, where it differs more than the second share."""
+CHANGED = 0.5
+"""Of the largest difference of an image to what the source drew in its place: more is a change."""
 PLAIN = 0.5
 """Share of the mean spread of a number that is added to its own: a place that never changes."""
 
@@ -71,6 +74,16 @@ class Places:
         own = within if a.shape[1] == 1 else _within(_apart(a, a))
         return _energy(between, own, within).view(self.shape)
 
+    def new(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Where images are new, and that with what is almost new and joins it: [rows, columns].
+
+        By two thresholds, as the edges of Canny (1986): of three beards in ten faces the jaw is
+        not as sure as the chin.
+        """
+        far, count = self.distances(images), len(images)
+        new, almost = far > self.by_chance(count), far > self.by_chance(count, ALMOST)
+        return new, _joined(new, almost | new)
+
     def by_chance(self, count: int, share: float = NEW) -> float:
         """Below it are this share of the places of groups of `count` of the source's own images."""
         apart = self._own_apart
@@ -118,14 +131,36 @@ def _within(apart: Tensor) -> Tensor:
     return apart.sum((1, 2)) / (count * (count - 1))
 
 
-def around(new: Tensor, reach: int, size: tuple[int, int]) -> Tensor:
-    """How much of each place of an image of `size` is drawn anew, in [0, 1]: [1, 1, H, W].
+def _joined(new: Tensor, almost: Tensor) -> Tensor:
+    """Those of `almost` that a way within it joins to `new`."""
+    while True:
+        more = (functional.max_pool2d(new.float()[None], 3, 1, 1)[0] > 0) & almost
+        if torch.equal(more, new):
+            return new
+        new = more
 
-    `new` are the places that are, [rows, columns], of an image or of its mirror image. With a
-    reach of one place all around; of more, a rim in which the old turns into the new.
+
+def changes(images: Tensor, drawn: Tensor, among: Tensor) -> Tensor:
+    """Where each of images differs in colour from what was drawn in its place: [N, rows, columns].
+
+    `images` are uint8 [N, 3, H, W], `drawn` so many draws of each, one after the other; `among` are
+    the places that may differ, [rows, columns]. Where else the domain is new in other images this
+    one stays as it is.
     """
-    both = (new | new.flip(-1)).float()[None, None]
-    wide = functional.max_pool2d(both, 2 * reach + 1, 1, reach)
+    colours = features(images)[:, :3]
+    draws = features(drawn)[:, :3].unflatten(0, (len(images), -1))
+    off = (colours - draws.median(1).values).norm(dim=1)
+    largest = off.flatten(1).quantile(0.99, 1).view(-1, 1, 1)
+    return (off > CHANGED * largest) & among
+
+
+def around(new: Tensor, reach: int, size: tuple[int, int]) -> Tensor:
+    """How much of each place of an image of `size` is drawn anew, in [0, 1]: [N, 1, H, W].
+
+    `new` are the places that are, [N, rows, columns]. With a reach of one place all around; of
+    more, a rim in which the old turns into the new.
+    """
+    wide = functional.max_pool2d(new.float()[:, None], 2 * reach + 1, 1, reach)
     if reach > 1:
         rim = functional.pad(wide, (2, 2, 2, 2), mode="replicate")
         wide = functional.avg_pool2d(rim, 5, 1)

@@ -27,7 +27,7 @@ from antcli.methods.counterparts import (
     draws_of_each,
     shares,
 )
-from antcli.methods.places import Places, around
+from antcli.methods.places import Places, around, changes
 from antcli.sources.source import Source
 from antcli.training.inputs import (
     Inputs,
@@ -42,8 +42,11 @@ from antcli.training.source_dimension import SourceDimension, source_dimension
 
 OWN, OWN_STEPS = 64, 15
 """Images of the source with which the target's are compared, and steps of drawing one."""
-TRIALS = 2
-"""Draws of each image by which a rung is judged."""
+TRIALS = 3
+"""Draws of each image by which a rung is judged, and by which it is seen what changed in it."""
+ROUNDS = 2
+"""Of drawing anew what has changed, and looking again: what is kept tells the source more of what
+belongs beside it, and less changes."""
 TITLE = "the source's counterparts of the target's images"
 
 
@@ -88,7 +91,8 @@ def make_counterparts(
     total = len(sides) * len(images) * draws
     for number, x_0 in enumerate(sides):
         parts: list[Tensor] = []
-        for part in drawing.counterparts(x_0, draws, noise, changed, number):
+        there = changed if changed is None or not number else changed.flip(-1)
+        for part in drawing.counterparts(x_0, draws, noise, there, number):
             parts.append(part)
             yield CounterpartsDrawn(sum(map(len, [*drawn, *parts])), total)
         drawn.append(torch.cat(parts))
@@ -133,25 +137,71 @@ def _climb(
         own.append(batch)
         yield SourceSamples(sum(map(len, own)), OWN)
     yield from source_dimension(source, torch.cat(own))
-    places, count = Places.of(torch.cat(own)), len(inputs.target.images)
-    new = places.distances(inputs.target.images) > places.by_chance(count)
-    strange = places.by_chance(count, CHANCE)
-    side = source.shape[-1]
+    places = Places.of(torch.cat(own))
+    trials = _Trials(inputs, drawing, x_0, places)
+    new, joined = places.new(inputs.target.images)
     for rung in LADDER:
-        changed, anew = None, torch.ones_like(new)
+        where = None
         if rung.reach is not None:
             if not PART[0] <= float(new.float().mean()) <= PART[1]:
                 continue
-            changed = around(new, rung.reach, (source.shape[-2], side)).to(accelerator.device)
-            anew = around(new, rung.reach, places.shape)[0, 0] > 0.5
-        drawn = drawing.trial(x_0, shares(rung, source.path, side)[0], changed)
-        images = images_of(source, drawn, accelerator.device)
-        # Draw by draw: those of one image are nearer to each other than to any chance.
-        each = [places.distances(images[draw::TRIALS]) for draw in range(TRIALS)]
-        differs = torch.stack(each).mean(0) > strange
-        if float(differs[anew].float().mean()) <= PASSED:
+            where = joined if rung.closely else new
+        changed, anew = trials.near(where, rung)
+        drawn = trials.draw(rung, changed)
+        if trials.strange(drawn, anew) <= PASSED:
             break
+    if changed is not None and rung.closely:
+        changed = trials.closely(rung, drawn, anew)
     return rung, changed
+
+
+class _Trials:
+    """A few counterparts of each image, and what is seen of them."""
+
+    def __init__(self, inputs: Inputs, drawing: _Drawing, x_0: Tensor, places: Places) -> None:
+        self.inputs, self.drawing, self.x_0, self.places = inputs, drawing, x_0, places
+        self.by_chance = places.by_chance(len(x_0), CHANCE)
+
+    def near(self, where: Tensor | None, rung: Rung) -> tuple[Tensor | None, Tensor]:
+        """How much of each place of all x_0 is drawn anew, None being all; and which places are.
+
+        An image and its mirror image have the same.
+        """
+        if where is None:
+            return None, torch.ones(self.places.shape, dtype=torch.bool)
+        both = (where | where.flip(-1))[None]
+        return self._of_x_0(both, rung), _around(both, rung, self.places.shape)[0, 0] > 0.5
+
+    def draw(self, rung: Rung, changed: Tensor | None, number: int = 0) -> Tensor:
+        """Images uint8, `TRIALS` of each x_0 in turn; those of another `number` are others."""
+        source = self.inputs.source
+        noise, _ = shares(rung, source.path, source.shape[-1])
+        drawn = self.drawing.trial(self.x_0, noise, changed, number)
+        return images_of(source, drawn, self.drawing.accelerator.device)
+
+    def strange(self, drawn: Tensor, anew: Tensor) -> float:
+        """Share of the places drawn anew that differ from those of the source's images."""
+        # Draw by draw: those of one image are nearer to each other than to any chance.
+        each = [self.places.distances(drawn[draw::TRIALS]) for draw in range(TRIALS)]
+        differs = torch.stack(each).mean(0) > self.by_chance
+        return float(differs[anew].float().mean())
+
+    def closely(self, rung: Rung, drawn: Tensor, anew: Tensor) -> Tensor:
+        """How much of each place of each x_0 is drawn anew: of `anew` where it has changed."""
+        changed = self._of_x_0(changes(self.inputs.target.images, drawn, anew), rung)
+        for number in range(1, ROUNDS):
+            drawn = self.draw(rung, changed, number)
+            changed = self._of_x_0(changes(self.inputs.target.images, drawn, anew), rung)
+        return changed
+
+    def _of_x_0(self, new: Tensor, rung: Rung) -> Tensor:
+        height, width = self.inputs.source.shape[-2:]
+        return _around(new, rung, (height, width)).to(self.drawing.accelerator.device)
+
+
+def _around(new: Tensor, rung: Rung, size: tuple[int, int]) -> Tensor:
+    assert rung.reach is not None
+    return around(new, rung.reach, size)
 
 
 class _Drawing:
@@ -168,35 +218,40 @@ class _Drawing:
 
         `number` is 0, or 1 where the x_0 are mirrored: these have noise of their own.
         """
-        all_of = x_0.repeat_interleave(draws, 0)
-        first = len(all_of) * (2 * self.seed + number)
-        yield from self._resampled(all_of, share, changed, first, "counterparts")
+        first = len(x_0) * draws * (2 * self.seed + number)
+        yield from self._resampled(x_0, draws, share, changed, first, "counterparts")
 
-    def trial(self, x_0: Tensor, share: float, changed: Tensor | None) -> Tensor:
-        """A few draws, as `counterparts` gives them."""
-        all_of = x_0.repeat_interleave(TRIALS, 0)
-        first = len(all_of) * self.seed
-        return torch.cat(list(self._resampled(all_of, share, changed, first, "trial")))
+    def trial(self, x_0: Tensor, share: float, changed: Tensor | None, number: int) -> Tensor:
+        """A few draws, as `counterparts` gives them; those of another `number` are others."""
+        first = len(x_0) * TRIALS * (ROUNDS * self.seed + number)
+        return torch.cat(list(self._resampled(x_0, TRIALS, share, changed, first, "trial")))
 
     def _resampled(
-        self, all_of: Tensor, share: float, changed: Tensor | None, first: int, stream: str
+        self,
+        x_0: Tensor,
+        draws: int,
+        share: float,
+        changed: Tensor | None,
+        first: int,
+        stream: str,
     ) -> Iterator[Tensor]:
         path, latent = self.source.path, self.source.latent
         limit = path.limit(share)
-        at_once = images_at_once(all_of.shape)
-        for start in range(0, len(all_of), at_once):
-            part = all_of[start : start + at_once].to(self.accelerator.device)
-            seeds: Sequence[int] = range(first + start, first + start + len(part))
+        which = torch.arange(len(x_0)).repeat_interleave(draws)
+        at_once = images_at_once((len(which), *x_0.shape[1:]))
+        for part in which.split(at_once):
+            seeds: Sequence[int] = range(first, first + len(part))
+            first += len(part)
             found = resample(
                 self.predict,
                 path,
-                part,
+                x_0[part].to(self.accelerator.device),
                 limit,
                 seeds,
                 steps=self.steps,
                 stream=stream,
                 clip=not latent,
-                changed=changed,
+                changed=changed if changed is None or len(changed) == 1 else changed[part],
             )
             yield found.cpu() if latent else to_uint8(found.cpu())
 

@@ -10,7 +10,16 @@ import torch
 from torch import Tensor
 
 from antcli.methods import places
-from antcli.methods.places import GROUPS, NEW, PLAIN, Places, around, features
+from antcli.methods.places import (
+    ALMOST,
+    GROUPS,
+    NEW,
+    PLAIN,
+    Places,
+    around,
+    changes,
+    features,
+)
 from antcli.randomness import generator
 
 
@@ -178,8 +187,7 @@ def test_more_images_differ_less_by_chance() -> None:
 
 
 def new_places(given: Tensor, own: Tensor) -> Tensor:
-    found = Places.of(own)
-    return found.distances(given) > found.by_chance(len(given))
+    return Places.of(own).new(given)[0]
 
 
 @pytest.mark.parametrize("size", [16, 32, 64])
@@ -212,7 +220,42 @@ def test_images_of_the_source_itself_are_new_hardly_anywhere(count: int) -> None
     assert torch.stack(shares).median() < 0.05
 
 
+def test_what_is_almost_new_counts_beside_what_is_new(monkeypatch: pytest.MonkeyPatch) -> None:
+    given, found = images(10, 8), Places.of(images(64, 9))
+    new, almost = found.by_chance(10), found.by_chance(10, ALMOST)
+    assert almost < new
+    far = torch.zeros(32, 32)
+    far[4:6, 4:6] = new + 0.1
+    far[6, 6:20] = far[7:12, 20] = far[20:22, 20:22] = (new + almost) / 2
+    far[12:15, 20] = almost - 0.01
+    far[31, 0] = new + 0.1
+    monkeypatch.setattr(Places, "distances", lambda places, images: far)
+    surely, joined = found.new(given)
+    assert torch.equal(surely, far > new)
+    expected = surely.clone()  # and a way that turns, but nothing beyond a gap
+    expected[6, 6:20] = expected[7:12, 20] = True
+    assert torch.equal(joined, expected)
+
+
 # --- what is drawn anew --------------------------------------------------------------------
+
+
+def test_changes_are_where_an_image_differs_from_what_was_drawn_and_may() -> None:
+    given = torch.full((2, 3, 32, 32), 120, dtype=torch.uint8)
+    given[0, :, 4:10, 4:10] = 20
+    given[1, 0, 20:26, 20:26] = 220
+    given[1, :, 2:8, 24:30] = 110  # a tenth of the largest difference
+    drawn = torch.full((2, 3, 3, 32, 32), 120, dtype=torch.uint8)
+    drawn[:, 1, :, 12:18, 12:18] = 240  # one of three draws is no median
+    among = torch.ones(32, 32, dtype=torch.bool)
+    found = changes(given, drawn.flatten(0, 1), among)
+    expected = torch.zeros(2, 32, 32, dtype=torch.bool)
+    expected[0, 4:10, 4:10] = expected[1, 20:26, 20:26] = True
+    # The mean of nine places blurs a corner.
+    assert (found ^ expected).sum() <= 8 and not (found & ~expected).any()
+    among[:, :16] = False
+    found = changes(given, drawn.flatten(0, 1), among)
+    assert not found[0].any() and found[1].any()
 
 
 def at(*where: tuple[int, int], across: int = 16) -> Tensor:
@@ -222,18 +265,15 @@ def at(*where: tuple[int, int], across: int = 16) -> Tensor:
     return new
 
 
-def test_one_place_around_what_is_new_is_drawn_anew_and_so_is_its_mirror() -> None:
-    found = around(at((5, 3)), 1, (16, 16))
-    assert found.shape == (1, 1, 16, 16)
-    expected = torch.zeros(16, 16)
-    expected[4:7, 2:5] = expected[4:7, 11:14] = 1
-    assert torch.equal(found[0, 0], expected)
-    assert torch.equal(around(at((5, 12)), 1, (16, 16)), found)
+def test_one_place_around_what_is_new_is_drawn_anew() -> None:
+    found = around(torch.stack([at((5, 3)), at((9, 12))]), 1, (16, 16))
+    expected = torch.zeros(2, 1, 16, 16)
+    expected[0, :, 4:7, 2:5] = expected[1, :, 8:11, 11:14] = 1
+    assert torch.equal(found, expected)
 
 
 def test_with_more_reach_there_is_a_rim() -> None:
-    found = around(at((16, 8), across=32), 4, (32, 32))[0, 0]
-    assert torch.equal(found, found.flip(-1))
+    found = around(at((16, 8), across=32)[None], 4, (32, 32))[0, 0]
     assert (found[14:19, 6:11] == 1).all()
     assert (found[:10] == 0).all() and (found[23:] == 0).all() and (found[:, :2] == 0).all()
     row = found[16, 0:9]  # from without to the place itself: a rim five wide
@@ -243,15 +283,16 @@ def test_with_more_reach_there_is_a_rim() -> None:
 @pytest.mark.parametrize("reach", [1, 4])
 @pytest.mark.parametrize("size", [(8, 8), (16, 16), (40, 40), (64, 48)])
 def test_it_is_made_for_images_of_any_size(reach: int, size: tuple[int, int]) -> None:
-    found = around(at((0, 0), (7, 6)), reach, size)
+    found = around(at((0, 0), (7, 6))[None], reach, size)
     assert found.shape == (1, 1, *size)
     assert found.min() >= 0 and found.max() <= 1 + 1e-6
-    torch.testing.assert_close(found, found.flip(-1), rtol=0, atol=1e-6)
+    mirrored = around(at((0, 0), (7, 6))[None].flip(-1), reach, size)
+    torch.testing.assert_close(found, mirrored.flip(-1), rtol=0, atol=1e-6)
     assert found[0, 0, 0, 0] == pytest.approx(1, abs=1e-6)
 
 
 @pytest.mark.parametrize("reach", [1, 4])
 def test_nothing_new_leaves_all_and_all_new_leaves_nothing(reach: int) -> None:
     for fill in (False, True):
-        found = around(torch.full((16, 16), fill), reach, (32, 32))
+        found = around(torch.full((1, 16, 16), fill), reach, (32, 32))
         torch.testing.assert_close(found, torch.full_like(found, fill), rtol=0, atol=1e-6)

@@ -36,6 +36,7 @@ from antcli.training import inputs as inputs_module
 from antcli.training.adaptation import Preview, Resumed, adapt
 from antcli.training.classifier import ClassifierTraining
 from antcli.training.counterparts import (
+    TRIALS,
     Chosen,
     CounterpartsDrawn,
     load_counterparts,
@@ -325,6 +326,21 @@ def test_of_what_is_put_on_the_source_changes_the_place_alone(
     assert found.t_limit == chosen.t_limit
 
 
+def test_of_each_image_the_source_changes_what_is_new_in_it_alone(
+    people: Tensor, climb: Callable[..., Any]
+) -> None:
+    """Half of them wear something on the left, the others on the right."""
+    images = people.clone()
+    images[:5, :, 5:9, 2:6] = images[5:, :, 5:9, 10:14] = 20
+    found, _ = climb(images)
+    drawn = found.examples.x_0.view(10, DRAWS, 3, 16, 16).int()
+    off = (drawn - images[:, None].int()).abs().float().mean((1, 2))
+    left, right = off[..., 5:9, 2:6].mean((1, 2)), off[..., 5:9, 10:14].mean((1, 2))
+    assert (left[:5] > 30).all() and (right[5:] > 30).all()
+    # The other one's place has only what lies around its own.
+    assert (right[:5] < left[:5] / 4).all() and (left[5:] < right[5:] / 4).all()
+
+
 @pytest.mark.parametrize("count", [10, 1])
 def test_of_other_colours_everywhere_the_source_changes_all(
     count: int, people: Tensor, climb: Callable[..., Any], tiny_source: Path
@@ -410,19 +426,25 @@ def test_of_latents_the_part_is_made_for_their_size(
     inputs, file = check_inputs(config), tmp_path / "counterparts.safetensors"
     records = list(make_counterparts(inputs, config, accelerator, file))
     size = (3, source.size, source.size)
-    assert compared == [(10, *size)] * 3  # the images, and two draws of each
+    assert compared == [(10, *size)] * (1 + TRIALS)  # the images, and the draws of each
     assert source.latent and source.shape[-1] < source.size
-    assert all(part is not None and part.shape == (1, 1, *source.shape[1:]) for part in parts)
+    drawn_first, *closely = [part for part in parts if part is not None]
+    assert len(closely) == len(parts) - 1 and drawn_first.shape == (1, 1, *source.shape[1:])
+    assert all(part.shape[1:] == (1, *source.shape[1:]) for part in closely)
     drawn = load_counterparts(file, source, torch.device("cpu")).examples
     assert drawn.x_0.shape == (10 * DRAWS, *source.shape)
     chosen = records[-1].chosen
     assert 0 < chosen.anew < 1
     codec = source.codec()
-    for x_0, images in ((drawn.x_0, inputs.target.images), (drawn.mirrored, None)):
-        images = inputs.target.images.flip(-1) if images is None else images
+    upright, mirrored = closely[-2:]
+    assert torch.equal(mirrored, upright.flip(-1)) and 0 < upright.mean() < 1
+    for x_0, part, images in (
+        (drawn.x_0, upright, inputs.target.images),
+        (drawn.mirrored, mirrored, inputs.target.images.flip(-1)),
+    ):
         kept = codec.encode(to_float(images)).repeat_interleave(DRAWS, 0)
-        part = parts[0].expand_as(kept)
-        torch.testing.assert_close(x_0[part == 0], kept[part == 0], rtol=1e-4, atol=1e-4)
+        same = (part == 0).expand_as(kept)
+        torch.testing.assert_close(x_0[same], kept[same], rtol=1e-4, atol=1e-4)
 
 
 # --- a whole run ---------------------------------------------------------------------------
