@@ -97,7 +97,7 @@ class Method:
 
 BRIDGE = {
     "training": {
-        "steps": 120,
+        "steps": 200,
         "learning_rate": 1e-3,
         "final_learning_rate": 0.02,
         "ema_decay": 0.97,

@@ -377,7 +377,7 @@ def test_a_settings_file_counts_for_every_option_that_is_not_typed(
 
 
 @pytest.mark.parametrize(
-    ("source", "pooling", "steps"), [("avatars", 4, 120), ("avatars-64", 2, 200)]
+    ("source", "pooling", "steps"), [("avatars", 4, 200), ("avatars-64", 2, 200)]
 )
 def test_defaults_fit_the_source(
     ant: Callable, tiny_target: Path, source: str, pooling: int, steps: int
@@ -473,7 +473,7 @@ def test_auto_has_room_and_keeps_a_larger_number(
 def test_auto_leaves_the_steps_of_a_rate_that_settles(ant: Callable, tiny_target: Path) -> None:
     command = ["adapt", "--source", "avatars", "--target", tiny_target]
     plan = ant(*command, "--steps", "auto", "--dry-run")
-    assert "[training]\nsteps = 120\n" in plan.out
+    assert "[training]\nsteps = 200\n" in plan.out
     assert "auto = true" in plan.out
 
 
