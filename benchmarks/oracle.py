@@ -32,6 +32,8 @@ NEW: dict[str, tuple[str, ...]] = {
     "face-paint": ("face_paint", "paint"),
     "beards": ("beard",),
     "masks": ("mask", "mask_colour"),
+    "scarves": ("scarf", "scarf_colour"),
+    "clowns": ("clown", "hair_style", "hair_rgb"),
     "aliens": (
         "hair_style",
         "antennae",

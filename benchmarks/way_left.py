@@ -24,7 +24,7 @@ from oracle import oracle_of_ten
 from torch import Tensor
 
 from antcli.devices import make_accelerator
-from antcli.drawn_faces.domains import TEST
+from antcli.drawn_faces.domains import HELD_OUT, TARGETS, TEST
 from antcli.evaluation.frechet import Gaussian, frechet_distance
 from antcli.evaluation.samples import check_run_source, load_adapted
 from antcli.images.folder import read_folder
@@ -38,16 +38,7 @@ FIRST_SAMPLE, SAMPLES, STEPS = 10_000, 500, 10
 ORACLES = 3
 COPIES_BY_CHANCE = 0.01
 JUDGED = 32
-TARGETS = (
-    "sunglasses",
-    "babies",
-    "sketches",
-    "paintings",
-    "hats",
-    "face-paint",
-    "pixel-art",
-    *TEST,
-)
+EVERY = (*TARGETS, *HELD_OUT, *TEST)
 JUDGES: dict[str, Callable[[], AttributeNetwork]] = {"": judge, "second ": second_judge}
 
 
@@ -188,7 +179,7 @@ def table(rows: Iterable[dict[str, Any]]) -> str:
         "| target | source | method | way left | seeds | by the second judge | distance | of means "
         "| source | oracle | diversity | target share | copies |\n" + "|---" * 13 + "|\n"
     ]
-    order = sorted(groups, key=lambda key: (TARGETS.index(key[0]), key[1:]))
+    order = sorted(groups, key=lambda key: (EVERY.index(key[0]), key[1:]))
     for key in order:
         of = groups[key]
 

@@ -1,4 +1,4 @@
-"""What a face of some domains has besides: sunglasses, a hat, paint, a beard, a mask, antennae."""
+"""What a face of some domains has besides, from sunglasses to antennae."""
 
 from __future__ import annotations
 
@@ -100,3 +100,23 @@ def antennae(pen: Pen, person: Attributes) -> None:
         tip = (x + side * 0.17, max(top - 0.13, 0.05))
         pen.line((x + side * 0.08, top + 0.03), tip, 0.03, shade(person.skin_rgb, 0.8))
         pen.ellipse(tip[0], tip[1], 0.08, 0.08, mix(person.skin_rgb, (255, 255, 120), 0.6))
+
+
+def scarf(pen: Pen, person: Attributes) -> None:
+    x, y = person.head_x, person.head_y + person.head_height / 2 + 0.06
+    colour = HAT_COLOURS[person.scarf_colour]
+    light = mix(colour, (255, 255, 255), 0.6)
+    if person.scarf == "long":
+        pen.box(x + 0.16, y + 0.14, 0.13, 0.3, 0.02, shade(colour, 0.85))
+    pen.box(x, y, 0.44, 0.13, 0.06, colour)
+    for step in range(4 if person.scarf == "striped" else 0):
+        across = x + (step - 1.5) * 0.1
+        pen.line((across, y - 0.06), (across, y + 0.06), 0.035, light)
+
+
+def clown(pen: Pen, person: Attributes) -> None:
+    x, mouth_y = person.head_x, person.head_y + person.head_height * 0.30
+    pen.ellipse(x, mouth_y, person.mouth_width + 0.1, 0.15, (250, 248, 244))
+    pen.ellipse(x, mouth_y, person.mouth_width, 0.06, (206, 30, 40))
+    nose_y = person.head_y + person.eye_height + 0.04 + person.nose
+    pen.ellipse(x, nose_y, 0.13, 0.12, (222, 34, 44))

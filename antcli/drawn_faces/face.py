@@ -6,7 +6,16 @@ import math
 
 from PIL import Image, ImageDraw
 
-from antcli.drawn_faces.accessories import antennae, beard, face_paint, hat, mask, sunglasses
+from antcli.drawn_faces.accessories import (
+    antennae,
+    beard,
+    clown,
+    face_paint,
+    hat,
+    mask,
+    scarf,
+    sunglasses,
+)
 from antcli.drawn_faces.pen import Pen, mix, shade
 from antcli.drawn_faces.people import IRIS_COLOURS, Attributes
 
@@ -24,12 +33,16 @@ def paint(person: Attributes, side: int) -> Image.Image:
     _hair_in_front(pen, person)
     _eyes(pen, person)
     _nose_and_mouth(pen, person)
+    if person.clown:
+        clown(pen, person)
     if person.mask:
         mask(pen, person)
     if person.lenses:
         sunglasses(pen, person)
     if person.hat:
         hat(pen, person)
+    if person.scarf:
+        scarf(pen, person)
     if person.antennae:
         antennae(pen, person)
     return image

@@ -1,4 +1,4 @@
-"""What a drawn face becomes when it is finished by another hand: pencil, oil, pixels, neon."""
+"""What a drawn face becomes when another hand finishes it: pencil, oil, pixels, neon, stone."""
 
 from __future__ import annotations
 
@@ -118,3 +118,18 @@ def neon(image: Image.Image, person: Attributes) -> Image.Image:
         Image.new("RGB", image.size, chosen[0]), Image.new("RGB", image.size, chosen[1]), fade
     )
     return Image.composite(tubes, night, glow)
+
+
+def stone(image: Image.Image, person: Attributes) -> Image.Image:
+    """Carved: a relief of grey stone, lit from above on the left, with grains."""
+    side, unit = image.width, image.width / 128
+    grey = ImageOps.grayscale(image).filter(ImageFilter.GaussianBlur(0.8 * unit))
+    lit = ImageChops.offset(grey, round(1.6 * unit), round(1.6 * unit))
+    relief = ImageChops.subtract(grey, lit, scale=0.8, offset=128)
+    tone = grey.point(lambda v: 96 + v * 80 // 255)
+    carved = ImageChops.add(tone, relief, scale=1, offset=-128)
+    grains = random.Random(f"grains/{person.head_x}/{person.head_y}")
+    small = Image.new("L", (32, 32))
+    small.putdata([grains.randint(116, 140) for _ in range(32 * 32)])
+    rough = ImageChops.add(carved, small.resize((side, side)), scale=1, offset=-128)
+    return ImageOps.colorize(rough, (40, 40, 46), (236, 234, 226))

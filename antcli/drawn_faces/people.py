@@ -75,6 +75,8 @@ MASK_COLOURS: dict[str, Colour] = {
     "ink": (40, 40, 54),
     "rose": (232, 140, 150),
 }
+SCARVES = ("plain", "striped", "long")
+CLOWN_HAIR: tuple[Colour, ...] = ((232, 60, 60), (60, 190, 90), (80, 110, 240), (250, 150, 30))
 ALIEN_SKINS: tuple[Colour, ...] = ((120, 196, 96), (84, 156, 132), (164, 208, 84), (130, 140, 210))
 
 
@@ -120,6 +122,11 @@ class Attributes:
     """Over mouth and nose; empty where there is none."""
     mask_colour: str = ""
     antennae: bool = False
+    scarf: str = ""
+    """Its shape; empty where there is none."""
+    scarf_colour: str = ""
+    clown: bool = False
+    """With a red ball for a nose, white around a wide mouth."""
 
     def as_dict(self) -> dict[str, object]:
         """All attributes as plain values, ready for JSON."""

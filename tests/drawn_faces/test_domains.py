@@ -13,6 +13,7 @@ from antcli.drawn_faces.finishes import CELLS, OILS, OUTLINE
 from antcli.drawn_faces.pen import Colour
 from antcli.drawn_faces.people import (
     BACKGROUNDS,
+    BEARDS,
     CLOTHES,
     FACE_PAINTS,
     HAIR_COLOURS,
@@ -22,8 +23,11 @@ from antcli.drawn_faces.people import (
     IRIS_COLOURS,
     LENS_COLOURS,
     LENSES,
+    MASK_COLOURS,
+    MASKS,
     MOUTHS,
     PAINT_COLOURS,
+    SCARVES,
     SKIN_TONES,
     Attributes,
 )
@@ -80,11 +84,15 @@ def test_drawings_stay_as_they_were(domain: str, expected: str) -> None:
     assert drawn.hexdigest()[:16] == expected
 
 
+PAINTED = {"aliens": {"skin_rgb"}, "clowns": {"hair_rgb"}}
+"""What is of another colour than the person's own."""
+
+
 @pytest.mark.parametrize("domain", [domain for domain in DOMAINS if domain != "avatars"])
 def test_a_seed_is_the_same_person_in_every_domain(domain: str) -> None:
     for seed in range(20):
         source, target = attributes(seed), attributes(seed, domain)
-        for name in SHARED:
+        for name in set(SHARED) - PAINTED.get(domain, set()):
             assert getattr(target, name) == getattr(source, name)
 
 
@@ -129,6 +137,14 @@ def test_everything_occurs() -> None:
     assert {(person.face_paint, person.paint) for person in painted} == {
         (pattern, colour) for pattern in FACE_PAINTS for colour in PAINT_COLOURS
     }
+    assert {attributes(seed, "beards").beard for seed in range(60)} == set(BEARDS)
+    for domain, names, kinds, colours in (
+        ("masks", ("mask", "mask_colour"), MASKS, MASK_COLOURS),
+        ("scarves", ("scarf", "scarf_colour"), SCARVES, HAT_COLOURS),
+    ):
+        worn = [attributes(seed, domain) for seed in range(150)]
+        found = {tuple(getattr(person, name) for name in names) for person in worn}
+        assert found == {(kind, colour) for kind in kinds for colour in colours}
     babies = {attributes(seed, "babies").hair_style for seed in range(100)}
     assert babies == {"bald", "tuft", "down"}
 
@@ -287,3 +303,45 @@ def test_pixel_art_is_outlined_blocks_of_few_colours(size: int) -> None:
         assert share_of(drawn, SKIN_TONES[person.skin]) > 0.1
         plain = pixels(avatar(seed, size)[0])
         assert np.abs(drawn - plain).mean() > 10
+
+
+WORN = {
+    # Rows of the head that it leaves alone, in head heights from its centre: above, below.
+    "beards": (-0.6, 0.0),
+    "masks": (-0.6, 0.0),
+    "scarves": (-0.6, 0.4),
+}
+
+
+@pytest.mark.parametrize("domain", WORN)
+def test_what_is_worn_leaves_the_rest_of_the_person(domain: str) -> None:
+    first, last = WORN[domain]
+    for seed in range(30):
+        bare, (image, person) = avatar(seed, 64)[0], avatar(seed, 64, domain)
+        changed = np.argwhere((pixels(image) != pixels(bare)).any(axis=-1))[:, 0] / 64
+        assert len(changed) > 20
+        above, below = (person.head_y + rows * person.head_height for rows in (first, last))
+        assert not ((changed > above) & (changed < below - 1 / 64)).any()
+
+
+def test_aliens_and_clowns_keep_clothes_and_background() -> None:
+    for domain in ("aliens", "clowns"):
+        for seed in range(10):
+            bare, other = attributes(seed), attributes(seed, domain)
+            assert (other.clothes_rgb, other.background_rgb) == (
+                bare.clothes_rgb,
+                bare.background_rgb,
+            )
+            changed = (pixels(avatar(seed, 64, domain)[0]) != pixels(avatar(seed, 64)[0])).any(-1)
+            assert changed.mean() > 0.05 and not changed[-4:].any()
+
+
+def test_neon_is_dark_with_light_and_stone_has_no_colours() -> None:
+    for seed in range(10):
+        plain, neon, stone = (
+            pixels(avatar(seed, 64, domain)[0]).astype(float)
+            for domain in ("avatars", "neon", "statues")
+        )
+        assert np.median(neon) < 80 < 140 < neon.max() and np.median(neon) < np.median(plain)
+        assert (stone.max(-1) - stone.min(-1)).max() < 16
+        assert 100 < stone.mean() < 180 and stone.std() > 5
