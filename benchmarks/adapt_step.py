@@ -48,7 +48,7 @@ from antcli.methods.classifier import new_classifier
 from antcli.methods.counterparts import Counterparts
 from antcli.sources.source import find_source
 from antcli.training.inputs import defaults_for
-from antcli.training.loop import Training
+from antcli.training.loop import StepRecord, Training
 
 RESULT = Path(__file__).parent / "results" / "adapt_step"
 PARTS = (
@@ -63,7 +63,7 @@ PARTS = (
 )
 IMAGES, DRAWS = 10, 2
 WARM = 3
-"""Steps that are not counted: a library chooses its kernels in the first."""
+"""Steps that are not timed, beside the first, whose operations are counted."""
 MATRIX = 2048
 """Side of the matrices whose product says the rate."""
 
@@ -240,8 +240,8 @@ def measure(
     parts = Parts(now)
     training = build(case, config, accelerator, parts)
     steps = training.steps()
-    warm = 1 if case.large else WARM
-    for _ in range(warm):
+    operations = counted(steps, parts)
+    for _ in range(0 if case.large else WARM):
         next(steps)
     taken, rates = [], []
     for _ in range(count):
@@ -250,13 +250,18 @@ def measure(
         with parts.part("the rest"):
             next(steps)
         taken.append(dict(parts.taken))
+    return {"seconds": taken, "operations": operations, "rates": rates}
+
+
+def counted(steps: Iterator[StepRecord], parts: Parts) -> dict[str, float]:
+    """Operations of each part of the next step."""
+    now = parts.now
     with FlopCounterMode(display=False) as counter:
         parts.now = lambda: float(counter.get_total_flops())
-        parts.taken.clear()
         with parts.part("the rest"):
             next(steps)
-    operations = {name: flops for name, flops in parts.taken.items() if flops}
-    return {"seconds": taken, "operations": operations, "rates": rates}
+    parts.now = now
+    return {name: flops for name, flops in parts.taken.items() if flops}
 
 
 def line(row: Mapping[str, Any]) -> str:

@@ -50,10 +50,10 @@ matplotlib.use("agg")
 from matplotlib import pyplot
 
 RESULT = HERE / "results" / "time_to_quality"
-MARKS = {"bridge": 6, "ant": 5}
+MARKS = {"bridge": 4, "ant": 4}
 """Checkpoints of the package's own."""
 PUBLISHED = {"published": Published(), "published-faster": Published(learning_rate=5e-4)}
-AT = (20, 40, 80, 160, 240, 320)
+AT = (10, 20, 40, 80, 160, 320)
 """Checkpoints of the published loop, by step."""
 CURVES = (*MARKS, *PUBLISHED)
 COLOURS = {"bridge": "#0072B2", "ant": "#D55E00", "published": "#009E73"}
@@ -240,6 +240,19 @@ def write_all(rows: list[Row]) -> None:
     RESULT.with_suffix(".md").write_text(text + made_by(rows))
 
 
+def measure_missing(rows: list[Row], curve: str, target: str, seed: int, samples: int) -> None:
+    """The checkpoints that are there and not measured yet."""
+    spent = Spent(folder_of(curve, target, seed) / "costs.json").found
+    about = {**named(curve, target, seed), "samples": samples}
+    known = [row["step"] for row in rows if about.items() <= row.items()]
+    for step in sorted(set(map(int, spent)) - set(known)):
+        found = measured_point(curve, target, seed, step, samples)
+        rows.append({**found, "of_processors": spent[str(step)], **provenance()})
+        write_all(rows)
+        left = f"{found['way left']:.0%} left after {spent[str(step)]:.0f} s"
+        print(f"{curve} {seed}, step {step}: {left}", flush=True)
+
+
 def arguments() -> argparse.Namespace:
     """As they were typed, checked."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -260,17 +273,11 @@ def main() -> None:
     kept = RESULT.with_suffix(".json")
     rows: list[Row] = json.loads(kept.read_text()) if kept.exists() else []
     for seed, curve in itertools.product(asked.seeds, asked.curves):
+        about = curve, asked.target, seed
+        measure_missing(rows, *about, asked.samples)  # of a run that was cut
         which = ["--curves", curve, "--seeds", str(seed), "--target", asked.target]
         subprocess.run([sys.executable, __file__, "--train", *which], check=True)
-        spent = Spent(folder_of(curve, asked.target, seed) / "costs.json").found
-        about = named(curve, asked.target, seed)
-        known = [row["step"] for row in rows if about.items() <= row.items()]
-        for step in sorted(set(map(int, spent)) - set(known)):
-            found = measured_point(curve, asked.target, seed, step, asked.samples)
-            rows.append({**found, "of_processors": spent[str(step)], **provenance()})
-            write_all(rows)
-            left = f"{found['way left']:.0%} left after {spent[str(step)]:.0f} s"
-            print(f"{curve} {seed}, step {step}: {left}", flush=True)
+        measure_missing(rows, *about, asked.samples)
 
 
 if __name__ == "__main__":
