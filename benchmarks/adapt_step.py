@@ -35,7 +35,8 @@ from count_ffhq import ffhq
 from diffusers import ModelMixin
 from memory import church
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 from antcli.artifacts import write_json
 from antcli.config import AdaptConfig, adapt_config_from
@@ -129,6 +130,23 @@ class Parts:
                 return work(*given, **named)
 
         setattr(owner, method, timed)
+
+
+class Operations(TorchDispatchMode):
+    """Counts what torch's own counter counts; that one cannot see through `autograd.grad`."""
+
+    total = 0.0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        """Do it, and add its operations."""
+        kwargs = kwargs or {}
+        found = func(*args, **kwargs)
+        formula = flop_registry.get(func._overloadpacket)
+        if formula is not None:
+            self.total += formula(*args, **kwargs, out_val=found)
+        return found
 
 
 class TimedRule(Rule):
@@ -256,8 +274,8 @@ def measure(
 def counted(steps: Iterator[StepRecord], parts: Parts) -> dict[str, float]:
     """Operations of each part of the next step."""
     now = parts.now
-    with FlopCounterMode(display=False) as counter:
-        parts.now = lambda: float(counter.get_total_flops())
+    with Operations() as counter:
+        parts.now = lambda: counter.total
         with parts.part("the rest"):
             next(steps)
     parts.now = now
