@@ -327,7 +327,7 @@ def main() -> None:
     parser.add_argument("--cases", nargs="+", choices=list(cases()), default=list(cases()))
     parser.add_argument("--methods", nargs="+", default=["bridge", "ant", "finetune"])
     parser.add_argument("--steps", type=int, default=20)
-    parser.add_argument("--large-steps", type=int, default=1)
+    parser.add_argument("--large-steps", type=int, default=2)
     parser.add_argument("--batch", type=int, default=10)
     parser.add_argument("--large-batch", type=int, default=1)
     parser.add_argument("--device", default="auto")
