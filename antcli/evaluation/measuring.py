@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from antcli.evaluation.centres import Centres, lpips_to
-from antcli.evaluation.checks import pairwise_distances
-from antcli.evaluation.features.space import FeatureSpace, extract
+from antcli.evaluation.checks import GENERATED, TARGET, pairwise_distances
+from antcli.evaluation.features.space import FeatureSpace
 from antcli.evaluation.frechet import Gaussian, frechet
 from antcli.evaluation.intra_lpips import Protocol, intra_lpips
 from antcli.evaluation.kernel import kernel_distance
@@ -23,7 +23,7 @@ from antcli.evaluation.listener import SILENT, Listener
 from antcli.evaluation.lpips import LpipsFeatures
 from antcli.evaluation.manifold import prdc
 from antcli.evaluation.memorization import memorization
-from antcli.evaluation.reference import Statistics
+from antcli.evaluation.reference import Statistics, statistics_of
 from antcli.images.folder import ImageFiles
 
 Metric = Literal["intra-lpips", "fid", "kid", "prdc", "memorization"]
@@ -71,7 +71,8 @@ def measure(row: Row, metrics: Sequence[Metric], tools: Tools) -> dict[Metric, d
     if "intra-lpips" in metrics:
         _intra_lpips(row, tools, passes)
     if tools.space is not None and (IN_SPACE & set(metrics) or tools.trunk is None):
-        passes.features = extract(tools.space, row.images, advance=_heard(row, "encoding", tools))
+        heard = _heard(row, "encoding", tools)
+        passes.features = _features(row.images, GENERATED, tools, heard)
     for metric, result in _in_space([m for m in metrics if m in IN_SPACE], tools, passes):
         passes.results[metric] = {**result, "metric": metric, **_named(tools)}
     if "memorization" in metrics:
@@ -106,7 +107,7 @@ def _in_space(
     real, fake = tools.reference, passes.features
     for metric in metrics:
         if metric == "fid":
-            yield metric, frechet(real.gaussian, Gaussian.fit(fake, "generated images")).as_dict()
+            yield metric, frechet(real.gaussian, Gaussian.fit(fake, GENERATED)).as_dict()
         elif metric == "kid":
             yield metric, kernel_distance(real.features, fake, seed=tools.seed).as_dict()
         else:
@@ -123,12 +124,20 @@ def _memorization(row: Row, tools: Tools, passes: _Passes) -> dict[str, Any]:
         found = memorization(to_target, centres.apart)
         return {**found.as_dict(), "space": tools.trunk.label}
     assert tools.space is not None and passes.features is not None
-    samples, target = (
-        features.cpu().double()
-        for features in (passes.features, extract(tools.space, tools.target))
-    )
+    samples, target = passes.features.double(), _features(tools.target, TARGET, tools).double()
     found = memorization(pairwise_distances(samples, target), pairwise_distances(target, target))
     return {**found.as_dict(), "space": tools.space.label}
+
+
+def _features(
+    images: ImageFiles,
+    what: str,
+    tools: Tools,
+    advance: Callable[[int], object] = lambda done: None,
+) -> Tensor:
+    """[N, D] on the CPU; computed once, however many metrics ask, today or another day."""
+    assert tools.space is not None
+    return statistics_of(images, tools.space, what=what, least=1, advance=advance).features
 
 
 def _named(tools: Tools) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from antcli.evaluation.listener import Listener
 from antcli.evaluation.lpips import Net, load_lpips
 from antcli.evaluation.manifold import NEIGHBOUR
 from antcli.evaluation.measuring import IN_SPACE, METRICS, Metric, Row, Tools
-from antcli.evaluation.reference import Statistics, reference_statistics, statistics_file
+from antcli.evaluation.reference import Statistics, statistics_file, statistics_of
 from antcli.evaluation.samples import SamplingPlan, check_run_source, drawn_images
 from antcli.images.folder import ImageFiles, check_folder
 from antcli.runs import Run
@@ -182,7 +182,7 @@ def _statistics(
         assert settings.reference is not None
         return Statistics.load(settings.reference, space.label)
     advance = listener.batches("encoding the reference", len(images))
-    found = reference_statistics(images, space, advance=advance)
+    found = statistics_of(images, space, advance=advance)
     kept = statistics_file(found.space, found.images_sha256)
     if settings.reference is not None and kept.exists():
         listener.note(f"the same reference as one file, without the images: `reference` {kept}")

@@ -1,4 +1,4 @@
-"""Statistics of the reference images in one feature space: a file, and a cache of such files."""
+"""Statistics of a set of images in one feature space: a file, and a cache of such files."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ NEEDED = {"ant.space", "ant.images_sha256", "ant.features_sha256"}
 
 @dataclass(frozen=True)
 class Statistics:
-    """The reference images as a feature space sees them."""
+    """Images as a feature space sees them."""
 
     space: str
     """Label of the feature space."""
@@ -84,26 +84,29 @@ class Statistics:
         return cls(space, features, metadata["ant.images_sha256"])
 
 
-def reference_statistics(
+def statistics_of(
     images: ImageFiles,
     space: FeatureSpace,
     *,
+    what: str = REFERENCE,
+    least: int = 2,
     cache: Path | None = None,
     batch_size: int = BATCH,
     advance: Callable[[int], object] = lambda done: None,
 ) -> Statistics:
     """Statistics of `images` in `space`, from the cache where they have been computed before.
 
-    They are kept by the content of the image files and the label of the space. `advance` is
-    called with the size of each batch that has to be computed. Raises `AntError` for fewer than
-    two images, for images that cannot be read, and where the network gives NaN or infinity.
+    They are kept by the content of the image files and the label of the space. `what` names the
+    images in messages. `advance` is called with the size of each batch that has to be computed.
+    Raises `AntError` for fewer than `least` images, for images that cannot be read, and where the
+    network gives NaN or infinity.
     """
     images_sha256 = _content_hash(images.paths)
     file = statistics_file(space.label, images_sha256, cache)
     with suppress(AntError):  # not there yet, or damaged: computed (again)
         return Statistics.load(file, space.label)
     features = extract(space, images, batch_size=batch_size, advance=advance)
-    checked(features, REFERENCE, least=2)
+    checked(features, what, least)
     found = Statistics(space.label, features, images_sha256)
     with suppress(AntError):  # a cache that cannot be written costs time, not the result
         found.save(file)
@@ -111,13 +114,13 @@ def reference_statistics(
 
 
 def statistics_file(space: str, images_sha256: str, cache: Path | None = None) -> Path:
-    """Where `reference_statistics` keeps what it finds, a file that `Statistics.load` reads."""
+    """Where `statistics_of` keeps what it finds, a file that `Statistics.load` reads."""
     key = hashlib.sha256("\n".join([__version__, space, images_sha256]).encode()).hexdigest()
     return (cache_folder() if cache is None else cache) / f"{key[:32]}.safetensors"
 
 
 def cache_folder() -> Path:
-    """Where `reference_statistics` keeps its files, unless told otherwise."""
+    """Where `statistics_of` keeps its files, unless told otherwise."""
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(cache) / "ant" / "statistics"
 

@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 from PIL import Image
 from safetensors.torch import load_file
+from torch import Tensor
 
 from antcli.errors import AntError
 from antcli.evaluation import lpips, scoring
+from antcli.evaluation.features.source import SourceSpace
 from antcli.runs import Run
 
 OFFLINE = ["--device", "cpu"]
@@ -53,6 +55,35 @@ def test_samples_are_drawn_once_for_all_metrics(ant: Callable, run: Path) -> Non
     drawn = {path: path.stat().st_mtime_ns for path in (run / "samples").iterdir()}
     ant("evaluate", "kid", run, "-n", 12, *OFFLINE)
     assert {path: path.stat().st_mtime_ns for path in (run / "samples").iterdir()} == drawn
+
+
+def test_features_of_a_folder_are_computed_once(
+    ant: Callable,
+    tiny_target: Path,
+    tiny_source: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    given, encode = [], SourceSpace.__call__
+
+    def counted(space: SourceSpace, images: Tensor) -> Tensor:
+        given.append(len(images))
+        return encode(space, images)
+
+    monkeypatch.setattr(SourceSpace, "__call__", counted)
+    folder = tmp_path / "images"
+    shutil.copytree(tiny_target, folder)
+    asked = ["--images", folder, "--target", tiny_target, "--source", tiny_source, "--json"]
+    first = ant("evaluate", "kid", *asked, *OFFLINE)
+    count = len(list(folder.iterdir()))
+    assert sum(given) == count, "the target's are the same files"
+    again = ant("evaluate", "kid", *asked, *OFFLINE)
+    assert again.out == first.out
+    ant("evaluate", "fid", *asked, *OFFLINE)
+    assert sum(given) == count
+    (folder / "another.png").write_bytes(next(folder.iterdir()).read_bytes())
+    assert ant("evaluate", "kid", *asked, *OFFLINE).out != first.out
+    assert sum(given) == 2 * count + 1
 
 
 def test_a_folder_against_itself_is_at_distance_zero(
@@ -198,12 +229,12 @@ def test_a_statistics_file_of_another_source_is_refused(
     ant: Callable, run: Path, tiny_target: Path, tmp_path: Path
 ) -> None:
     from antcli.evaluation.features import open_space
-    from antcli.evaluation.reference import reference_statistics
+    from antcli.evaluation.reference import statistics_of
     from antcli.images.folder import ImageFiles, check_folder
     from antcli.sources.source import find_source
 
     space = open_space("source", source=find_source("avatars"))
-    statistics = reference_statistics(ImageFiles(check_folder(tiny_target)), space)
+    statistics = statistics_of(ImageFiles(check_folder(tiny_target)), space)
     file = tmp_path / "other.safetensors"
     statistics.save(file)
     done = ant("evaluate", "fid", run, "--reference", file, *OFFLINE)

@@ -329,6 +329,11 @@ def test_pixels_are_clipped_and_latents_are_not(clip: bool) -> None:
 # --- memory --------------------------------------------------------------------------------
 
 
+def test_batches_on_a_cpu_are_small() -> None:
+    batches = sample(predict, BetaPath.linear(), range(20), SHAPE, steps=1)
+    assert [len(batch) for batch in batches] == [16, 4]
+
+
 def test_a_batch_that_memory_does_not_hold_is_halved() -> None:
     asked: list[int] = []
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from antcli.artifacts import load_metadata, save_tensors
 from antcli.errors import AntError
 from antcli.evaluation.features import FeatureSpace
-from antcli.evaluation.reference import Statistics, reference_statistics
+from antcli.evaluation.reference import Statistics, statistics_of
 from antcli.images.folder import ImageFiles, check_folder
 
 
@@ -49,7 +49,7 @@ def some() -> Statistics:
 
 
 def of(folder: Path, space: FeatureSpace, cache: Path) -> Statistics:
-    return reference_statistics(ImageFiles(check_folder(folder)), space, cache=cache)
+    return statistics_of(ImageFiles(check_folder(folder)), space, cache=cache)
 
 
 def test_a_file_keeps_all(some: Statistics, tmp_path: Path) -> None:
@@ -162,7 +162,7 @@ def test_the_cache_is_where_caches_are(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    reference_statistics(ImageFiles(check_folder(folder)), MeanColours())
+    statistics_of(ImageFiles(check_folder(folder)), MeanColours())
     assert len(list((tmp_path / "xdg" / "ant" / "statistics").glob("*.safetensors"))) == 1
 
 
@@ -179,7 +179,5 @@ def test_nothing_is_kept_of_a_broken_network_or_of_one_image(folder: Path, tmp_p
 def test_progress_is_told_where_something_is_done(folder: Path, tmp_path: Path) -> None:
     images, steps = ImageFiles(check_folder(folder)), []
     for _ in range(2):
-        reference_statistics(
-            images, MeanColours(), cache=tmp_path, batch_size=4, advance=steps.append
-        )
+        statistics_of(images, MeanColours(), cache=tmp_path, batch_size=4, advance=steps.append)
     assert steps == [4, 2]

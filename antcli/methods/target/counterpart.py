@@ -8,6 +8,7 @@ about the image shares with it, by least squares: all of it where the counterpar
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from antcli.methods.choice import Choice, Rule, Step
@@ -22,13 +23,19 @@ class CounterpartTarget(Rule):
 
     def __call__(self, step: Step) -> Tensor:
         """[B, C, H, W]."""
-        wrong = source_error(step, self.counterparts.of(step))
-        return step.eps - coefficient(source_error(step, step.x_0), wrong) * wrong
+        own, wrong = source_errors(step, step.x_0, self.counterparts.of(step))
+        return step.eps - coefficient(own, wrong) * wrong
 
 
-def source_error(step: Step, x_0: Tensor) -> Tensor:
-    """What the source gets wrong about x_0 with the noise of a step: eps - eps_source(x_t, t)."""
-    return step.drawn - step.source(step.path.add_noise(x_0, step.drawn, step.t), step.t)
+def source_errors(step: Step, *x_0: Tensor) -> tuple[Tensor, ...]:
+    """What the source gets wrong about each x_0 with the noise of a step: eps - eps_source(x_t, t).
+
+    All in one pass: twice the images take less than twice the time.
+    """
+    eps = step.drawn.repeat(len(x_0), 1, 1, 1)
+    t = step.t.repeat(len(x_0))
+    wrong = eps - step.source(step.path.add_noise(torch.cat(x_0), eps, t), t)
+    return wrong.chunk(len(x_0))
 
 
 def coefficient(own: Tensor, counterpart: Tensor) -> Tensor:
