@@ -82,11 +82,16 @@ def stages_of(config: AdaptConfig) -> tuple[str, ...]:
 
 
 def build_network(
-    unet: ModelMixin, config: AdaptConfig, convention: Convention, t_limit: float | None = None
+    unet: ModelMixin,
+    config: AdaptConfig,
+    convention: Convention,
+    t_limit: float | None = None,
+    conditions: int = 0,
 ) -> Denoiser:
     """The network that the method trains, with what trains marked; it takes `unet` over.
 
     A `t_limit` that is kept with the counterparts stands in the place of that of the settings.
+    `conditions` is the size of the target's conditions; 0: it has none.
     """
     trains = method_of(config).choices["trains"]
     settings = _settings(trains, config)
@@ -96,6 +101,8 @@ def build_network(
     augmentation = _augmentation(config)
     if augmentation is not None:
         network.take_labels(augmentation.size)
+    if conditions:
+        network.take_conditions(conditions)
     return network
 
 

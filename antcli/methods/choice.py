@@ -85,6 +85,8 @@ class Step:
     augmentation: Augmentation | None = None
     label: Tensor | None = None
     """[B, size], how x_0 was augmented, where there is an augmentation."""
+    condition: Tensor | None = None
+    """[B, size], of each image, where the target has several."""
 
     @property
     def path(self) -> Path:
@@ -127,8 +129,12 @@ class Step:
         return self.maps, self.source_maps
 
     def told(self) -> AbstractContextManager[None]:
-        """Inside, the network is told how the images of this step were augmented."""
-        return nullcontext() if self.label is None else self.network.told(self.label)
+        """Inside, the network is told how the images of this step were augmented, and which
+        condition each has.
+        """
+        if self.label is None and self.condition is None:
+            return nullcontext()
+        return self.network.told(self.label, self.condition)
 
     def alike(self, images: Tensor) -> Tensor:
         """Other images, augmented as those of this step are."""

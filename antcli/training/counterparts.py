@@ -56,6 +56,8 @@ class Chosen:
     t_limit: float
     anew: float
     """Share of an image that is drawn anew."""
+    condition: str = ""
+    """Of which images, where they are of several domains."""
 
 
 @dataclass(frozen=True)
@@ -70,39 +72,84 @@ class CounterpartsDrawn:
 def make_counterparts(
     inputs: Inputs, config: AdaptConfig, accelerator: Accelerator, out: Path
 ) -> Iterator[SourceSamples | SourceDimension | CounterpartsDrawn]:
-    """Draw the counterparts and write them to `out`, with the limit in t that goes with them."""
+    """Draw the counterparts and write them to `out`, with the limit in t that goes with them.
+
+    Those of each domain of the target in their own way; the limit is the highest of all.
+    """
     source, settings = inputs.source, config.counterparts
     flip = source.latent and config.training.flip
     images = examples_of(source, inputs.target.images, accelerator.device, flip=flip)
     sides = [_all(images, mirrored=mirrored) for mirrored in ((False, True) if flip else (False,))]
     drawing = _Drawing(source, settings.steps, accelerator, config.seed)
-    path, side, changed = source.path, source.shape[-1], None
-    if settings.noise:
-        noise, t_limit = asked_for(settings.noise, path, side)
-    else:
-        rung, changed = yield from _climb(inputs, config, drawing, sides[0])
-        noise, t_limit = shares(rung, path, side)
-    t_limit = said_limit(config) or t_limit
+    ways = yield from _ways(inputs, config, drawing, sides[0])
+    t_limit = said_limit(config) or max(way.t_limit for way in ways)
     drawn: list[Tensor] = []
     draws = draws_of_each(settings, len(images))
     total = len(sides) * len(images) * draws
     for number, x_0 in enumerate(sides):
         parts: list[Tensor] = []
-        for part in drawing.counterparts(x_0, draws, noise, changed, number):
-            parts.append(part)
-            yield CounterpartsDrawn(sum(map(len, [*drawn, *parts])), total)
-        drawn.append(torch.cat(parts))
+        first = total // len(sides) * (2 * config.seed + number)
+        for way in ways:
+            share, changed = way.noise, way.changed
+            for part in drawing.counterparts(x_0, way.images, draws, share, changed, first):
+                parts.append(part)
+                yield CounterpartsDrawn(sum(map(len, [*drawn, *parts])), total)
+        drawn.append(torch.cat(parts)[_in_order(ways, draws)])
     tensors = dict(zip(("x_0", "mirrored"), drawn, strict=False))
-    chosen = Chosen(noise, t_limit, 1.0 if changed is None else float(changed.mean()))
     facts = {
         **metadata(inputs, config, TITLE),
         "ant.t_limit": repr(t_limit),
         "ant.draws": str(draws),
-        "ant.noise": repr(noise),
-        "ant.anew": repr(chosen.anew),
+        "ant.noise": ",".join(repr(way.noise) for way in ways),
+        "ant.anew": ",".join(repr(way.anew) for way in ways),
     }
     save_tensors(out, tensors, facts)
-    yield CounterpartsDrawn(total, total, chosen)
+    for way in ways:
+        yield CounterpartsDrawn(total, total, Chosen(way.noise, t_limit, way.anew, way.domain))
+
+
+@dataclass(frozen=True)
+class _Way:
+    """How the counterparts of the images of one domain are drawn."""
+
+    domain: str
+    images: Sequence[int]
+    noise: float
+    t_limit: float
+    changed: Tensor | None
+
+    @property
+    def anew(self) -> float:
+        """Share of an image that is drawn anew."""
+        return 1.0 if self.changed is None else float(self.changed.mean())
+
+
+def _in_order(ways: Sequence[_Way], draws: int) -> Tensor:
+    """Where the draws of each image are among those of all ways, one way after the other."""
+    images = torch.tensor([image for way in ways for image in way.images])
+    return (images.argsort()[:, None] * draws + torch.arange(draws)).flatten()
+
+
+def _ways(
+    inputs: Inputs, config: AdaptConfig, drawing: _Drawing, x_0: Tensor
+) -> Generator[SourceSamples | SourceDimension, None, list[_Way]]:
+    """The way of each domain: what the settings say of all, or what is read off its images."""
+    source, noise = inputs.source, config.counterparts.noise
+    path, side = source.path, source.shape[-1]
+    if noise:
+        both = asked_for(noise, path, side)
+        return [_Way(name, of, *both, None) for name, of in inputs.domains.items()]
+    own: list[Tensor] = []
+    seeds = range(config.seed * OWN, (config.seed + 1) * OWN)
+    for batch in sample_source(source, seeds, OWN_STEPS, drawing.accelerator):
+        own.append(batch)
+        yield SourceSamples(sum(map(len, own)), OWN)
+    yield from source_dimension(source, torch.cat(own))
+    places, ways = Places.of(torch.cat(own)), []
+    for name, of in inputs.domains.items():
+        rung, changed = _climb(places, inputs.target.images[of], drawing, x_0[of])
+        ways.append(_Way(name, of, *shares(rung, path, side), changed))
+    return ways
 
 
 def load_counterparts(file: Path, source: Source, device: torch.device) -> Counterparts:
@@ -120,22 +167,15 @@ def load_counterparts(file: Path, source: Source, device: torch.device) -> Count
 
 
 def _climb(
-    inputs: Inputs, config: AdaptConfig, drawing: _Drawing, x_0: Tensor
-) -> Generator[SourceSamples | SourceDimension, None, tuple[Rung, Tensor | None]]:
+    places: Places, images: Tensor, drawing: _Drawing, x_0: Tensor
+) -> tuple[Rung, Tensor | None]:
     """The first rung on which the source draws nothing but its own, and what changes on it.
 
     Its own is what differs from images of the source, place by place, no more than by chance.
     """
-    source, accelerator = inputs.source, drawing.accelerator
-    own: list[Tensor] = []
-    seeds = range(config.seed * OWN, (config.seed + 1) * OWN)
-    for batch in sample_source(source, seeds, OWN_STEPS, accelerator):
-        own.append(batch)
-        yield SourceSamples(sum(map(len, own)), OWN)
-    yield from source_dimension(source, torch.cat(own))
-    places, count = Places.of(torch.cat(own)), len(inputs.target.images)
-    new = places.distances(inputs.target.images) > places.by_chance(count)
-    strange = places.by_chance(count, CHANCE)
+    source, accelerator = drawing.source, drawing.accelerator
+    new = places.distances(images) > places.by_chance(len(images))
+    strange = places.by_chance(len(images), CHANCE)
     side = source.shape[-1]
     for rung in LADDER:
         changed, anew = None, torch.ones_like(new)
@@ -145,9 +185,9 @@ def _climb(
             changed = around(new, rung.reach, (source.shape[-2], side)).to(accelerator.device)
             anew = around(new, rung.reach, places.shape)[0, 0] > 0.5
         drawn = drawing.trial(x_0, shares(rung, source.path, side)[0], changed)
-        images = images_of(source, drawn, accelerator.device)
+        found = images_of(source, drawn, accelerator.device)
         # Draw by draw: those of one image are nearer to each other than to any chance.
-        each = [places.distances(images[draw::TRIALS]) for draw in range(TRIALS)]
+        each = [places.distances(found[draw::TRIALS]) for draw in range(TRIALS)]
         differs = torch.stack(each).mean(0) > strange
         if float(differs[anew].float().mean()) <= PASSED:
             break
@@ -162,37 +202,47 @@ class _Drawing:
         self.seed, self.predict = seed, source_predict(source, accelerator)
 
     def counterparts(
-        self, x_0: Tensor, draws: int, share: float, changed: Tensor | None, number: int
+        self,
+        x_0: Tensor,
+        images: Sequence[int],
+        draws: int,
+        share: float,
+        changed: Tensor | None,
+        first: int,
     ) -> Iterator[Tensor]:
-        """So many draws of each x_0 in turn, in parts, on the CPU; of pixels as uint8.
+        """So many draws of each of some `images` of x_0, in parts, on the CPU; of pixels as uint8.
 
-        `number` is 0, or 1 where the x_0 are mirrored: these have noise of their own.
+        The noise of draw k of image i has the seed `first` + i * draws + k.
         """
-        all_of = x_0.repeat_interleave(draws, 0)
-        first = len(all_of) * (2 * self.seed + number)
-        yield from self._resampled(all_of, share, changed, first, "counterparts")
+        seeds = [first + image * draws + k for image in images for k in range(draws)]
+        all_of = x_0[images].repeat_interleave(draws, 0)
+        yield from self._resampled(all_of, share, changed, seeds, "counterparts")
 
     def trial(self, x_0: Tensor, share: float, changed: Tensor | None) -> Tensor:
         """A few draws, as `counterparts` gives them."""
         all_of = x_0.repeat_interleave(TRIALS, 0)
-        first = len(all_of) * self.seed
-        return torch.cat(list(self._resampled(all_of, share, changed, first, "trial")))
+        seeds = range(len(all_of) * self.seed, len(all_of) * (self.seed + 1))
+        return torch.cat(list(self._resampled(all_of, share, changed, seeds, "trial")))
 
     def _resampled(
-        self, all_of: Tensor, share: float, changed: Tensor | None, first: int, stream: str
+        self,
+        all_of: Tensor,
+        share: float,
+        changed: Tensor | None,
+        seeds: Sequence[int],
+        stream: str,
     ) -> Iterator[Tensor]:
         path, latent = self.source.path, self.source.latent
         limit = path.limit(share)
         at_once = images_at_once(all_of.shape)
         for start in range(0, len(all_of), at_once):
             part = all_of[start : start + at_once].to(self.accelerator.device)
-            seeds: Sequence[int] = range(first + start, first + start + len(part))
             found = resample(
                 self.predict,
                 path,
                 part,
                 limit,
-                seeds,
+                seeds[start : start + len(part)],
                 steps=self.steps,
                 stream=stream,
                 clip=not latent,

@@ -36,7 +36,7 @@ from antcli.evaluation.results import (
 )
 from antcli.evaluation.samples import SamplingPlan, drawn_images
 from antcli.evaluation.stopping import Score, choose, read_scores
-from antcli.images.folder import check_folder
+from antcli.images.target import check_target
 from antcli.methods.table import label
 from antcli.runs import Run
 
@@ -145,7 +145,7 @@ def _target_paths(run: Run) -> tuple[Path, ...] | None:
     """The images that the run was adapted to; None if they are gone or others by now."""
     found = run.facts()
     try:
-        paths = check_folder(Path(found["target_folder"]))
+        paths, _ = check_target(Path(found["target_folder"]))
         hashes = [file_hash(path) for path in paths]
     except (AntError, OSError):
         return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -48,6 +48,7 @@ class Denoiser(nn.Module):
         """Only at t below this does what trains change the prediction; None: at every t."""
         self.gate = Gate()
         self.labels: LabelEmbedding | None = None
+        self.conditions: LabelEmbedding | None = None
         self.all_below = False
         """Whether all t that come are known to be below it."""
 
@@ -55,8 +56,15 @@ class Denoiser(nn.Module):
         """eps_theta(x_t, t): [B, C, H, W] and [B], on any device, to [B, C, H, W]."""
         return self._eps(self.unet, x_t, t)
 
-    def guided(self, x_t: Tensor, t: Tensor) -> Tensor:
-        """As samples are drawn: eps with the classifier-free guidance of its convention."""
+    def guided(self, x_t: Tensor, t: Tensor, condition: Tensor | None = None) -> Tensor:
+        """As samples are drawn: eps with the classifier-free guidance of its convention.
+
+        `condition`, [B, size], is that of each image, where the network knows several.
+        """
+        with self.told(condition=condition):
+            return self._guided(x_t, t)
+
+    def _guided(self, x_t: Tensor, t: Tensor) -> Tensor:
         asked, eps = self.convention, self(x_t, t)
         if not asked.unconditional or asked.guidance_scale == 1:
             return eps
@@ -71,10 +79,21 @@ class Denoiser(nn.Module):
         """Let it be told of its images by labels [B, size]: an embedding of them trains, too."""
         self.labels = LabelEmbedding(self.unet, size, self.gate)
 
-    def told(self, label: Tensor) -> AbstractContextManager[None]:
-        """Inside, it is told of its images by these labels; outside, that they are zero."""
-        assert self.labels is not None, "take_labels() comes first"
-        return self.labels.told(label)
+    def take_conditions(self, size: int) -> None:
+        """Let it be asked for conditions [B, size]: an embedding of them trains, too."""
+        self.conditions = LabelEmbedding(self.unet, size, self.gate)
+
+    @contextmanager
+    def told(self, label: Tensor | None = None, condition: Tensor | None = None) -> Iterator[None]:
+        """Inside, it is told by labels how its images were augmented, and which condition each
+        has; of what is left out, as outside, that it is zero.
+        """
+        with ExitStack() as inside:
+            for embedding, said in ((self.labels, label), (self.conditions, condition)):
+                if said is not None:
+                    assert embedding is not None, "take_labels() or take_conditions() comes first"
+                    inside.enter_context(embedding.told(said))
+            yield
 
     @contextmanager
     def below_limit(self) -> Iterator[None]:
