@@ -101,6 +101,7 @@ def build_network(
     augmentation = _augmentation(config)
     if augmentation is not None:
         network.take_labels(augmentation.size)
+    method_of(config).choices["condition"].build(network)
     if conditions:
         network.take_conditions(conditions)
     return network
@@ -135,6 +136,17 @@ def check_pixels(config: AdaptConfig, *, latent: bool) -> None:
         raise AntError(
             f"{of_pixels[0].help}: this changes pixels, and the source diffuses latents",
             "take a source of pixels, or leave the augmentation out, as `finetune` does",
+            exit_code=2,
+        )
+
+
+def check_encoder(config: AdaptConfig, *, classes: bool) -> None:
+    """Raise `AntError` where what a source makes of its classes shall train, and it has none."""
+    if method_of(config).condition == "tuned" and not classes:
+        raise AntError(
+            "this source makes nothing of a class that could train: it is asked for none, or for a "
+            "text, which is encoded beforehand",
+            "leave `train_condition` out",
             exit_code=2,
         )
 

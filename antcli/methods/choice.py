@@ -32,7 +32,8 @@ class Choice:
     build: Callable[..., Any]
     """What trains: `(unet, settings, convention, seed)` to a `Denoiser`. A rule: `(settings,
     prepared)` to a `Rule`, or to None where there is nothing to do; `prepared` is what the stages
-    gave, by their names. How images are augmented: the same, to an `Augmentation`."""
+    gave, by their names. How images are augmented: the same, to an `Augmentation`. What becomes of
+    the condition: `(network)` to nothing; it marks what trains of it."""
     tables: Mapping[str, type[Any]] = field(default_factory=dict)
     """Its settings by the table of a config file; `build` is given the first."""
     defaults: Mapping[str, Any] = field(default_factory=dict)

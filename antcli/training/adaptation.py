@@ -64,7 +64,7 @@ def build_training(
         accelerator,
         seed=config.seed,
         objective=build_objective(config, prepared),
-        conditions=None if inputs.conditions is None else inputs.conditions.labels,
+        conditions=inputs.labels,
     )
 
 

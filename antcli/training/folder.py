@@ -156,9 +156,7 @@ class RunFolder:
             save_tensors(self.run.weights, self.training.parameters, self._metadata(self._title))
             network = self.training.network
             # Above a limit in t the source speaks, which no folder of one network can say.
-            # Nor does it know of conditions.
-            alone = network.limit is None and network.conditions is None
-            if isinstance(network, TunedDenoiser) and network.whole and alone:
+            if isinstance(network, TunedDenoiser) and network.whole and network.limit is None:
                 write_like(self.inputs.source, self.run.model, network.unet)
         self._facts("finished", choice)
         for state in (self.run.state, self.run.state_before):

@@ -23,6 +23,7 @@ from antcli.images.grid import to_float, to_uint8
 from antcli.images.target import read_target
 from antcli.methods.build import (
     build_network,
+    check_encoder,
     check_pixels,
     check_tuned,
     check_whole_batches,
@@ -75,6 +76,11 @@ class Inputs:
     def conditions(self) -> Conditions | None:
         """Of the target's images, where these have several."""
         return self.target.conditions
+
+    @property
+    def labels(self) -> Tensor | None:
+        """What a network is told of the condition of each image, [N, size]."""
+        return None if self.conditions is None else self.conditions.labels
 
     @property
     def domains(self) -> dict[str, Sequence[int]]:
@@ -152,6 +158,7 @@ def check_inputs(
     check_tuned(config)
     source = find_source(config.source)
     check_pixels(config, latent=source.latent)
+    check_encoder(config, classes=bool(source.unet_config.get("num_class_embeds")))
     target = read_target(Path(config.target), source.size)
     if classifier is not None:
         channels, size, _ = source.shape

@@ -12,9 +12,12 @@ from diffusers import ModelMixin
 from torch import Tensor, nn
 
 from antcli.diffusion.convention import PLAIN, Convention
+from antcli.methods.trainable.encoder import ENCODER, TunedEncoder
 from antcli.methods.trainable.gate import Gate
 from antcli.methods.trainable.labels import LabelEmbedding
 from antcli.settings import Share, settings
+
+TIME_BIAS = "time_embedding.linear_2.bias"
 
 
 @settings
@@ -49,6 +52,7 @@ class Denoiser(nn.Module):
         self.gate = Gate()
         self.labels: LabelEmbedding | None = None
         self.conditions: LabelEmbedding | None = None
+        self.encoder: TunedEncoder | None = None
         self.all_below = False
         """Whether all t that come are known to be below it."""
 
@@ -83,6 +87,10 @@ class Denoiser(nn.Module):
         """Let it be asked for conditions [B, size]: an embedding of them trains, too."""
         self.conditions = LabelEmbedding(self.unet, size, self.gate)
 
+    def take_encoder(self) -> None:
+        """Let what the source makes of its classes train, too."""
+        self.encoder = TunedEncoder(getattr(self.unet, ENCODER), self.gate)
+
     @contextmanager
     def told(self, label: Tensor | None = None, condition: Tensor | None = None) -> Iterator[None]:
         """Inside, it is told by labels how its images were augmented, and which condition each
@@ -116,12 +124,24 @@ class Denoiser(nn.Module):
     def keep_source(self) -> None:
         """Make `source` possible; to be called before anything is trained."""
 
-    def merged(self) -> ModelMixin | None:
+    def merged(self, condition: Tensor | None = None) -> ModelMixin | None:
         """A network like the source's that says at every t what this one says below its limit.
 
-        None where what trains is no change of the network's own parameters.
+        Of several conditions it knows one, [size], or none. None where what trains is no change of
+        the network's own parameters.
         """
-        return like(self.unet, self.unet.state_dict())
+        return like(self.unet, self.values(condition))
+
+    @torch.no_grad()
+    def values(self, condition: Tensor | None = None) -> dict[str, Tensor]:
+        """The network's own parameters, with what its embeddings of conditions come to."""
+        values = dict(self.unet.state_dict())
+        if self.encoder is not None:
+            values |= self.encoder.values()
+        if self.conditions is not None and condition is not None:
+            # A vector that is added to what t is embedded as: the last bias of that.
+            values[TIME_BIAS] = values[TIME_BIAS] + self.conditions.linear(condition)
+        return values
 
     def trained(self) -> dict[str, nn.Parameter]:
         """The parameters that train, by name."""
@@ -173,6 +193,6 @@ class AddedDenoiser(Denoiser):
             # Maps that are computed again on the way back shall be what they were.
             self.gate.silent = before
 
-    def merged(self) -> ModelMixin | None:
+    def merged(self, condition: Tensor | None = None) -> ModelMixin | None:
         """None: modules beside a network are none of its parameters, unless they come to such."""
         return None

@@ -51,9 +51,9 @@ class LoraDenoiser(AddedDenoiser):
             yield name.replace("-", "."), down, up
 
     @torch.no_grad()
-    def merged(self) -> ModelMixin:
+    def merged(self, condition: Tensor | None = None) -> ModelMixin:
         """W + B A in the place of every W."""
-        values = self.unet.state_dict()
+        values = self.values(condition)
         for layer, down, up in self.products:
             weight = f"{layer}.weight"
             values[weight] = values[weight] + torch.einsum("or,r...->o...", up.flatten(1), down)
