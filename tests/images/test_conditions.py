@@ -17,7 +17,9 @@ def wave(z: float) -> list[float]:
 
 
 def near(found: torch.Tensor, expected: list[float]) -> None:
-    torch.testing.assert_close(found, torch.tensor(expected, dtype=torch.float32), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(
+        found, torch.tensor(expected, dtype=torch.float32), rtol=1e-5, atol=1e-6
+    )
 
 
 def test_a_name_has_a_place_and_a_mixture_weights() -> None:

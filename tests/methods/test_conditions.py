@@ -79,7 +79,9 @@ def test_what_is_added_is_the_mixture_of_the_embeddings(make_unet: MakeUnet) -> 
     weight, x_t = network.trained()["conditions.linear.weight"], some_noise()
     found = network.guided(x_t, T, LABELS)
     for i, (a, b) in enumerate(LABELS.tolist()):
-        emb = slow.time_embedding(slow.time_proj(T[i : i + 1])) + a * weight[:, 0] + b * weight[:, 1]
+        emb = (
+            slow.time_embedding(slow.time_proj(T[i : i + 1])) + a * weight[:, 0] + b * weight[:, 1]
+        )
         handle = slow.time_embedding.register_forward_hook(lambda *_, emb=emb: emb)
         expected = slow(x_t[i : i + 1], T[i : i + 1]).sample
         handle.remove()
