@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -165,6 +166,6 @@ def _numbers(
 
 def _number(text: str) -> float:
     value = float(text)
-    if value != value or abs(value) == float("inf"):
+    if not math.isfinite(value):
         raise ValueError(text)
     return value
