@@ -137,6 +137,12 @@ class Step:
             return nullcontext()
         return self.network.told(self.label, self.condition)
 
+    def asked(self) -> AbstractContextManager[None]:
+        """Inside, the network is told which condition each image of this step has."""
+        if self.condition is None:
+            return nullcontext()
+        return self.network.told(condition=self.condition)
+
     def alike(self, images: Tensor) -> Tensor:
         """Other images, augmented as those of this step are."""
         if self.augmentation is None or self.label is None:

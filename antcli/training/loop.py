@@ -134,8 +134,10 @@ class Part(Trained):
                 # parts of the mean over processes, which is what is taken, is the mean over the
                 # global batch.
                 share = len(step.t) * self.accelerator.num_processes / self.config.batch_size
-                loss = self.objective.loss(step, target) * share
-                self.accelerator.backward(loss)
+                # Maps that are computed again on the way back are of the same conditions.
+                with step.asked():
+                    loss = self.objective.loss(step, target) * share
+                    self.accelerator.backward(loss)
             total += loss.detach()
         reduced: Tensor = self.accelerator.reduce(total, "mean")
         return reduced
