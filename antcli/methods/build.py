@@ -18,6 +18,7 @@ from antcli.errors import AntError
 from antcli.methods.choice import Augmentation, Choice, Rule, Step
 from antcli.methods.table import CHOICES, choice, method_of, setting
 from antcli.methods.trainable.denoiser import Denoiser
+from antcli.randomness import seeded
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,8 @@ def build_network(
         network.take_labels(augmentation.size)
     method_of(config).choices["condition"].build(network)
     if conditions:
-        network.take_conditions(conditions)
+        with seeded(config.seed):
+            network.take_conditions(conditions)
     return network
 
 

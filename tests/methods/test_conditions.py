@@ -77,6 +77,9 @@ def test_what_is_added_is_the_mixture_of_the_embeddings(make_unet: MakeUnet) -> 
     slow = make_unet()
     slow.load_state_dict(network.unet.state_dict())
     weight, x_t = network.trained()["conditions.linear.weight"], some_noise()
+    for name, parameter in network.trained().items():
+        if name.startswith("own."):
+            parameter.zero_()
     found = network.guided(x_t, T, LABELS)
     for i, (a, b) in enumerate(LABELS.tolist()):
         emb = (
@@ -90,6 +93,7 @@ def test_what_is_added_is_the_mixture_of_the_embeddings(make_unet: MakeUnet) -> 
 
 @torch.no_grad()
 def test_low_rank_additions_have_a_b_for_each_condition(make_unet: MakeUnet) -> None:
+    """As many networks with additions of their own, mixed."""
     network = moved(build_network(make_unet(), config_of("lora"), PLAIN, conditions=2))
     x_t, weight = some_noise(), network.trained()["conditions.linear.weight"]
     weight.zero_()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from diffusers import ModelMixin
@@ -15,9 +15,12 @@ from antcli.diffusion.convention import PLAIN, Convention
 from antcli.methods.trainable.encoder import ENCODER, TunedEncoder
 from antcli.methods.trainable.gate import Gate
 from antcli.methods.trainable.labels import LabelEmbedding
+from antcli.methods.trainable.low_rank import LowRank, beside_layers, merge
 from antcli.settings import Share, settings
 
 TIME_BIAS = "time_embedding.linear_2.bias"
+OWN_RANK = 8
+"""Of what a condition has for itself, where low-rank additions are not what trains anyway."""
 
 
 @settings
@@ -52,6 +55,7 @@ class Denoiser(nn.Module):
         self.gate = Gate()
         self.labels: LabelEmbedding | None = None
         self.conditions: LabelEmbedding | None = None
+        self.own: nn.ModuleDict | None = None
         self.encoder: TunedEncoder | None = None
         self.all_below = False
         """Whether all t that come are known to be below it."""
@@ -84,8 +88,21 @@ class Denoiser(nn.Module):
         self.labels = LabelEmbedding(self.unet, size, self.gate)
 
     def take_conditions(self, size: int) -> None:
-        """Let it be asked for conditions [B, size]: an embedding of them trains, too."""
+        """Let it be asked for conditions [B, size]: an embedding of them trains, too, and low-rank
+        additions to every layer, of which each condition has its own.
+        """
         self.conditions = LabelEmbedding(self.unet, size, self.gate)
+        for added in self.of_conditions().values():
+            cast(LowRank, added).take_conditions(size, self.conditions.said)
+
+    def of_conditions(self) -> nn.ModuleDict:
+        """The low-rank additions by the layers that they stand beside, made when first asked for.
+
+        A vector beside t alone hardly tells two conditions apart: benchmarks/LOG.md.
+        """
+        if self.own is None:
+            self.own = beside_layers(self.unet, OWN_RANK, self.gate)
+        return self.own
 
     def take_encoder(self) -> None:
         """Let what the source makes of its classes train, too."""
@@ -141,6 +158,7 @@ class Denoiser(nn.Module):
         if self.conditions is not None and condition is not None:
             # A vector that is added to what t is embedded as: the last bias of that.
             values[TIME_BIAS] = values[TIME_BIAS] + self.conditions.linear(condition)
+            merge(values, self.of_conditions(), condition)
         return values
 
     def trained(self) -> dict[str, nn.Parameter]:

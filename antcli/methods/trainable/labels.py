@@ -47,14 +47,3 @@ class LabelEmbedding(nn.Module):
         """
         weight = self.linear.weight
         return weight.new_zeros(1, weight.shape[1]) if self.label is None else self.label.to(weight)
-
-
-def by_label(h: Tensor, label: Tensor, channels: int) -> Tensor:
-    """Features of each image, times each number of its label: `size` times as many `channels`.
-
-    `h` is [B, ...] with them on the axis `channels`, `label` [B, size]. A linear layer of the
-    result is a sum of one for each number, times this.
-    """
-    numbers = label.to(h).view(len(label), -1, *[1] * (h.ndim - 1))
-    spread = numbers * h.unsqueeze(1)  # [B, size, ...]
-    return spread.movedim(1, channels).flatten(channels, channels + 1)
