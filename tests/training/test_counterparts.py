@@ -366,11 +366,7 @@ def test_a_part_against_drawing_each_alone(
     changed = torch.rand(1, 1, 16, 16)
     rung = LADDER[0]
 
-    def climbed(*given: Any) -> Iterator[Any]:
-        yield SourceSamples(1, 1)
-        return rung, changed
-
-    monkeypatch.setattr(counterparts_module, "_climb", climbed)
+    monkeypatch.setattr(counterparts_module, "_climb", lambda *_: (rung, changed))
     records: list[Any] = []
     auto = replace(config, counterparts=replace(config.counterparts, noise=0.0))
     found = make(auto, records)
