@@ -106,6 +106,7 @@ class ChoicesConfig:
     noise: str = ""
     target: str = ""
     augmentation: str = ""
+    condition: str = ""
 
 
 MOST_STEPS = 150

@@ -10,7 +10,7 @@ from diffusers import DiffusionPipeline, ImagePipelineOutput, ModelMixin
 from PIL import Image
 
 from antcli.diffusion.sampling import SchedulerName
-from antcli.evaluation.samples import check_run_source, load_adapted
+from antcli.evaluation.samples import asked_labels, check_run_source, load_adapted
 from antcli.images.grid import to_uint8
 from antcli.methods.trainable.denoiser import Denoiser
 from antcli.runs import Run
@@ -23,6 +23,7 @@ class AdaptedPipeline(DiffusionPipeline):
     Of a source with classes or texts, it is asked for what the run was made with.
     """
 
+    _run: Run
     _network: Denoiser
     _source: Source
 
@@ -36,7 +37,7 @@ class AdaptedPipeline(DiffusionPipeline):
         source = check_run_source(run)
         network = load_adapted(run, source)
         pipeline = cls(network.unet, source.scheduler)
-        pipeline._network, pipeline._source = network, source
+        pipeline._run, pipeline._network, pipeline._source = run, network, source
         return pipeline
 
     @torch.no_grad()
@@ -50,10 +51,13 @@ class AdaptedPipeline(DiffusionPipeline):
         *,
         seeds: Sequence[int] | None = None,
         scheduler: SchedulerName = "dpm++",
+        condition: str = "",
     ) -> Any:
         """Images, each of its own seed: of `seeds`, or drawn by `generator`, or 0, 1, ...
 
-        `output_type` is `pil`, `np`, floats in [0, 1], [B, H, W, 3], or `pt`, [B, 3, H, W].
+        `condition` is one of the run's in words, as `ant sample --condition` takes it; without,
+        they come in turn, by the seed. `output_type` is `pil`, `np`, floats in [0, 1],
+        [B, H, W, 3], or `pt`, [B, 3, H, W].
         """
         if seeds is None:
             seeds = range(batch_size)
@@ -65,7 +69,12 @@ class AdaptedPipeline(DiffusionPipeline):
         network, device = self._network.to(self.device), self.device
         codec = self._source.codec(device)
         batches = self._source.sample(
-            network, seeds, scheduler=scheduler, steps=num_inference_steps, device=device
+            network,
+            seeds,
+            scheduler=scheduler,
+            steps=num_inference_steps,
+            device=device,
+            conditions=asked_labels(self._run, seeds, condition),
         )
         pixels = torch.cat([to_uint8(codec.decode(x_0).cpu()) for x_0 in batches])
         images: Any = pixels.float() / 255

@@ -190,6 +190,10 @@ class Run:
         """Images drawn from it, unless they were sent elsewhere."""
         return self.folder / "samples"
 
+    def samples_of(self, condition: str) -> Path:
+        """Images of one of its conditions, in words, unless they were sent elsewhere."""
+        return self.folder / "conditions" / condition
+
     @property
     def source_samples(self) -> Path:
         """Images that the source, not adapted, draws from the same noise."""
@@ -197,7 +201,8 @@ class Run:
 
     def clear(self) -> None:
         """Remove what a run writes, and nothing else, from the folder."""
-        for name in ("model", "previews", "checkpoints", "samples", "source-samples", "exports"):
+        made = ("model", "previews", "checkpoints", "samples", "source-samples", "exports")
+        for name in (*made, "conditions"):
             shutil.rmtree(self.folder / name, ignore_errors=True)
         for file in (self.weights, self.state, self.state_before, self.classifier):
             file.unlink(missing_ok=True)

@@ -103,13 +103,21 @@ def nearest(images: Tensor, target: Tensor) -> Tensor:
     return torch.cdist(images.flatten(1), target.flatten(1)).min(1).values
 
 
-def drawn(source: Source, network: Denoiser, count: int = SAMPLES) -> Tensor:
-    """Samples in [-1, 1], as the judges see them, as uint8 keeps them."""
+def drawn(
+    source: Source, network: Denoiser, count: int = SAMPLES, asked: Tensor | None = None
+) -> Tensor:
+    """Samples in [-1, 1], as the judges see them, as uint8 keeps them.
+
+    `asked`, [size], is the condition that all of them have, where the network knows several.
+    """
     accelerator = make_accelerator("auto", "auto")
     network, codec = network.to(accelerator.device), source.codec(accelerator.device)
     seeds = range(FIRST_SAMPLE, FIRST_SAMPLE + count)
     with torch.no_grad(), accelerator.autocast():
-        batches = source.sample(network, seeds, steps=STEPS, device=accelerator.device)
+        conditions = None if asked is None else asked.expand(count, -1)
+        batches = source.sample(
+            network, seeds, steps=STEPS, device=accelerator.device, conditions=conditions
+        )
         images = to_float(torch.cat([to_uint8(codec.decode(x_0).cpu()) for x_0 in batches]))
     return torch.nn.functional.interpolate(images, size=(JUDGED, JUDGED), mode="area")
 

@@ -9,7 +9,7 @@ import torch
 
 from antcli.artifacts import file_hash, save_tensors
 from antcli.config import adapt_config_from
-from antcli.images.folder import check_folder
+from antcli.images.target import check_target
 from antcli.methods.build import build_network
 from antcli.runs import Run
 from antcli.sources.source import find_source
@@ -21,7 +21,9 @@ def adapted_run(
     """`said` are settings; `asks` is what the source is asked with, as a run keeps it."""
     config = adapt_config_from({"source": str(source), "target": str(target), **said})
     asked = find_source(config.source).conditioned_by(asks or {}, 0.0)
-    network = build_network(asked.load(), config, asked.convention)
+    paths, known = check_target(target)
+    size = 0 if known is None else known.size
+    network = build_network(asked.load(), config, asked.convention, conditions=size)
     draw = torch.Generator().manual_seed(0)
     for parameter in network.trained().values():
         parameter.data += 0.05 * torch.randn(parameter.shape, generator=draw)
@@ -29,7 +31,8 @@ def adapted_run(
     identity = {
         "source_sha256": asked.sha256,
         "target_folder": str(target),
-        "target_sha256": [file_hash(path) for path in check_folder(target)],
+        "target_sha256": [file_hash(path) for path in paths],
+        "conditions": known and known.as_dict(),
     }
     run.begin(config, identity, clear=False)
     run.write_facts(config, identity, status="finished", step=7)

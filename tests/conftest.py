@@ -4,6 +4,7 @@ import os
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # read when huggingface_hub is imported
 
+import shutil
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -102,6 +103,17 @@ def tiny_target(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for i in range(10):
         colour, noise = draw.integers(40, 216, (1, 1, 3)), draw.integers(-40, 40, (16, 16, 3))
         Image.fromarray((colour + noise).astype(np.uint8)).save(folder / f"{i}.png")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_conditions(tiny_target: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same images as two conditions, four `hats` and six `specs`."""
+    folder = tmp_path_factory.mktemp("targets") / "both"
+    for number, image in enumerate(sorted(tiny_target.iterdir())):
+        inner = folder / ("hats" if number < 4 else "specs")
+        inner.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(image, inner / image.name)
     return folder
 
 

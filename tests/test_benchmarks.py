@@ -206,3 +206,30 @@ def test_rates_and_weights_are_multiples_of_those_that_there_are(script: Any) ->
         "method": "ddpm-pa",
         "penalties": {"pairwise": 0.1, "high_frequency": 0.1, "details": 0.005},
     }
+
+
+# --- several conditions ----------------------------------------------------------------------
+
+
+def test_one_run_of_several_domains_beside_a_run_each(
+    script: Any, tiny_source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module, asked = script("conditional"), []
+    monkeypatch.setattr(module, "SOURCE", str(tiny_source))
+
+    def drawn(source: Any, network: Any, count: int, label: torch.Tensor | None) -> None:
+        asked.append(label if label is None else label.tolist())
+
+    found = {"way left": 0.5, "diversity": 0.9, "copy rate": 0.0}
+    monkeypatch.setattr(module, "drawn", drawn)
+    monkeypatch.setattr(module, "of_source", lambda *_: None)
+    monkeypatch.setattr(module, "measured", lambda *_: found)
+    chosen = Namespace(runs=tmp_path, domains=("hats", "babies"), samples=3, steps=2, method="lora")
+    rows = [r for kind in (module.JOINT, module.SEPARATE) for r in module.rows(chosen, 2, 0, kind)]
+    # Folders come in their natural order.
+    assert asked == [[0, 1], [1, 0], None, None]
+    assert [row["domain"] for row in rows] == ["hats", "babies"] * 2
+    assert rows[0]["megabytes"] == rows[1]["megabytes"] < rows[2]["megabytes"]
+    lines = module.table(rows).splitlines()
+    assert len(lines) == 4
+    assert lines[2].startswith("| 2 | one run | 50.0% | hats 50%, babies 50% | 0.90 | 0.00 |")

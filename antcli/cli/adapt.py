@@ -36,6 +36,7 @@ from antcli.cli.adapt_options import (
     StepsOption,
     TargetOption,
     TowardsOption,
+    TrainConditionOption,
     TrainOption,
 )
 from antcli.cli.console import LAUNCHED, SIGNALLED, SPEAKS, complain, result, say
@@ -53,6 +54,7 @@ from antcli.cli.progress import fetching
 
 if TYPE_CHECKING:
     from antcli.config import AdaptConfig
+    from antcli.images.conditions import Conditions
     from antcli.runs import Run
     from antcli.training.adaptation import Record
     from antcli.training.inputs import Inputs
@@ -77,6 +79,7 @@ def adapt_command(
     noise: NoiseOption = None,
     towards: TowardsOption = None,
     augment: AugmentOption = None,
+    train_condition: TrainConditionOption = False,
     penalty: PenaltyOption = None,
     preset: PresetOption = None,
     classifier: ClassifierOption = None,
@@ -107,7 +110,10 @@ def adapt_command(
     flags = {
         **typed(source=source, target=target and str(target), method=method, seed=seed),
         **typed(device=device, mixed_precision=mixed_precision),
-        "choices": typed(trains=train, noise=noise, target=towards, augmentation=augment),
+        "choices": {
+            **typed(trains=train, noise=noise, target=towards, augmentation=augment),
+            **typed(condition="tuned" if train_condition else None),
+        },
         "penalties": _weights(penalty or []),
         "training": typed(
             steps=_number(steps),
@@ -130,6 +136,8 @@ def adapt_command(
         say(f"note: {label(settings)} asks no classifier: {classifier} is not used")
     for note in inputs.target.notes:
         say(f"note: {note}")
+    if inputs.conditions is not None:
+        say(f"conditions: {_told(inputs.conditions)}")
     if inputs.source.guidance_scale != 1:
         scale = inputs.source.guidance_scale
         say(f"note: samples are drawn with classifier-free guidance of scale {scale:g}")
@@ -266,10 +274,19 @@ def _show_plan(settings: AdaptConfig, run: Run, inputs: Inputs) -> None:
     result(f"# on {choices['noise'].help}, towards {choices['target'].help}")
     if "counterparts" in stages_of(settings) and said_limit(settings) is None:
         result("# below a limit in t that is read off the images: the t_limit above is a default")
+    if inputs.conditions is not None:
+        kept = choices["condition"].help
+        result(f"# conditions: {_told(inputs.conditions)}; {kept}")
     result(f"# learns from {choices['augmentation'].help}")
     for weight, penalty in penalties_of(settings):
         result(f"# penalty, {weight:g} times: {penalty.help}")
     result(f"# evaluations per step and image: {passes}")
+
+
+def _told(conditions: Conditions) -> str:
+    """What conditions there are, and how many images have each."""
+    each = [conditions.near(condition) for condition in conditions.of_images]
+    return ", ".join(f"{name} ({each.count(name)} images)" for name in conditions.shown)
 
 
 def _interruptible(records: Iterator[Record], stop: list[int]) -> Iterator[Record]:

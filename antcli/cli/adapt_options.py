@@ -88,6 +88,14 @@ TrainOption = Annotated[str | None, _choice("trains", "What trains")]
 NoiseOption = Annotated[str | None, _choice("noise", "Which noise")]
 TowardsOption = Annotated[str | None, _choice("target", "What is trained towards")]
 AugmentOption = Annotated[str | None, _choice("augmentation", "How images are augmented")]
+TrainConditionOption = Annotated[
+    bool,
+    typer.Option(
+        "--train-condition",
+        help="Let what a source makes of its classes train, too; without, it is frozen, and new "
+        "conditions are embeddings beside it.",
+    ),
+]
 PenaltyOption = Annotated[
     list[str] | None,
     typer.Option(

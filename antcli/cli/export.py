@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from antcli.cli.console import result, say
-from antcli.cli.options import DeviceOption, RunArgument, naming_options
+from antcli.cli.options import ConditionOption, DeviceOption, RunArgument, naming_options
 
 
 @naming_options
@@ -34,6 +34,7 @@ def export_command(
             "can say it.",
         ),
     ] = False,
+    condition: ConditionOption = "",
     force: Annotated[bool, typer.Option("--force", help="Write over what is there.")] = False,
     device: DeviceOption = "auto",
 ) -> None:
@@ -41,7 +42,15 @@ def export_command(
     from antcli.exporting.export import export_run
     from antcli.runs import find_run
 
-    done = export_run(find_run(run), format, out, ungated=ungated, force=force, device=device)
+    done = export_run(
+        find_run(run),
+        format,
+        out,
+        ungated=ungated,
+        force=force,
+        device=device,
+        condition=condition,
+    )
     if done.change is not None:
         say(f"note: the limit, {done.change.limit}, is left out: {done.change.told}")
     result(str(done.folder))

@@ -67,12 +67,12 @@ def fetch_source_command(
 
 def have_source(source: str, target: Path) -> None:
     """Show a source coming that another command needs; a bad `target` is told before that."""
-    from antcli.images.folder import check_folder
+    from antcli.images.target import check_target
     from antcli.sources.fetch import is_here, locate
 
     if is_here(source):
         return
-    check_folder(target)
+    check_target(target)
     with fetching() as show:
         locate(source, show)
 

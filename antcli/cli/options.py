@@ -41,6 +41,15 @@ GuidanceOption = Annotated[
         show_default="the source's, 7.5 for Stable Diffusion",
     ),
 ]
+ConditionOption = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME|NAME=NUMBER,...",
+        help="Of a run of several conditions: `hats`; `glasses=0.5,hats=0.5`, a mixture; "
+        "`age=0.7`, where they are numbers.",
+        show_default="those of the run in turn",
+    ),
+]
 SourceImagesOption = Annotated[
     Path | None,
     typer.Option(

@@ -73,10 +73,13 @@ def follow(records: Iterable[Record], steps: int) -> ClassifierReport | None:
 
 def _found(chosen: Chosen) -> str:
     """Where the images were found to be new, and how much noise hides it."""
+    whose = f"{chosen.condition}: " if chosen.condition else ""
     hidden = f"noise up to {chosen.noise:.2f} of the path hides it from the source"
     if chosen.anew < 1:
-        return f"what is new lies in {chosen.anew:.0%} of each image, the rest stays: {hidden}"
-    return f"what is new lies anywhere in the images: {hidden}"
+        return (
+            f"{whose}what is new lies in {chosen.anew:.0%} of each image, the rest stays: {hidden}"
+        )
+    return f"{whose}what is new lies anywhere in the images: {hidden}"
 
 
 def _dimension(record: SourceDimension) -> str:

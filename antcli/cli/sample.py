@@ -8,7 +8,14 @@ from typing import Annotated, Literal
 import typer
 
 from antcli.cli.console import SPEAKS, Bar, result, say
-from antcli.cli.options import DeviceOption, GuidanceOption, RunArgument, SeedOption, naming_options
+from antcli.cli.options import (
+    ConditionOption,
+    DeviceOption,
+    GuidanceOption,
+    RunArgument,
+    SeedOption,
+    naming_options,
+)
 
 
 @naming_options
@@ -23,17 +30,33 @@ def sample_command(
     scheduler: Annotated[Literal["dpm++", "ddim", "ddpm"], typer.Option()] = "dpm++",
     seed: SeedOption = 0,
     guidance_scale: GuidanceOption = None,
+    condition: ConditionOption = "",
     grid: Annotated[bool, typer.Option(help="Write a page of all images too.")] = True,
     device: DeviceOption = "auto",
 ) -> None:
     """Draw images from a run, each named by its seed and depending on nothing else."""
-    from antcli.evaluation.samples import SamplingPlan, check_run_source, draw_samples
+    from antcli.evaluation.samples import (
+        SamplingPlan,
+        asked_labels,
+        check_run_source,
+        conditions_of,
+        draw_samples,
+    )
     from antcli.runs import find_run
 
     found = find_run(run)
-    folder = out or found.samples
+    folder = out or (found.samples_of(condition) if condition else found.samples)
     seeds = range(seed, seed + count)
-    plan = SamplingPlan(found, folder, seeds, scheduler, steps, guidance_scale=guidance_scale)
+    plan = SamplingPlan(
+        found, folder, seeds, scheduler, steps, guidance_scale=guidance_scale, condition=condition
+    )
+    asked_labels(found, seeds, condition)
+    known = conditions_of(found)
+    if known is not None:
+        for remark in known.remarks(condition) if condition else ():
+            say(f"note: {remark}")
+        if not condition:
+            say(f"conditions in turn, by the seed: {'; '.join(known.in_turn)}")
     if found.condition.exists():
         scale = check_run_source(found).guidance_scale if guidance_scale is None else guidance_scale
         say(f"classifier-free guidance of scale {scale:g}" + (": none" if scale == 1 else ""))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Literal
 
 import torch
@@ -42,7 +43,7 @@ def _samples_at_once(shape: Sequence[int], device: torch.device | str) -> int:
 
 @torch.no_grad()
 def sample(
-    predict: Callable[[Tensor, Tensor], Tensor],
+    predict: Callable[..., Tensor],
     path: Path,
     seeds: Sequence[int],
     shape: tuple[int, int, int],
@@ -52,19 +53,24 @@ def sample(
     device: torch.device | str = "cpu",
     batch_size: int | None = None,
     clip: bool = True,
+    conditions: Tensor | None = None,
 ) -> Iterator[Tensor]:
     """x_0 from its seed, yielded in batches of float32 [<=B, *shape]; in [-1, 1] if `clip`.
 
-    `predict(x_t, t)` is eps_theta. x_0 depends on its own seed alone. Clipping is of x_0 at every
-    step: without it, a small pixel model burns its colours out within 25 steps. Latents have no
-    such bounds. Where the memory does not suffice for a batch, it is halved.
+    `predict(x_t, t)` is eps_theta; with `conditions`, [len(seeds), size], it is asked for that of
+    each image as `predict(x_t, t, condition=...)`. x_0 depends on its own seed alone. Clipping is
+    of x_0 at every step: without it, a small pixel model burns its colours out within 25 steps.
+    Latents have no such bounds. Where the memory does not suffice for a batch, it is halved.
     """
     batch_size, start = batch_size or _samples_at_once(shape, device), 0
     while start < len(seeds):
         noise = Noise(seeds[start : start + batch_size], "sample", shape, device)
-        times = path.steps(steps)
+        times, asked = path.steps(steps), predict
+        if conditions is not None:
+            own = conditions[start : start + batch_size].to(device)
+            asked = partial(predict, condition=own)
         try:
-            x_0 = _denoised(predict, path, noise(), times, SOLVERS[scheduler](noise), clip)
+            x_0 = _denoised(asked, path, noise(), times, SOLVERS[scheduler](noise), clip)
         except torch.OutOfMemoryError:
             if batch_size == 1:
                 raise

@@ -8,10 +8,10 @@ from antcli.devices import make_accelerator
 from antcli.errors import AntError
 from antcli.evaluation.curve import write_curve
 from antcli.evaluation.listener import SILENT, Listener
-from antcli.evaluation.samples import check_run_source, load_adapted
+from antcli.evaluation.samples import check_run_source, conditions_of, load_adapted
 from antcli.evaluation.scoring import Scorer
 from antcli.evaluation.stopping import ChosenStep, Score, choose, write_scores
-from antcli.images.folder import read_folder
+from antcli.images.target import read_target
 from antcli.runs import Run, take_checkpoint
 from antcli.sources.writing import write_like
 
@@ -22,7 +22,7 @@ def score_checkpoints(run: Run, device: str = "auto", listener: Listener = SILEN
     Raises `AntError` where there is no checkpoint, or the target's images are gone.
     """
     source = check_run_source(run)
-    target = read_folder(Path(run.facts()["target_folder"]), source.size)
+    target = read_target(Path(run.facts()["target_folder"]), source.size)
     if not run.checkpoints:
         raise AntError(
             f"{run.folder} has no checkpoints: it has fewer steps than lie between two of them",
@@ -30,7 +30,8 @@ def score_checkpoints(run: Run, device: str = "auto", listener: Listener = SILEN
         )
     total = len(run.checkpoints) + 1
     listener.advance("scoring", 0, total)
-    scorer = Scorer(source, target.images, make_accelerator(device, "no"))
+    accelerator = make_accelerator(device, "no")
+    scorer = Scorer(source, target.images, accelerator, conditions_of(run))
     scores = [scorer.unadapted]
     for step, weights in run.checkpoints.items():
         listener.advance("scoring", len(scores), total)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from antcli.evaluation.lpips import check_trunk
 from antcli.evaluation.manifold import NEIGHBOUR
 from antcli.evaluation.measuring import METRICS, Metric, Row, Tools, measure
 from antcli.evaluation.pairs import write_pairs
-from antcli.evaluation.preparing import EvaluationSettings, prepare
+from antcli.evaluation.preparing import EvaluationSettings, by_condition, prepare
 from antcli.runs import find_run
 
 
@@ -28,7 +28,8 @@ def evaluate_run(
     With all metrics, those that cannot be measured here are left out and the run keeps the result
     as `evaluation.json`: numbers of a machine without a network are better than none, so without
     LPIPS's trunk copying is told in the feature space. The result is plain values for JSON;
-    `rows` holds a name and the `metrics` of each set of images.
+    `rows` holds a name and the `metrics` of each set of images; of a run of several conditions,
+    `conditions` holds a name and such `rows` of each, beside its own images.
 
     Raises `AntError` before anything is drawn where a file, an image or a setting is wrong.
     """
@@ -39,14 +40,12 @@ def evaluate_run(
     complete = settings.everything
     settings, left_out = _without_missing_trunk(settings, listener)
     rows, tools = prepare(found, settings, listener)
-    measured: list[dict[str, Any]] = []
-    for row in rows:
-        possible, why_not = _possible(settings, row, tools)
-        for metric, why in why_not.items():
-            listener.note(f"left out: {metric}: {why}")
-        left_out |= why_not
-        measured.append({"name": row.name, "metrics": measure(row, possible, tools)})
-    evaluation = {**_basis(rows, tools), "left_out": left_out, "rows": finite(measured)}
+    measured = _measured(settings, rows, tools, left_out)
+    evaluation = {**_basis(rows, tools), "left_out": left_out, "rows": measured}
+    each = by_condition(found, settings, rows, tools) if found else ()
+    alone = [{"name": k, "rows": _measured(settings, own, of, {})} for k, own, of in each]
+    if alone:
+        evaluation["conditions"] = alone
     pairs = settings.pairs or (found and found.nearest_pairs)
     if pairs and "memorization" in settings.metrics:
         nearest = measured[0]["metrics"]["memorization"]["pairs"]
@@ -55,6 +54,20 @@ def evaluate_run(
         evaluation["weights_sha256"] = found.weights_sha256
         write_json(found.evaluation, evaluation)
     return evaluation
+
+
+def _measured(
+    settings: EvaluationSettings, rows: Sequence[Row], tools: Tools, left_out: dict[str, str]
+) -> list[dict[str, Any]]:
+    """The metrics of each row; what cannot be measured goes to `left_out`, with the reason."""
+    measured = []
+    for row in rows:
+        possible, why_not = _possible(settings, row, tools)
+        for metric, why in why_not.items():
+            tools.listener.note(f"left out: {metric}: {why}")
+        left_out |= why_not
+        measured.append({"name": row.name, "metrics": finite(measure(row, possible, tools))})
+    return measured
 
 
 def finite(value: Any) -> Any:

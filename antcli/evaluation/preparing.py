@@ -5,8 +5,8 @@ All that can be wrong is found before the first image is drawn.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -21,8 +21,14 @@ from antcli.evaluation.lpips import Net, load_lpips
 from antcli.evaluation.manifold import NEIGHBOUR
 from antcli.evaluation.measuring import IN_SPACE, METRICS, Metric, Row, Tools
 from antcli.evaluation.reference import Statistics, statistics_file, statistics_of
-from antcli.evaluation.samples import SamplingPlan, check_run_source, drawn_images
+from antcli.evaluation.samples import (
+    SamplingPlan,
+    check_run_source,
+    conditions_of,
+    drawn_images,
+)
 from antcli.images.folder import ImageFiles, check_folder
+from antcli.images.target import check_target
 from antcli.runs import Run
 from antcli.sources.source import Source, find_source
 
@@ -132,6 +138,39 @@ def prepare(
     return rows, Tools(target, space, statistics, trunk, settings.protocol, settings.seed, listener)
 
 
+def by_condition(
+    run: Run, settings: EvaluationSettings, rows: Sequence[Row], tools: Tools
+) -> Iterator[tuple[str, list[Row], Tools]]:
+    """The same rows and tools for each condition of a run by itself: its samples, its images.
+
+    Nothing where samples are to be compared with other images than the run's own.
+    """
+    known, compared = conditions_of(run), settings.target or settings.reference
+    if known is None or compared is not None:
+        return
+    _, now = check_target(Path(run.facts()["target_folder"]))
+    if now is None:  # they have changed since
+        return
+    targets = [known.near(condition) for condition in now.of_images]
+    samples = [known.near(known.of_seed(seed)) for seed in range(settings.count)]
+    for name in known.shown:
+        of = _those(tools.target, targets, name)
+        drawn = [Row(row.name, _those(row.images, samples, name)) for row in rows]
+        fewest = min(len(of), len(drawn[0].images))
+        if fewest < 2:
+            tools.listener.note(f"left out: {name} by itself: {fewest} images are too few")
+            continue
+        space = tools.space
+        statistics = None if space is None else statistics_of(of, space)
+        yield name, drawn, replace(tools, target=of, reference=statistics)
+
+
+def _those(images: ImageFiles, conditions: Sequence[str], name: str) -> ImageFiles:
+    """The images of one condition, by the condition of each."""
+    each = zip(images.paths, conditions, strict=True)
+    return ImageFiles(tuple(path for path, condition in each if condition == name))
+
+
 def _given(run: Run | None, settings: EvaluationSettings) -> list[Row]:
     if run is not None:
         return []
@@ -158,7 +197,7 @@ def _target(run: Run | None, settings: EvaluationSettings) -> ImageFiles:
     if folder is None:
         assert run is not None
         folder = Path(run.facts()["target_folder"])
-    target = ImageFiles(check_folder(folder))
+    target = ImageFiles(check_target(folder)[0])
     check_enough(len(target), TARGET, settings.least)
     for number in range(len(target)):  # damaged ones are found now, not after an hour
         target[number]

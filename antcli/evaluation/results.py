@@ -17,6 +17,7 @@ Found = Mapping[str, Any]
 """The result of one metric for one row of images, as `measure` gives it."""
 NEEDED = {"rows", "left_out", "space", "images", "reference_images", "target_sha256"}
 """What a report reads; another version of the program may have kept less."""
+EACH = "each condition beside its own images alone"
 NEEDED_OF_A_METRIC = {"space", "definition"}
 
 
@@ -181,7 +182,20 @@ def metric_tables(evaluation: Mapping[str, Any]) -> Iterator[MetricTables]:
     for metric in METRICS:
         if metric in evaluation["rows"][0]["metrics"]:
             rows = [(row["name"], row["metrics"][metric]) for row in evaluation["rows"]]
-            yield MetricTables(metric, [ResultTable(metric, short(rows[0][1]["space"]), rows)])
+            space = short(rows[0][1]["space"])
+            tables = [ResultTable(metric, space, rows)]
+            each = [*condition_rows(evaluation, metric)]
+            if each:
+                tables.append(ResultTable(metric, f"{space}, {EACH}", each))
+            yield MetricTables(metric, tables)
+
+
+def condition_rows(evaluation: Mapping[str, Any], metric: Metric) -> Iterator[tuple[str, Found]]:
+    """A row for each condition of a run, and one for its source; none of other runs."""
+    for condition in evaluation.get("conditions", ()):
+        for row in condition["rows"]:
+            if metric in row["metrics"]:
+                yield f"{condition['name']}: {row['name']}", row["metrics"][metric]
 
 
 def plain(value: float | None, decimals: int = 3) -> str:

@@ -8,12 +8,14 @@ from pathlib import Path
 
 import torch
 from PIL import Image
+from torch import Tensor
 
 from antcli.artifacts import file_hash, load_metadata, load_tensors
 from antcli.devices import make_accelerator, resolve_device
 from antcli.diffusion.sampling import SchedulerName
 from antcli.errors import AntError
 from antcli.evaluation.listener import SILENT, Listener
+from antcli.images.conditions import Conditions, conditions_from
 from antcli.images.folder import ImageFiles
 from antcli.images.grid import save_png, to_uint8
 from antcli.methods.build import build_network
@@ -36,6 +38,8 @@ class SamplingPlan:
     """False: by the source, as it was before the run."""
     guidance_scale: float | None = None
     """Of classifier-free guidance; None: the run's."""
+    condition: str = ""
+    """Which one is asked for, in words; without, those of the run in turn, by the seeds."""
 
     @classmethod
     def first(cls, run: Run, count: int, *, adapted: bool = True) -> SamplingPlan:
@@ -63,6 +67,7 @@ class SamplingPlan:
             "ant.run": str(self.run.folder.resolve()),
             "ant.weights_sha256": self._weights_sha256,
             "ant.sampler": f"{self.scheduler}, {self.steps} steps{self._guidance}",
+            **({"ant.condition": self.condition} if self.condition else {}),
         }
 
     @property
@@ -91,6 +96,29 @@ def check_run_source(run: Run) -> Source:
     return source
 
 
+def conditions_of(run: Run) -> Conditions | None:
+    """Those that a run was adapted to, where they are several."""
+    return conditions_from(run.facts().get("conditions"))
+
+
+def asked_labels(run: Run, seeds: Sequence[int], condition: str = "") -> Tensor | None:
+    """What the network of a run is told of samples: of one condition, or of those in turn.
+
+    None where it knows of none. Raises `AntError` (wrong usage) for a condition that it does not
+    know.
+    """
+    known = conditions_of(run)
+    if known is not None:
+        return known.labels_of(seeds, condition)
+    if condition:
+        raise AntError(
+            f"the run in {run.folder} has no conditions",
+            "leave `condition` out; a target with a folder for each makes a run that has some",
+            exit_code=2,
+        )
+    return None
+
+
 def guided_by(source: Source, scale: float) -> Source:
     """The same source with another guidance scale. Raises `AntError` where it has no prompt."""
     if not source.unconditional:
@@ -107,7 +135,9 @@ def load_adapted(run: Run, source: Source, weights: Path | None = None) -> Denoi
     weights = weights or run.weights
     tensors, facts = load_tensors(weights), load_metadata(weights)
     t_limit = float(facts["ant.t_limit"]) if "ant.t_limit" in facts else None
-    network = build_network(source.load(), run.config(), source.convention, t_limit)
+    known = conditions_of(run)
+    size = 0 if known is None else known.size
+    network = build_network(source.load(), run.config(), source.convention, t_limit, size)
     parameters = network.trained()
     if tensors.keys() != parameters.keys() or any(
         tensors[name].shape != p.shape for name, p in parameters.items()
@@ -154,7 +184,12 @@ def _draw(plan: SamplingPlan, seeds: Sequence[int], where: str) -> Iterator[int]
     else:
         network = Denoiser(source.load(), source.convention)
     batches = source.sample(
-        network.to(where), missing, scheduler=plan.scheduler, steps=plan.steps, device=where
+        network.to(where),
+        missing,
+        scheduler=plan.scheduler,
+        steps=plan.steps,
+        device=where,
+        conditions=asked_labels(plan.run, missing, plan.condition) if plan.adapted else None,
     )
     codec, drawing = source.codec(where), iter(missing)
     for x_0 in batches:
@@ -188,4 +223,4 @@ def _is_drawn(path: Path, text: dict[str, str]) -> bool:
         found = getattr(image, "text", {})
     if "ant.seed" not in found:
         raise AntError(f"{path} is not from ant", "move it away, or draw into another folder")
-    return all(found.get(key) == value for key, value in text.items())
+    return all(found.get(key) == text.get(key) for key in (*text, "ant.condition"))

@@ -17,6 +17,7 @@ from antcli.evaluation.features.source import SourceSpace
 from antcli.evaluation.kernel import kernel_distance
 from antcli.evaluation.memorization import memorization
 from antcli.evaluation.stopping import Score
+from antcli.images.conditions import Conditions
 from antcli.images.grid import to_uint8
 from antcli.methods.trainable.denoiser import Denoiser
 from antcli.sources.source import Source
@@ -36,11 +37,22 @@ class Scorer:
     in the source and changes with the target weighs most, as it should.
     """
 
-    def __init__(self, source: Source, target: Tensor, accelerator: Accelerator) -> None:
-        """`target` is uint8 [N, 3, H, W]. Draws the source's own samples, to compare with."""
+    def __init__(
+        self,
+        source: Source,
+        target: Tensor,
+        accelerator: Accelerator,
+        conditions: Conditions | None = None,
+    ) -> None:
+        """`target` is uint8 [N, 3, H, W]. Draws the source's own samples, to compare with.
+
+        Of several `conditions` samples have one after the other.
+        """
         self.source, self.accelerator = source, accelerator
+        seeds = range(FIRST_SEED, FIRST_SEED + SAMPLES)
+        self._asked = None if conditions is None else conditions.labels_of(seeds)
         self._space = SourceSpace(source, accelerator.device)
-        own = self._draw(Denoiser(source.load(), source.convention).to(accelerator.device))
+        own = self._draw(Denoiser(source.load(), source.convention).to(accelerator.device), None)
         spread = own.std(0)
         self._centre, self._scale = own.mean(0), spread.clamp(min=LEAST_SPREAD * spread.mean())
         self._own = self._standard(own)
@@ -50,7 +62,7 @@ class Scorer:
 
     def score(self, network: Denoiser, step: int) -> Score:
         """The score of `network` as it stands after `step` steps."""
-        return self._score(self._standard(self._draw(network)), step)
+        return self._score(self._standard(self._draw(network, self._asked)), step)
 
     @cached_property
     def unadapted(self) -> Score:
@@ -74,12 +86,16 @@ class Scorer:
     def _standard(self, features: Tensor) -> Tensor:
         return (features - self._centre) / self._scale
 
-    def _draw(self, network: Denoiser) -> Tensor:
+    def _draw(self, network: Denoiser, conditions: Tensor | None) -> Tensor:
         """Features of samples of `network`, [n, D], float64 on the CPU."""
         seeds = range(FIRST_SEED, FIRST_SEED + SAMPLES)
         with self.accelerator.autocast():
             batches = self.source.sample(
-                network, seeds, steps=SAMPLING_STEPS, device=self.accelerator.device
+                network,
+                seeds,
+                steps=SAMPLING_STEPS,
+                device=self.accelerator.device,
+                conditions=conditions,
             )
             images = (to_uint8(self._space.codec.decode(x_0)) for x_0 in batches)
             return torch.cat([self._space(batch).cpu().double() for batch in images])

@@ -37,6 +37,8 @@ class Card:
     source: Source
     format: str
     change: Change | None
+    condition: str = ""
+    """Of several, the one that the files hold."""
 
     def text(self) -> str:
         """The card as Markdown, its head as YAML."""
@@ -84,7 +86,8 @@ class Card:
     @property
     def title(self) -> str:
         """Target, source and method."""
-        return f"{self.config.target} from {self.config.source}, {label(self.config)}"
+        which = f" ({self.condition})" if self.condition else ""
+        return f"{self.config.target}{which} from {self.config.source}, {label(self.config)}"
 
     @property
     def base_model(self) -> str:

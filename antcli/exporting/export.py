@@ -8,10 +8,16 @@ from pathlib import Path
 from typing import Literal
 
 from diffusers import ModelMixin
+from torch import Tensor
 
 from antcli.artifacts import replacing_parts, save_tensors
 from antcli.errors import AntError
-from antcli.evaluation.samples import check_run_source, load_adapted
+from antcli.evaluation.samples import (
+    asked_labels,
+    check_run_source,
+    conditions_of,
+    load_adapted,
+)
 from antcli.exporting.card import Card
 from antcli.exporting.low_rank import check_has_readers, kohya_tensors, lora_tensors
 from antcli.exporting.pipeline_folder import check_has_pipeline, write_pipeline
@@ -43,6 +49,7 @@ def export_run(
     ungated: bool = False,
     force: bool = False,
     device: str = "auto",
+    condition: str = "",
 ) -> Exported:
     """Write a finished run for another program, whole or not at all, with its model card.
 
@@ -51,15 +58,16 @@ def export_run(
     `AntError` where something is there already, where what was trained has no such form, and
     where the run has a limit in t, which no such file can say, unless it may be `ungated`.
     """
-    folder = out or run.exports / format
+    folder = out or run.exports / (f"{format}-{condition}" if condition else format)
     _check_place(folder, force)
     source = check_run_source(run)
     if format == "diffusers":
         check_has_pipeline(source)
     else:
         check_has_readers(source)
+    asked = _asked(run, condition, format)
     network = load_adapted(run, source)
-    unet = _merged(network, run)
+    unet = _merged(network, run, asked)
     if format != "diffusers" and not isinstance(network, LoraDenoiser):
         raise AntError(
             f"no low-rank additions were trained in {run.folder}, and {format} files hold no other",
@@ -71,7 +79,7 @@ def export_run(
         change = change_by_ungating(network, unet, source, device)
         if not ungated:
             raise _has_limit(run, change)
-    card = Card(run, source, format, change)
+    card = Card(run, source, format, change, condition)
     with replacing_parts(folder) as temporary:
         _writer(format, network, unet, source, card)(temporary)
         (temporary / "README.md").write_text(card.text(), encoding="utf-8")
@@ -100,8 +108,29 @@ def _check_place(folder: Path, force: bool) -> None:
         )
 
 
-def _merged(network: Denoiser, run: Run) -> ModelMixin:
-    unet = network.merged()
+def _asked(run: Run, condition: str, format: Format) -> Tensor | None:
+    """What the network is told of a condition; None where the run has not several."""
+    known = conditions_of(run)
+    if known is None:
+        asked_labels(run, (), condition)
+        return None
+    if not condition:
+        raise AntError(
+            f"{run.folder} has several conditions, and a {format} export holds one",
+            f"say which with `condition`: {', '.join(known.shown)}, or a mixture",
+            exit_code=2,
+        )
+    if format != "diffusers":
+        raise AntError(
+            f"a condition is a vector beside the embedding of t, which {format} files cannot hold",
+            "`ant export --format diffusers` writes the whole model",
+            exit_code=2,
+        )
+    return known.label(condition)
+
+
+def _merged(network: Denoiser, run: Run, condition: Tensor | None) -> ModelMixin:
+    unet = network.merged(condition)
     if unet is None:
         raise AntError(
             f"what was trained in {run.folder} are modules beside the network, as adaptors are: "

@@ -20,6 +20,7 @@ from PIL import Image
 from torch import Tensor
 
 from antcli.errors import AntError
+from antcli.images.conditions import Conditions
 from antcli.images.reading import (
     SUFFIXES,
     UnusableError,
@@ -32,6 +33,9 @@ from antcli.images.reading import (
 
 LISTED = 8
 """Names that a note lists before it only counts the rest."""
+
+TABLE = "conditions.csv"
+"""A table of numbers beside the images: `images/target.py` reads it."""
 
 T = TypeVar("T")
 
@@ -51,6 +55,8 @@ class ImageFolder:
     """Other files in the folder: not images by their suffix, or hidden."""
     notes: tuple[str, ...]
     """What a user should know: images cropped or enlarged, duplicates, files passed over."""
+    conditions: Conditions | None = None
+    """Of a target whose images have several."""
 
 
 class ImageSource(Protocol):
@@ -142,9 +148,22 @@ def _split(folder: Path) -> tuple[list[Path], list[Path]]:
     images: list[Path] = []
     others: list[Path] = []
     for path in sorted(folder.iterdir(), key=_natural):
-        if not path.is_dir():
+        if not path.is_dir() and path.name != TABLE:
             (images if _is_named_image(path) else others).append(path)
     return images, others
+
+
+def inner_folders(folder: Path) -> tuple[list[Path], dict[Path, list[Path]]]:
+    """The images that lie in a folder, and those in each of its folders, hidden ones apart.
+
+    Nothing where there is no such folder, which reading it says better.
+    """
+    try:
+        loose, _ = _split(folder)
+        inner = [p for p in folder.iterdir() if p.is_dir() and not p.name.startswith((".", "__"))]
+        return loose, {path: _split(path)[0] for path in sorted(inner, key=_natural)}
+    except OSError:
+        return [], {}
 
 
 def _is_named_image(path: Path) -> bool:

@@ -22,7 +22,7 @@ PAGE_WIDTH = 960
 """In pixels: a page of small images is enlarged until it is as wide as this."""
 
 GAP = 14
-"""In pixels: between the pairs of rows of a comparison, and beside its captions."""
+"""In pixels: between the bands of rows of a comparison, and beside its captions."""
 
 WIDEST_PAGE = 2.5
 """Columns for each row, at most, where rows of another length would leave cells empty."""
@@ -62,31 +62,36 @@ def grid(
     return page
 
 
-def comparison_page(source: Tensor, adapted: Tensor, columns: int = 8) -> Image.Image:
-    """Images of a source and of what was adapted from it, each pair from the same noise.
+def comparison_page(
+    source: Tensor, adapted: Tensor | Mapping[str, Tensor], columns: int = 8
+) -> Image.Image:
+    """Images of a source and of what was adapted from it, those below each other of the same noise.
 
-    Both are uint8 [N, 3, H, W], the same noise at the same place. A row of the source's stands
-    above the row of the adapted model's, with a caption at the left of each; sizes are those of
-    `grid`. Raises `ValueError` for any other tensors, and for two of different shapes.
+    All are uint8 [N, 3, H, W], the same noise at the same place. A row of the source's stands
+    above the row of the adapted model's, or above those of several conditions by their names, with
+    a caption at the left of each; sizes are those of `grid`. Raises `ValueError` for any other
+    tensors, and for some of different shapes.
     """
     count, height, width = _checked(source)
-    if source.shape != adapted.shape:
-        raise ValueError(f"not pairs: {list(source.shape)} and {list(adapted.shape)}")
+    below = {"adapted": adapted} if isinstance(adapted, Tensor) else adapted
+    for images in below.values():
+        if source.shape != images.shape:
+            raise ValueError(f"not pairs: {list(source.shape)} and {list(images.shape)}")
     columns = min(columns, count)
     scale = _scale(columns, height, width)
     rows = [
         (caption, grid(images[start : start + columns], columns, scale))
         for start in range(0, count, columns)
-        for caption, images in (("source", source), ("adapted", adapted))
+        for caption, images in (("source", source), *below.items())
     ]
     font = ImageFont.load_default(size=max(16, height * scale // 8))
-    left = round(font.getlength("adapted")) + 2 * GAP
-    row_height = rows[0][1].height
-    page_height = len(rows) * row_height + (len(rows) // 2 - 1) * GAP
+    left = round(max(map(font.getlength, ("adapted", *below)))) + 2 * GAP
+    row_height, band = rows[0][1].height, 1 + len(below)
+    page_height = len(rows) * row_height + (len(rows) // band - 1) * GAP
     page = Image.new("RGB", (left + rows[0][1].width, page_height), "white")
     pen = ImageDraw.Draw(page)
     for i, (caption, row) in enumerate(rows):
-        top = i * row_height + i // 2 * GAP
+        top = i * row_height + i // band * GAP
         page.paste(row, (left, top))
         pen.text((left - GAP, top + row_height / 2), caption, "black", font, anchor="rm")
     return page

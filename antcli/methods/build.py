@@ -18,6 +18,7 @@ from antcli.errors import AntError
 from antcli.methods.choice import Augmentation, Choice, Rule, Step
 from antcli.methods.table import CHOICES, choice, method_of, setting
 from antcli.methods.trainable.denoiser import Denoiser
+from antcli.randomness import seeded
 
 
 @dataclass(frozen=True)
@@ -82,11 +83,16 @@ def stages_of(config: AdaptConfig) -> tuple[str, ...]:
 
 
 def build_network(
-    unet: ModelMixin, config: AdaptConfig, convention: Convention, t_limit: float | None = None
+    unet: ModelMixin,
+    config: AdaptConfig,
+    convention: Convention,
+    t_limit: float | None = None,
+    conditions: int = 0,
 ) -> Denoiser:
     """The network that the method trains, with what trains marked; it takes `unet` over.
 
     A `t_limit` that is kept with the counterparts stands in the place of that of the settings.
+    `conditions` is the size of the target's conditions; 0: it has none.
     """
     trains = method_of(config).choices["trains"]
     settings = _settings(trains, config)
@@ -96,6 +102,10 @@ def build_network(
     augmentation = _augmentation(config)
     if augmentation is not None:
         network.take_labels(augmentation.size)
+    method_of(config).choices["condition"].build(network)
+    if conditions:
+        with seeded(config.seed):
+            network.take_conditions(conditions)
     return network
 
 
@@ -128,6 +138,17 @@ def check_pixels(config: AdaptConfig, *, latent: bool) -> None:
         raise AntError(
             f"{of_pixels[0].help}: this changes pixels, and the source diffuses latents",
             "take a source of pixels, or leave the augmentation out, as `finetune` does",
+            exit_code=2,
+        )
+
+
+def check_encoder(config: AdaptConfig, *, classes: bool) -> None:
+    """Raise `AntError` where what a source makes of its classes shall train, and it has none."""
+    if method_of(config).condition == "tuned" and not classes:
+        raise AntError(
+            "this source makes nothing of a class that could train: it is asked for none, or for a "
+            "text, which is encoded beforehand",
+            "leave `train_condition` out",
             exit_code=2,
         )
 

@@ -32,7 +32,8 @@ class Choice:
     build: Callable[..., Any]
     """What trains: `(unet, settings, convention, seed)` to a `Denoiser`. A rule: `(settings,
     prepared)` to a `Rule`, or to None where there is nothing to do; `prepared` is what the stages
-    gave, by their names. How images are augmented: the same, to an `Augmentation`."""
+    gave, by their names. How images are augmented: the same, to an `Augmentation`. What becomes of
+    the condition: `(network)` to nothing; it marks what trains of it."""
     tables: Mapping[str, type[Any]] = field(default_factory=dict)
     """Its settings by the table of a config file; `build` is given the first."""
     defaults: Mapping[str, Any] = field(default_factory=dict)
@@ -85,6 +86,8 @@ class Step:
     augmentation: Augmentation | None = None
     label: Tensor | None = None
     """[B, size], how x_0 was augmented, where there is an augmentation."""
+    condition: Tensor | None = None
+    """[B, size], of each image, where the target has several."""
 
     @property
     def path(self) -> Path:
@@ -127,8 +130,18 @@ class Step:
         return self.maps, self.source_maps
 
     def told(self) -> AbstractContextManager[None]:
-        """Inside, the network is told how the images of this step were augmented."""
-        return nullcontext() if self.label is None else self.network.told(self.label)
+        """Inside, the network is told how the images of this step were augmented, and which
+        condition each has.
+        """
+        if self.label is None and self.condition is None:
+            return nullcontext()
+        return self.network.told(self.label, self.condition)
+
+    def asked(self) -> AbstractContextManager[None]:
+        """Inside, the network is told which condition each image of this step has."""
+        if self.condition is None:
+            return nullcontext()
+        return self.network.told(condition=self.condition)
 
     def alike(self, images: Tensor) -> Tensor:
         """Other images, augmented as those of this step are."""

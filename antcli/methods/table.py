@@ -38,6 +38,7 @@ CHOICES: dict[str, dict[str, str]] = {
     },
     "condition": {
         "frozen": "condition.frozen",
+        "tuned": "condition.tuned",
     },
     "augmentation": {
         "none": "augmentation.none",
@@ -168,8 +169,9 @@ def method_of(config: AdaptConfig) -> Method:
 def label(config: AdaptConfig) -> str:
     """The method's name; of one without a name, its choices."""
     chosen = method_of(config)
-    augmented = () if chosen.augmentation == "none" else (chosen.augmentation,)
-    unnamed = "-".join((chosen.trains, chosen.noise, chosen.target, *augmented))
+    usual = {"augmentation": "none", "condition": "frozen"}
+    more = (getattr(chosen, slot) for slot, name in usual.items() if getattr(chosen, slot) != name)
+    unnamed = "-".join((chosen.trains, chosen.noise, chosen.target, *more))
     return unnamed if config.method == CUSTOM else config.method
 
 

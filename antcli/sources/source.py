@@ -138,10 +138,11 @@ class Source:
         scheduler: SchedulerName = "dpm++",
         steps: int = 25,
         device: torch.device | str = "cpu",
+        conditions: Tensor | None = None,
     ) -> Iterator[Tensor]:
         """x_0 in batches, as `sampling.sample` yields them; `predict` is eps_theta, adapted or not.
 
-        Of a `Denoiser` it is the `guided` one.
+        Of a `Denoiser` it is the `guided` one, which alone may be asked for `conditions`.
         x_0 of pixels is kept in [-1, 1]; latents have no such bounds.
         """
         return sample(
@@ -153,6 +154,7 @@ class Source:
             steps=steps,
             device=device,
             clip=not self.latent,
+            conditions=conditions,
         )
 
     def codec(self, device: torch.device | str = "cpu") -> Codec:

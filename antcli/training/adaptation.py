@@ -64,6 +64,7 @@ def build_training(
         accelerator,
         seed=config.seed,
         objective=build_objective(config, prepared),
+        conditions=inputs.labels,
     )
 
 
@@ -112,7 +113,8 @@ def _work(
         if main:
             scores = folder.cut()
         if main and config.stopping.auto:
-            scorer = Scorer(inputs.source, inputs.target.images, accelerator)
+            target = inputs.target
+            scorer = Scorer(inputs.source, target.images, accelerator, target.conditions)
             if not scores:
                 scores.append(scorer.unadapted)
                 yield scores[-1]

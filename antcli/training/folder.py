@@ -24,6 +24,9 @@ from antcli.training.checkpoints import is_whole
 from antcli.training.inputs import Inputs, metadata
 from antcli.training.loop import StepRecord, Training
 
+FEWEST = 4
+"""Images of each condition on a page."""
+
 
 def may_be_taken(scores: Sequence[Score]) -> set[int]:
     """The steps that `choose` names, now or after any more scores.
@@ -57,18 +60,30 @@ class RunFolder:
         return step % self.config.preview.every == 0 or step == self.config.training.steps
 
     def preview(self) -> None:
-        """Draw the page of samples of this step, each below the source's from the same noise."""
+        """Draw the page of samples of this step, each below the source's from the same noise.
+
+        Those of several conditions have a row each.
+        """
         page = comparison_page(self._source_images, self._adapted_images)
         text = {"ant.run": str(self.run.folder), "ant.step": str(self.training.step)}
         for path in (self.run.preview_at(self.training.step), self.run.preview):
             save_png(path, page, text)
 
     @property
-    def _adapted_images(self) -> Tensor:
+    def _adapted_images(self) -> Tensor | dict[str, Tensor]:
+        known, source = self.inputs.conditions, self._source_images
         if self.training.step == 0:
-            return self._source_images
+            return source if known is None else dict.fromkeys(known.shown, source)
         with self.training.averaged():
-            return self._drawn(self.training.network)
+            if known is None:
+                return self._drawn(self.training.network)
+            return {each: self._drawn(self.training.network, each) for each in known.shown}
+
+    @property
+    def _seeds(self) -> range:
+        """Of the images of a page: of several conditions fewer of each."""
+        count, known = self.config.preview.images, self.inputs.conditions
+        return range(count if known is None else max(FEWEST, count // len(known.shown)))
 
     @cached_property
     def _source_images(self) -> Tensor:
@@ -79,13 +94,14 @@ class RunFolder:
             save_tensors(file, {"images": images}, self._metadata(title))
         return load_tensors(file)["images"]
 
-    def _drawn(self, network: Denoiser) -> Tensor:
-        """Samples of a network, uint8 [N, 3, H, W]."""
-        source, settings = self.inputs.source, self.config.preview
-        device = self.training.accelerator.device
+    def _drawn(self, network: Denoiser, condition: str = "") -> Tensor:
+        """Samples of a network, uint8 [N, 3, H, W]; of one of its conditions."""
+        source, steps = self.inputs.source, self.config.preview.sampling_steps
+        device, known = self.training.accelerator.device, self.inputs.conditions
+        asked = known.labels_of(self._seeds, condition) if known and condition else None
         with self.training.accelerator.autocast():
             batches = source.sample(
-                network, range(settings.images), steps=settings.sampling_steps, device=device
+                network, self._seeds, steps=steps, device=device, conditions=asked
             )
             codec = source.codec(device)
             return torch.cat([to_uint8(codec.decode(x_0).cpu()) for x_0 in batches])

@@ -17,10 +17,13 @@ from antcli.artifacts import file_hash
 from antcli.config import AdaptConfig, adapt_config_from
 from antcli.diffusion.examples import Examples, Latents, Pixels
 from antcli.errors import AntError
+from antcli.images.conditions import Conditions, Named
 from antcli.images.folder import ImageFolder, check_folder, read_folder
 from antcli.images.grid import to_float, to_uint8
+from antcli.images.target import read_target
 from antcli.methods.build import (
     build_network,
+    check_encoder,
     check_pixels,
     check_tuned,
     check_whole_batches,
@@ -69,12 +72,31 @@ class Inputs:
     pretrained: Path | None = None
     """What the training of the classifier starts from; without, from nothing."""
 
+    @property
+    def conditions(self) -> Conditions | None:
+        """Of the target's images, where these have several."""
+        return self.target.conditions
+
+    @property
+    def labels(self) -> Tensor | None:
+        """What a network is told of the condition of each image, [N, size]."""
+        return None if self.conditions is None else self.conditions.labels
+
+    @property
+    def domains(self) -> dict[str, Sequence[int]]:
+        """The places of the images of each domain, by its name; of a single one, without."""
+        known = self.conditions
+        if not isinstance(known, Named):
+            return {"": list(range(len(self.target.images)))}
+        return {n: [i for i, of in enumerate(known.of_images) if of == n] for n in known.names}
+
     def identity(self) -> dict[str, Any]:
         """What tells two runs with equal settings apart."""
         return {
             "source_sha256": self.source.sha256,
             "target_sha256": list(self.target.hashes),
             "target_folder": str(self.target.folder.resolve()),
+            "conditions": self.conditions and self.conditions.as_dict(),
             "classifier_sha256": file_hash(self.classifier_file) if self.classifier_file else None,
             "source_images": str(self.source_images.resolve()) if self.source_images else None,
         }
@@ -136,7 +158,8 @@ def check_inputs(
     check_tuned(config)
     source = find_source(config.source)
     check_pixels(config, latent=source.latent)
-    target = read_folder(Path(config.target), source.size)
+    check_encoder(config, classes=bool(source.unet_config.get("num_class_embeds")))
+    target = read_target(Path(config.target), source.size)
     if classifier is not None:
         channels, size, _ = source.shape
         check_classifier(classifier, size, channels)
@@ -239,7 +262,9 @@ def network_of(inputs: Inputs, config: AdaptConfig, prepared: Mapping[str, Any])
     """The network that the settings train, as it begins; `prepared` is what stages gave so far."""
     pairs: Counterparts | None = prepared.get("counterparts")
     t_limit = None if pairs is None else pairs.t_limit
-    return build_network(inputs.source.load(), config, inputs.source.convention, t_limit)
+    asked, known = inputs.source.convention, inputs.conditions
+    size = 0 if known is None else known.size
+    return build_network(inputs.source.load(), config, asked, t_limit, size)
 
 
 def source_predict(source: Source, accelerator: Accelerator) -> Predict:

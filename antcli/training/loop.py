@@ -134,8 +134,10 @@ class Part(Trained):
                 # parts of the mean over processes, which is what is taken, is the mean over the
                 # global batch.
                 share = len(step.t) * self.accelerator.num_processes / self.config.batch_size
-                loss = self.objective.loss(step, target) * share
-                self.accelerator.backward(loss)
+                # Maps that are computed again on the way back are of the same conditions.
+                with step.asked():
+                    loss = self.objective.loss(step, target) * share
+                    self.accelerator.backward(loss)
             total += loss.detach()
         reduced: Tensor = self.accelerator.reduce(total, "mean")
         return reduced
@@ -178,10 +180,13 @@ class Training:
         seed: int = 0,
         objective: Objective | None = None,
         others: Mapping[str, Part] | None = None,
+        conditions: Tensor | None = None,
     ) -> None:
+        """`conditions`, [N, size], are those of the examples, where these have several."""
         check_batch(config, accelerator.num_processes)
         self.network, self.examples, self.config = network, examples, config
         self.accelerator, self.seed = accelerator, seed
+        self.conditions = conditions
         self.step = 0
         if config.low_memory:
             network.unet.enable_gradient_checkpointing()
@@ -248,19 +253,22 @@ class Training:
         x_0 = self.examples.take(moved(images, there), moved(mirrored, there))
         at_once = self.config.micro_batch or (1 if self.config.low_memory else size)
         augmentation = self.parts[""].objective.augmentation
-        labels: Iterable[Tensor | None] = itertools.repeat(None)
+        label = None
         if augmentation is not None:
             label = augmentation.draw(size, draw("augmentation"))[mine]
             x_0 = augmentation.change(x_0, moved(label, there))
-            labels = moved(label, device).split(at_once)
+        condition = None if self.conditions is None else self.conditions[images]
+
+        def parts(x: Tensor | None) -> Iterable[Any]:
+            return itertools.repeat(None) if x is None else moved(x, device).split(at_once)
+
         eps = normal(self.seed, "noise", self.step, own, x_0.shape[1:])
-        drawn = (x_0, eps, t, images, mirrored, chance)
-        parts = zip(*(moved(x, device).split(at_once) for x in drawn), strict=True)
+        drawn = (x_0, eps, t, images, mirrored, chance, label, condition)
         network, predict, autocast = self.network, self.parts[""].wrapped, self.accelerator.autocast
         of: Any = {"done": self.step, "average": self._average, "augmentation": augmentation}
         return [
-            Step(network, predict, autocast, *x, **{**of, "label": label})
-            for x, label in zip(parts, labels, strict=False)  # `labels` may have no end
+            Step(network, predict, autocast, *x, **{**of, "label": said, "condition": condition})
+            for *x, said, condition in zip(*map(parts, drawn), strict=False)  # None has no end
         ]
 
     def _average(self, x_t: Tensor, t: Tensor) -> Tensor:

@@ -42,7 +42,9 @@ def probe(
     examples = examples_of(inputs.source, inputs.target.images, accelerator.device)
     total = settings.probe_steps + settings.probe_draws
     plain = replace(config.training, steps=settings.probe_steps)
-    for record in Training(network, examples, plain, accelerator, seed=config.seed).steps():
+    told: Any = {"seed": config.seed, "conditions": inputs.labels}
+    training = Training(network, examples, plain, accelerator, **told)
+    for record in training.steps():
         yield Probed(record.step, total)
     accelerator.free_memory()
     with others_wait(accelerator):

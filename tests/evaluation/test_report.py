@@ -28,6 +28,7 @@ from antcli.evaluation.report.comparison import MeasuredRun, compare, comparison
 from antcli.evaluation.report.content import report_html
 from antcli.evaluation.report.page import WIDEST, WIDEST_PAGE, embedded, write_page
 from antcli.evaluation.results import KINDS, plain
+from antcli.images.conditions import Named
 from antcli.runs import Run
 
 LARGEST = 5_000_000
@@ -232,3 +233,17 @@ def test_a_report_that_cannot_be_written_leaves_nothing(run: Run, tmp_path: Path
         write_page(place, report_html(run, measured(run), samples(run)))
     assert list(place.iterdir()) == []
     assert not [path for path in tmp_path.iterdir() if path.name.endswith(".part")]
+
+
+def test_a_run_of_several_conditions_has_a_row_for_each(run: Run) -> None:
+    evaluation = measured(run)
+    names = ("hats", "specs")
+    evaluation["conditions"] = [{"name": name, "rows": evaluation["rows"]} for name in names]
+    facts, known = run.facts(), Named(names, (0,) * 4 + (1,) * 6)
+    write_json(run.facts_file, {**facts, "conditions": known.as_dict()})
+    html = report_html(run, evaluation, samples(run))
+    page = Document(html)
+    assert html.count("each condition beside its own images alone") == 2 * len(KINDS)
+    for name in names:
+        assert html.count(f'<th scope="row">{name}: adapted</th>') == len(KINDS)
+    assert "seed 1, specs" in page.text

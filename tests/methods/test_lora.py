@@ -9,7 +9,8 @@ from antcli.config import AdaptConfig, adapt_config_from
 from antcli.diffusion.convention import PLAIN
 from antcli.errors import AntError
 from antcli.methods.build import build_network
-from antcli.methods.trainable.lora import LoraDenoiser, LoraSettings, low_rank
+from antcli.methods.trainable.lora import LoraDenoiser, LoraSettings
+from antcli.methods.trainable.low_rank import low_rank
 
 MakeUnet = Callable[..., UNet2DModel]
 X_T = torch.randn(3, 3, 16, 16, generator=torch.Generator().manual_seed(0))

@@ -30,13 +30,12 @@ from antcli.methods.places import Places
 from antcli.methods.trainable.denoiser import Denoiser
 from antcli.runs import Run
 from antcli.sources.source import Source, find_source
-from antcli.training import adaptation, stages
+from antcli.training import adaptation, ladder, stages
 from antcli.training import counterparts as counterparts_module
 from antcli.training import inputs as inputs_module
 from antcli.training.adaptation import Preview, Resumed, adapt
 from antcli.training.classifier import ClassifierTraining
 from antcli.training.counterparts import (
-    TRIALS,
     Chosen,
     CounterpartsDrawn,
     load_counterparts,
@@ -263,7 +262,7 @@ def learnt(monkeypatch: pytest.MonkeyPatch) -> None:
     def source_predict(source: Source, accelerator: Accelerator) -> Predict:
         return lambda x_t, t: smooth(source, x_t, t)
 
-    for module in (inputs_module, counterparts_module):
+    for module in (inputs_module, ladder):
         monkeypatch.setattr(module, "source_predict", source_predict)
 
 
@@ -311,8 +310,8 @@ def test_of_what_is_put_on_the_source_changes_the_place_alone(
 ) -> None:
     images = with_glasses(people)[:count]
     found, records = climb(images)
-    assert records[0] == SourceSamples(64, 64)
-    assert [type(record) for record in records[:2]] == [SourceSamples, SourceDimension]
+    assert kinds(records) == [SourceSamples, SourceDimension, CounterpartsDrawn]
+    assert [r for r in records if isinstance(r, SourceSamples)][-1] == SourceSamples(64, 64)
     chosen = records[-1].chosen
     assert 0.05 < chosen.anew < 0.8
     assert any(rung.reach for rung in rungs(chosen, find_source(str(tiny_source)).path))
@@ -369,7 +368,7 @@ def test_more_noise_is_taken_where_it_takes_more(people: Tensor, climb: Callable
 def test_the_last_rung_is_taken_where_none_is_enough(
     people: Tensor, climb: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tiny_source: Path
 ) -> None:
-    monkeypatch.setattr(counterparts_module, "PASSED", -1.0)
+    monkeypatch.setattr(ladder, "PASSED", -1.0)
     _, records = climb(with_glasses(people))
     last = shares(LADDER[-1], find_source(str(tiny_source)).path, 16)
     assert records[-1].chosen == Chosen(*last, 1.0)
@@ -382,11 +381,7 @@ def test_a_part_against_drawing_each_alone(
     changed = torch.rand(1, 1, 16, 16)
     rung = LADDER[0]
 
-    def climbed(*given: Any) -> Iterator[Any]:
-        yield SourceSamples(1, 1)
-        return rung, changed
-
-    monkeypatch.setattr(counterparts_module, "_climb", climbed)
+    monkeypatch.setattr(counterparts_module, "climb", lambda *_: (rung, changed))
     records: list[Any] = []
     auto = replace(config, counterparts=replace(config.counterparts, noise=0.0))
     found = make(auto, records)
@@ -419,14 +414,14 @@ def test_of_latents_the_part_is_made_for_their_size(
         return resample(*given, changed=changed, **more)
 
     monkeypatch.setattr(Places, "distances", distances)
-    monkeypatch.setattr(counterparts_module, "resample", resampled)
+    monkeypatch.setattr(ladder, "resample", resampled)
     monkeypatch.setattr(counterparts_module, "OWN_STEPS", 1)
     counterparts = replace(config.counterparts, noise=0.0)
     config = replace(config, source=source.name, counterparts=counterparts)
     inputs, file = check_inputs(config), tmp_path / "counterparts.safetensors"
     records = list(make_counterparts(inputs, config, accelerator, file))
     size = (3, source.size, source.size)
-    assert compared == [(10, *size)] * (1 + TRIALS)  # the images, and the draws of each
+    assert compared == [(10, *size)] * (1 + ladder.TRIALS)  # the images, and the draws of each
     assert source.latent and source.shape[-1] < source.size
     drawn_first, *closely = [part for part in parts if part is not None]
     assert len(closely) == len(parts) - 1 and drawn_first.shape == (1, 1, *source.shape[1:])

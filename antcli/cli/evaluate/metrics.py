@@ -34,17 +34,21 @@ if TYPE_CHECKING:
 
 
 def _measure_one(metric: Metric, run: Path | None, as_json: bool, options: dict[str, Any]) -> None:
+    from antcli.evaluation.results import condition_rows
+
     if options.get("features") == "lpips":
         del options["features"]
     elif metric == "memorization":
         options["copies_by"] = "features"
     evaluation = _evaluated(run, {**options, "metrics": [metric]})
     rows = [(row["name"], row["metrics"][metric]) for row in evaluation["rows"]]
+    each = [*condition_rows(evaluation, metric)]
     if as_json:
-        # The run's own result, and beside it that of its source.
-        json_result({**rows[0][1], **({"source": rows[1][1]} if len(rows) > 1 else {})})
+        # The run's own result, and beside it that of its source, and those of each condition.
+        source = {"source": rows[1][1]} if len(rows) > 1 else {}
+        json_result({**rows[0][1], **source, **({"conditions": dict(each)} if each else {})})
         return
-    for name, found in rows:
+    for name, found in (*rows, *each):
         show(metric, name, found)
     show_cautions(found for _, found in rows)
     if metric == "memorization" and (options["pairs"] or options["images"] is None):
@@ -52,6 +56,9 @@ def _measure_one(metric: Metric, run: Path | None, as_json: bool, options: dict[
 
 
 def _measure_all(run: Path | None, as_json: bool, options: dict[str, Any]) -> None:
+    from antcli.evaluation.measuring import METRICS
+    from antcli.evaluation.results import condition_rows
+
     evaluation = _evaluated(run, options)
     if as_json:
         json_result(evaluation)
@@ -59,6 +66,9 @@ def _measure_all(run: Path | None, as_json: bool, options: dict[str, Any]) -> No
         for row in evaluation["rows"]:
             for metric, found in row["metrics"].items():
                 show(metric, row["name"], found)
+        for metric in METRICS:
+            for name, found in condition_rows(evaluation, metric):
+                show(metric, name, found)
         show_cautions(found for row in evaluation["rows"] for found in row["metrics"].values())
     if options["images"] is None:
         kept = _found(run)

@@ -34,9 +34,9 @@ from antcli.evaluation.results import (
     plain,
     read_evaluation,
 )
-from antcli.evaluation.samples import SamplingPlan, drawn_images
+from antcli.evaluation.samples import SamplingPlan, conditions_of, drawn_images
 from antcli.evaluation.stopping import Score, choose, read_scores
-from antcli.images.folder import check_folder
+from antcli.images.target import check_target
 from antcli.methods.table import label
 from antcli.runs import Run
 
@@ -86,7 +86,7 @@ def report_html(
         folder=shlex.quote(str(run.folder)),
         evaluation=evaluation,
         preview=whole_page(run.preview, "samples"),
-        samples=[(f"seed {int(b.stem)}", [square(a), square(b)]) for a, b in samples],
+        samples=[(_seed(run, int(b.stem)), [square(a), square(b)]) for a, b in samples],
         worth=[*_worth(run, evaluation, scores)],
         advice=advise(run, evaluation, scores),
         targets=targets and [(path.name, [square(path)]) for path in targets[:MOST_TARGETS]],
@@ -103,6 +103,12 @@ def report_html(
         settings=_settings(run, config, facts),
         toml=to_toml(config),
     )
+
+
+def _seed(run: Run, seed: int) -> str:
+    """The seed of a sample, and its condition where there are several."""
+    known = conditions_of(run)
+    return f"seed {seed}" if known is None else f"seed {seed}, {known.of_seed(seed)}"
 
 
 def _evaluation(run: Run, device: str, listener: Listener) -> dict[str, Any]:
@@ -145,7 +151,7 @@ def _target_paths(run: Run) -> tuple[Path, ...] | None:
     """The images that the run was adapted to; None if they are gone or others by now."""
     found = run.facts()
     try:
-        paths = check_folder(Path(found["target_folder"]))
+        paths, _ = check_target(Path(found["target_folder"]))
         hashes = [file_hash(path) for path in paths]
     except (AntError, OSError):
         return None

@@ -1,5 +1,14 @@
-"""The condition of a source with classes or texts stays what it is."""
+"""What a source makes of its condition stays what it is.
+
+New conditions are embeddings beside it, which train with the rest.
+"""
 
 from antcli.methods.choice import Choice
+from antcli.methods.trainable.denoiser import Denoiser
 
-CHOICE = Choice("what the source is asked for stays", lambda settings, prepared: None)
+
+def _keep(network: Denoiser) -> None:
+    """Nothing else trains it, either: see `trainable/full.py`."""
+
+
+CHOICE = Choice("what the source makes of its condition stays", _keep)

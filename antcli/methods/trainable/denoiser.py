@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from diffusers import ModelMixin
 from torch import Tensor, nn
 
 from antcli.diffusion.convention import PLAIN, Convention
+from antcli.methods.trainable.encoder import ENCODER, TunedEncoder
 from antcli.methods.trainable.gate import Gate
 from antcli.methods.trainable.labels import LabelEmbedding
+from antcli.methods.trainable.low_rank import LowRank, beside_layers, merge
 from antcli.settings import Share, settings
+
+TIME_BIAS = "time_embedding.linear_2.bias"
+OWN_RANK = 8
+"""Of what a condition has for itself, where low-rank additions are not what trains anyway."""
 
 
 @settings
@@ -48,6 +54,9 @@ class Denoiser(nn.Module):
         """Only at t below this does what trains change the prediction; None: at every t."""
         self.gate = Gate()
         self.labels: LabelEmbedding | None = None
+        self.conditions: LabelEmbedding | None = None
+        self.own: nn.ModuleDict | None = None
+        self.encoder: TunedEncoder | None = None
         self.all_below = False
         """Whether all t that come are known to be below it."""
 
@@ -55,8 +64,15 @@ class Denoiser(nn.Module):
         """eps_theta(x_t, t): [B, C, H, W] and [B], on any device, to [B, C, H, W]."""
         return self._eps(self.unet, x_t, t)
 
-    def guided(self, x_t: Tensor, t: Tensor) -> Tensor:
-        """As samples are drawn: eps with the classifier-free guidance of its convention."""
+    def guided(self, x_t: Tensor, t: Tensor, condition: Tensor | None = None) -> Tensor:
+        """As samples are drawn: eps with the classifier-free guidance of its convention.
+
+        `condition`, [B, size], is that of each image, where the network knows several.
+        """
+        with self.told(condition=condition):
+            return self._guided(x_t, t)
+
+    def _guided(self, x_t: Tensor, t: Tensor) -> Tensor:
         asked, eps = self.convention, self(x_t, t)
         if not asked.unconditional or asked.guidance_scale == 1:
             return eps
@@ -71,10 +87,38 @@ class Denoiser(nn.Module):
         """Let it be told of its images by labels [B, size]: an embedding of them trains, too."""
         self.labels = LabelEmbedding(self.unet, size, self.gate)
 
-    def told(self, label: Tensor) -> AbstractContextManager[None]:
-        """Inside, it is told of its images by these labels; outside, that they are zero."""
-        assert self.labels is not None, "take_labels() comes first"
-        return self.labels.told(label)
+    def take_conditions(self, size: int) -> None:
+        """Let it be asked for conditions [B, size]: an embedding of them trains, too, and low-rank
+        additions to every layer, of which each condition has its own.
+        """
+        self.conditions = LabelEmbedding(self.unet, size, self.gate)
+        for added in self.of_conditions().values():
+            cast(LowRank, added).take_conditions(size, self.conditions.said)
+
+    def of_conditions(self) -> nn.ModuleDict:
+        """The low-rank additions by the layers that they stand beside, made when first asked for.
+
+        A vector beside t alone hardly tells two conditions apart: benchmarks/LOG.md.
+        """
+        if self.own is None:
+            self.own = beside_layers(self.unet, OWN_RANK, self.gate)
+        return self.own
+
+    def take_encoder(self) -> None:
+        """Let what the source makes of its classes train, too."""
+        self.encoder = TunedEncoder(getattr(self.unet, ENCODER), self.gate)
+
+    @contextmanager
+    def told(self, label: Tensor | None = None, condition: Tensor | None = None) -> Iterator[None]:
+        """Inside, it is told by labels how its images were augmented, and which condition each
+        has; of what is left out, as outside, that it is zero.
+        """
+        with ExitStack() as inside:
+            for embedding, said in ((self.labels, label), (self.conditions, condition)):
+                if said is not None:
+                    assert embedding is not None, "take_labels() or take_conditions() comes first"
+                    inside.enter_context(embedding.told(said))
+            yield
 
     @contextmanager
     def below_limit(self) -> Iterator[None]:
@@ -97,12 +141,25 @@ class Denoiser(nn.Module):
     def keep_source(self) -> None:
         """Make `source` possible; to be called before anything is trained."""
 
-    def merged(self) -> ModelMixin | None:
+    def merged(self, condition: Tensor | None = None) -> ModelMixin | None:
         """A network like the source's that says at every t what this one says below its limit.
 
-        None where what trains is no change of the network's own parameters.
+        Of several conditions it knows one, [size], or none. None where what trains is no change of
+        the network's own parameters.
         """
-        return like(self.unet, self.unet.state_dict())
+        return like(self.unet, self.values(condition))
+
+    @torch.no_grad()
+    def values(self, condition: Tensor | None = None) -> dict[str, Tensor]:
+        """The network's own parameters, with what its embeddings of conditions come to."""
+        values = dict(self.unet.state_dict())
+        if self.encoder is not None:
+            values |= self.encoder.values()
+        if self.conditions is not None and condition is not None:
+            # A vector that is added to what t is embedded as: the last bias of that.
+            values[TIME_BIAS] = values[TIME_BIAS] + self.conditions.linear(condition)
+            merge(values, self.of_conditions(), condition)
+        return values
 
     def trained(self) -> dict[str, nn.Parameter]:
         """The parameters that train, by name."""
@@ -154,6 +211,6 @@ class AddedDenoiser(Denoiser):
             # Maps that are computed again on the way back shall be what they were.
             self.gate.silent = before
 
-    def merged(self) -> ModelMixin | None:
+    def merged(self, condition: Tensor | None = None) -> ModelMixin | None:
         """None: modules beside a network are none of its parameters, unless they come to such."""
         return None

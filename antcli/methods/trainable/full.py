@@ -1,6 +1,12 @@
-"""Plain fine-tuning: every weight of the network trains."""
+"""Plain fine-tuning: every weight of the network trains, but for what it makes of its condition."""
+
+from collections.abc import Iterator
+
+from diffusers import ModelMixin
+from torch import nn
 
 from antcli.methods.trainable.denoiser import Limited
+from antcli.methods.trainable.encoder import ENCODER
 from antcli.methods.trainable.tuned import tuning
 from antcli.settings import settings
 
@@ -10,9 +16,14 @@ class FullSettings(Limited):
     """Of plain fine-tuning."""
 
 
+def _all(unet: ModelMixin, settings: FullSettings) -> Iterator[nn.Parameter]:
+    """What becomes of the condition is a choice of its own."""
+    return (p for name, p in unet.named_parameters() if not name.startswith(f"{ENCODER}."))
+
+
 CHOICE = tuning(
     "all weights of the network",
-    lambda unet, settings: unet.parameters(),
+    _all,
     "full",
     FullSettings,
     2e-4,  # At the rate of adaptors the network comes apart: benchmarks/results.

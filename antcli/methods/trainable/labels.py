@@ -23,23 +23,27 @@ class LabelEmbedding(nn.Module):
         time = unet.time_embedding
         self.linear = nn.Linear(size, time.linear_2.out_features, bias=False)
         nn.init.zeros_(self.linear.weight)
-        self.gate = gate
+        self.gate, self.size = gate, size
         self.label: Tensor | None = None
         time.register_forward_hook(self._beside)
 
     @contextmanager
     def told(self, label: Tensor) -> Iterator[None]:
-        """Inside, the network is told of labels [B, size]; outside, of zeros."""
-        self.label = label
+        """Inside, the network is told of labels [B, size]; outside of all such, of zeros."""
+        before, self.label = self.label, label
         try:
             yield
         finally:
-            self.label = None
+            self.label = before
 
     def _beside(self, time: nn.Module, inputs: object, output: Tensor) -> Tensor:
         if self.gate.silent:
             return output
-        # Zeros are embedded as well: processes wait for the gradient of every parameter.
+        return self.gate.let(output, self.linear(self.said()))
+
+    def said(self) -> Tensor:
+        """The labels [B, size] that it is told of, or zeros, [1, size]: these are embedded as well,
+        for processes wait for the gradient of every parameter.
+        """
         weight = self.linear.weight
-        label = weight.new_zeros(1, weight.shape[1]) if self.label is None else self.label
-        return self.gate.let(output, self.linear(label.to(weight)))
+        return weight.new_zeros(1, weight.shape[1]) if self.label is None else self.label.to(weight)

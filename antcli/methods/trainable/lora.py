@@ -1,22 +1,19 @@
 """Low-rank additions to every convolution and every linear layer (LoRA, Hu et al. 2022).
 
-W x becomes W x + B A x: A brings the input to `rank` channels, B brings these to the output. Of a
-convolution, A has its kernel, stride and padding, and B is 1x1. B starts at zero, so an untrained
-network is its source exactly; alpha is the rank, so nothing scales the product.
+Alpha is the rank, so nothing scales the product B A.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-import torch
 from diffusers import ModelMixin
 from torch import Tensor, nn
 
 from antcli.diffusion.convention import PLAIN, Convention
 from antcli.methods.choice import Choice
 from antcli.methods.trainable.denoiser import AddedDenoiser, Limited, like
-from antcli.methods.trainable.gate import Parallel
+from antcli.methods.trainable.low_rank import beside_layers, merge
 from antcli.randomness import seeded
 from antcli.settings import Count, settings
 
@@ -36,12 +33,11 @@ class LoraDenoiser(AddedDenoiser):
         self, unet: ModelMixin, config: LoraSettings, convention: Convention = PLAIN
     ) -> None:
         super().__init__(unet, convention, config.t_limit)
-        self.lora = nn.ModuleDict()
-        for name, layer in list(unet.named_modules()):
-            if isinstance(layer, nn.Conv2d | nn.Linear):
-                added = low_rank(layer, config.rank)
-                self.lora[name.replace(".", "-")] = added
-                layer.register_forward_hook(Parallel(added, self.gate))
+        self.lora = beside_layers(unet, config.rank, self.gate)
+
+    def of_conditions(self) -> nn.ModuleDict:
+        """What it has anyway: of these each condition has a B of its own."""
+        return self.lora
 
     @property
     def products(self) -> Iterator[tuple[str, Tensor, Tensor]]:
@@ -50,31 +46,12 @@ class LoraDenoiser(AddedDenoiser):
             down, up = added.parameters()
             yield name.replace("-", "."), down, up
 
-    @torch.no_grad()
-    def merged(self) -> ModelMixin:
+    def merged(self, condition: Tensor | None = None) -> ModelMixin:
         """W + B A in the place of every W."""
-        values = self.unet.state_dict()
-        for layer, down, up in self.products:
-            weight = f"{layer}.weight"
-            values[weight] = values[weight] + torch.einsum("or,r...->o...", up.flatten(1), down)
+        values = self.values(condition)
+        if self.conditions is None:
+            merge(values, self.lora)
         return like(self.unet, values)
-
-
-def low_rank(layer: nn.Conv2d | nn.Linear, rank: int) -> nn.Sequential:
-    """B after A for a layer; A as layers of its kind begin, B zero."""
-    down: nn.Module
-    up: nn.Module
-    if isinstance(layer, nn.Conv2d):
-        rank = min(rank, layer.in_channels, layer.out_channels)
-        geometry = layer.kernel_size, layer.stride, layer.padding, layer.dilation
-        down = nn.Conv2d(layer.in_channels, rank, *geometry, bias=False)  # type: ignore[arg-type]
-        up = nn.Conv2d(rank, layer.out_channels, 1, bias=False)
-    else:
-        rank = min(rank, layer.in_features, layer.out_features)
-        down = nn.Linear(layer.in_features, rank, bias=False)
-        up = nn.Linear(rank, layer.out_features, bias=False)
-    nn.init.zeros_(up.weight)
-    return nn.Sequential(down, up)
 
 
 def _build(

@@ -100,9 +100,9 @@ class ModulatedDenoiser(AddedDenoiser):
             self.changes[name].modulated = filters[name].to(v)
 
     @torch.no_grad()
-    def merged(self) -> ModelMixin:
+    def merged(self, condition: Tensor | None = None) -> ModelMixin:
         """Every filter as it acts."""
-        values = self.unet.state_dict()
+        values = self.values(condition)
         for name, change in self.changes.items():
             weight = f"{name.replace('-', '.')}.weight"
             values[weight] = values[weight] + cast("Change", change).weight()

@@ -14,6 +14,7 @@ from antcli.diffusion.convention import PLAIN, Convention
 from antcli.errors import AntError
 from antcli.methods.choice import Choice
 from antcli.methods.trainable.denoiser import Denoiser, Limited
+from antcli.methods.trainable.encoder import ENCODER
 
 Select = Callable[[ModelMixin, Any], Iterable[nn.Parameter]]
 """From a network and the choice's settings to its parameters that train."""
@@ -41,8 +42,12 @@ class TunedDenoiser(Denoiser):
 
     @property
     def whole(self) -> bool:
-        """Whether all weights train."""
-        return all(p.requires_grad for p in self.unet.parameters())
+        """Whether all weights train, but for what the network makes of its condition, and nothing
+        beside them.
+        """
+        own = (p for n, p in self.unet.named_parameters() if not n.startswith(f"{ENCODER}."))
+        beside = self.conditions is not None or self.encoder is not None
+        return not beside and all(p.requires_grad for p in own)
 
     def keep_source(self) -> None:
         """A copy of what trains, which is no part of the network's own parameters."""

@@ -1,0 +1,102 @@
+"""Low-rank additions beside layers: W x becomes W x + B A x (Hu et al. 2022).
+
+A brings the input to `rank` channels, B brings these to the output. Of a convolution, A has its
+kernel, stride and padding, and B is 1x1. B starts at zero, so an untrained network is its source
+exactly.
+
+Of several conditions W x becomes W x + sum_k y_k B_k A x, y the label of the image's condition: A,
+which reads, is shared, and what is written is each condition's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, cast
+
+import torch
+from diffusers import ModelMixin
+from torch import Tensor, nn
+from torch.nn import functional
+
+from antcli.methods.trainable.gate import Gate, Parallel
+
+
+class LowRank(nn.Sequential):
+    """B after A, or a B for each number of a label."""
+
+    said: Callable[[], Tensor] | None = None
+    """Tells the labels of a batch, [B, size]."""
+
+    def take_conditions(self, size: int, said: Callable[[], Tensor]) -> None:
+        """Let it have so many B, all of them zero."""
+        up: Any = self[1]
+        up.weight, self.said = nn.Parameter(up.weight.repeat_interleave(size, 1)), said
+
+    def forward(self, x: Tensor) -> Tensor:
+        """As its layer takes it."""
+        h, up = self[0](x), cast(Any, self[1])
+        if self.said is None:
+            return cast(Tensor, up(h))
+        if isinstance(up, nn.Conv2d):
+            return functional.conv2d(by_label(h, self.said(), 1), up.weight)
+        return functional.linear(by_label(h, self.said(), h.ndim - 1), up.weight)
+
+    def weight(self, condition: Tensor | None = None) -> Tensor:
+        """What it comes to beside the layer's own weight; with several B, for one label [size]."""
+        down, last = self.parameters()
+        up = last.flatten(1)
+        if self.said is not None:
+            each = up.unflatten(1, (-1, len(down)))
+            y = up.new_zeros(each.shape[1]) if condition is None else condition.to(up)
+            up = torch.einsum("k,okr->or", y, each)
+        return torch.einsum("or,r...->o...", up, down)
+
+
+def by_label(h: Tensor, label: Tensor, channels: int) -> Tensor:
+    """Features of each image, times each number of its label: `size` times as many `channels`.
+
+    `h` is [B, ...] with them on the axis `channels`, `label` [B, size]. A linear layer of the
+    result is a sum of one for each number, times this.
+    """
+    numbers = label.to(h).view(len(label), -1, *[1] * (h.ndim - 1))
+    spread = numbers * h.unsqueeze(1)  # [B, size, ...]
+    return spread.movedim(1, channels).flatten(channels, channels + 1)
+
+
+def beside_layers(unet: ModelMixin, rank: int, gate: Gate) -> nn.ModuleDict:
+    """Beside every Conv2d and Linear layer of a network, by its name, acting where the gate lets
+    them.
+    """
+    found = nn.ModuleDict()
+    for name, layer in list(unet.named_modules()):
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            added = found[name.replace(".", "-")] = low_rank(layer, rank)
+            layer.register_forward_hook(Parallel(added, gate))
+    return found
+
+
+@torch.no_grad()
+def merge(
+    values: dict[str, Tensor], additions: nn.ModuleDict, condition: Tensor | None = None
+) -> None:
+    """Add what `beside_layers` gave to the weights of a network, by their names."""
+    for name, added in additions.items():
+        weight = f"{name.replace('-', '.')}.weight"
+        values[weight] = values[weight] + cast(LowRank, added).weight(condition)
+
+
+def low_rank(layer: nn.Conv2d | nn.Linear, rank: int) -> LowRank:
+    """B after A for a layer, of no more than its own channels; A as such layers begin, B zero."""
+    down: nn.Module
+    up: nn.Module
+    if isinstance(layer, nn.Conv2d):
+        rank = min(rank, layer.in_channels, layer.out_channels)
+        geometry = layer.kernel_size, layer.stride, layer.padding, layer.dilation
+        down = nn.Conv2d(layer.in_channels, rank, *geometry, bias=False)  # type: ignore[arg-type]
+        up = nn.Conv2d(rank, layer.out_channels, 1, bias=False)
+    else:
+        rank = min(rank, layer.in_features, layer.out_features)
+        down = nn.Linear(layer.in_features, rank, bias=False)
+        up = nn.Linear(rank, layer.out_features, bias=False)
+    nn.init.zeros_(up.weight)
+    return LowRank(down, up)
