@@ -71,7 +71,6 @@ class StudentFolder(RunFolder):
 
 def keep_adapted(teacher: Run, run: Run) -> None:
     """Copy what the student starts from into its run."""
-    for kept, place in ((teacher.weights, run.adapted), (teacher.condition, run.condition)):
-        if kept.exists() and not place.exists():
-            with replacing(place) as temporary:
-                shutil.copyfile(kept, temporary)
+    if not run.adapted.exists():
+        with replacing(run.adapted) as temporary:
+            shutil.copyfile(teacher.weights, temporary)
