@@ -26,8 +26,18 @@ def sample_command(
         Path | None,
         typer.Option(help="Where they go.", show_default="RUN/samples"),
     ] = None,
-    steps: Annotated[int, typer.Option(min=1, max=1000, help="Network passes an image.")] = 25,
-    scheduler: Annotated[Literal["dpm++", "ddim", "ddpm"], typer.Option()] = "dpm++",
+    steps: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=1000,
+            help="Network passes an image.",
+            show_default="25, or what the run was distilled to",
+        ),
+    ] = None,
+    scheduler: Annotated[
+        Literal["dpm++", "ddim", "ddpm"] | None, typer.Option(show_default="dpm++")
+    ] = None,
     seed: SeedOption = 0,
     guidance_scale: GuidanceOption = None,
     condition: ConditionOption = "",
@@ -47,8 +57,9 @@ def sample_command(
     found = find_run(run)
     folder = out or (found.samples_of(condition) if condition else found.samples)
     seeds = range(seed, seed + count)
+    sampler = found.sampler.asked(scheduler, steps)
     plan = SamplingPlan(
-        found, folder, seeds, scheduler, steps, guidance_scale=guidance_scale, condition=condition
+        found, folder, seeds, sampler, guidance_scale=guidance_scale, condition=condition
     )
     asked_labels(found, seeds, condition)
     known = conditions_of(found)

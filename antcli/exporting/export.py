@@ -11,6 +11,7 @@ from diffusers import ModelMixin
 from torch import Tensor
 
 from antcli.artifacts import replacing_parts, save_tensors
+from antcli.diffusion.sampler import FewSteps
 from antcli.errors import AntError
 from antcli.evaluation.samples import (
     asked_labels,
@@ -62,12 +63,19 @@ def export_run(
     _check_place(folder, force)
     source = check_run_source(run)
     if format == "diffusers":
-        check_has_pipeline(source)
+        check_has_pipeline(source, run.sampler)
     else:
         check_has_readers(source)
     asked = _asked(run, condition, format)
     network = load_adapted(run, source)
     unet = _merged(network, run, asked)
+    if format != "diffusers" and isinstance(network.sampler, FewSteps):
+        raise AntError(
+            f"what was distilled in {run.folder} lies over an adapted network, and {format} files "
+            "lie over the source's",
+            "`ant export --format diffusers` writes the whole model",
+            exit_code=2,
+        )
     if format != "diffusers" and not isinstance(network, LoraDenoiser):
         raise AntError(
             f"no low-rank additions were trained in {run.folder}, and {format} files hold no other",
@@ -90,7 +98,7 @@ def _writer(
     format: Format, network: Denoiser, unet: ModelMixin, source: Source, card: Card
 ) -> Callable[[Path], None]:
     if format == "diffusers":
-        return lambda folder: write_pipeline(folder, source, unet)
+        return lambda folder: write_pipeline(folder, source, unet, network.sampler)
     assert isinstance(network, LoraDenoiser)
     tensors = lora_tensors(network)
     if format == "lora":
@@ -130,7 +138,7 @@ def _asked(run: Run, condition: str, format: Format) -> Tensor | None:
 
 
 def _merged(network: Denoiser, run: Run, condition: Tensor | None) -> ModelMixin:
-    unet = network.merged(condition)
+    unet = network.merged(condition) if network.beneath is None else None
     if unet is None:
         raise AntError(
             f"what was trained in {run.folder} are modules beside the network, as adaptors are: "

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,14 +15,16 @@ from torch import Tensor
 from antcli.artifacts import load_tensors, replacing, save_tensors, to_json
 from antcli.config import AdaptConfig
 from antcli.evaluation.stopping import ChosenStep, Score, choose, read_scores, write_scores
+from antcli.images.conditions import Conditions
 from antcli.images.grid import comparison_page, save_png, to_uint8
 from antcli.methods.table import label
 from antcli.methods.trainable.denoiser import Denoiser
 from antcli.methods.trainable.tuned import TunedDenoiser
 from antcli.runs import Run
+from antcli.sources.source import Source
 from antcli.sources.writing import write_like
 from antcli.training.checkpoints import is_whole
-from antcli.training.inputs import Inputs, metadata
+from antcli.training.inputs import described
 from antcli.training.loop import StepRecord, Training
 
 FEWEST = 4
@@ -50,8 +53,12 @@ class RunFolder:
 
     run: Run
     training: Training
-    inputs: Inputs
+    source: Source
+    identity: Mapping[str, Any]
+    """What tells this run from another one with equal settings."""
     config: AdaptConfig
+    conditions: Conditions | None
+    """Of the images, where they have several."""
 
     @property
     def marked(self) -> bool:
@@ -71,7 +78,7 @@ class RunFolder:
 
     @property
     def _adapted_images(self) -> Tensor | dict[str, Tensor]:
-        known, source = self.inputs.conditions, self._source_images
+        known, source = self.conditions, self._source_images
         if self.training.step == 0:
             return source if known is None else dict.fromkeys(known.shown, source)
         with self.training.averaged():
@@ -82,7 +89,7 @@ class RunFolder:
     @property
     def _seeds(self) -> range:
         """Of the images of a page: of several conditions fewer of each."""
-        count, known = self.config.preview.images, self.inputs.conditions
+        count, known = self.config.preview.images, self.conditions
         return range(count if known is None else max(FEWEST, count // len(known.shown)))
 
     @cached_property
@@ -96,8 +103,8 @@ class RunFolder:
 
     def _drawn(self, network: Denoiser, condition: str = "") -> Tensor:
         """Samples of a network, uint8 [N, 3, H, W]; of one of its conditions."""
-        source, steps = self.inputs.source, self.config.preview.sampling_steps
-        device, known = self.training.accelerator.device, self.inputs.conditions
+        source, steps = self.source, self.config.preview.sampling_steps
+        device, known = self.training.accelerator.device, self.conditions
         asked = known.labels_of(self._seeds, condition) if known and condition else None
         with self.training.accelerator.autocast():
             batches = source.sample(
@@ -108,11 +115,9 @@ class RunFolder:
 
     def condition(self) -> None:
         """Keep what the source is asked with, so that nobody has to say or encode it again."""
-        if self.inputs.source.condition:
+        if self.source.condition:
             title = f"what {self.config.source} is asked with"
-            save_tensors(
-                self.run.condition, self.inputs.source.condition_tensors, self._metadata(title)
-            )
+            save_tensors(self.run.condition, self.source.condition_tensors, self._metadata(title))
 
     def state(self) -> None:
         """Keep what the run resumes from."""
@@ -157,7 +162,7 @@ class RunFolder:
             network = self.training.network
             # Above a limit in t the source speaks, which no folder of one network can say.
             if isinstance(network, TunedDenoiser) and network.whole and network.limit is None:
-                write_like(self.inputs.source, self.run.model, network.unet)
+                write_like(self.source, self.run.model, network.unet)
         self._facts("finished", choice)
         for state in (self.run.state, self.run.state_before):
             state.unlink(missing_ok=True)
@@ -181,15 +186,21 @@ class RunFolder:
 
     @property
     def _title(self) -> str:
-        target = self.inputs.target.folder.resolve().name
-        return f"{target} from {self.config.source}, {label(self.config)}"
+        target = Path(self.config.target).resolve().name
+        return f"{target} from {self.config.source}, {label(self._told)}"
+
+    @property
+    def _told(self) -> AdaptConfig:
+        """The settings that the run tells of itself."""
+        return self.config
 
     def _metadata(self, title: str) -> dict[str, object]:
         limit = {"ant.t_limit": repr(self.training.network.t_limit)}
-        return {**metadata(self.inputs, self.config, title), **limit}
+        of_target = self.identity["target_sha256"]
+        return {**described(self.source, of_target, self.config, title), **limit}
 
     def _facts(self, status: str, choice: ChosenStep | None = None) -> None:
         facts = {"status": status, "step": self.training.step}
         if choice is not None:
             facts |= {"chosen_step": choice.step, "why": choice.why}
-        self.run.write_facts(self.config, self.inputs.identity(), **facts)
+        self.run.write_facts(self._told, self.identity, **facts)

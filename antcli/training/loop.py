@@ -235,7 +235,7 @@ class Training:
 
     def _draw(self) -> list[Step]:
         """The share of this process in the global batch, in as many parts as memory wants."""
-        size, device = self.config.batch_size, self.accelerator.device
+        size = self.config.batch_size
         own = own_share(self.accelerator, range(size))
         mine = list(own)
 
@@ -251,24 +251,42 @@ class Training:
             mirrored = torch.rand(size, generator=draw("flips"))[mine] < 0.5
         there = self.examples.x_0.device
         x_0 = self.examples.take(moved(images, there), moved(mirrored, there))
-        at_once = self.config.micro_batch or (1 if self.config.low_memory else size)
         augmentation = self.parts[""].objective.augmentation
         label = None
         if augmentation is not None:
             label = augmentation.draw(size, draw("augmentation"))[mine]
             x_0 = augmentation.change(x_0, moved(label, there))
         condition = None if self.conditions is None else self.conditions[images]
+        eps = normal(self.seed, "noise", self.step, own, x_0.shape[1:])
+        return self._parts((x_0, eps, t, images, mirrored, chance), label, condition)
+
+    @property
+    def _at_once(self) -> int:
+        """How many images of its share a process puts through the network together."""
+        return self.config.micro_batch or (1 if self.config.low_memory else self.config.batch_size)
+
+    def _parts(
+        self,
+        drawn: Iterable[Tensor],
+        label: Tensor | None = None,
+        condition: Tensor | None = None,
+    ) -> list[Step]:
+        """What was drawn for this process' share, in as many parts as memory wants."""
+        device, augmentation = self.accelerator.device, self.parts[""].objective.augmentation
 
         def parts(x: Tensor | None) -> Iterable[Any]:
-            return itertools.repeat(None) if x is None else moved(x, device).split(at_once)
+            if x is None:
+                return itertools.repeat(None)
+            return moved(x, device).split(self._at_once)
 
-        eps = normal(self.seed, "noise", self.step, own, x_0.shape[1:])
-        drawn = (x_0, eps, t, images, mirrored, chance, label, condition)
         network, predict, autocast = self.network, self.parts[""].wrapped, self.accelerator.autocast
         of: Any = {"done": self.step, "average": self._average, "augmentation": augmentation}
         return [
             Step(network, predict, autocast, *x, **{**of, "label": said, "condition": condition})
-            for *x, said, condition in zip(*map(parts, drawn), strict=False)  # None has no end
+            for *x, said, condition in zip(
+                *map(parts, (*drawn, label, condition)),
+                strict=False,  # None has no end
+            )
         ]
 
     def _average(self, x_t: Tensor, t: Tensor) -> Tensor:

@@ -226,3 +226,12 @@ def test_of_a_source_without_classes_nothing_of_the_kind_can_train(
     assert done.code == 2
     assert "leave --train-condition out" in done.err
     assert not (tmp_path / "run").exists()
+
+
+def test_a_run_of_several_conditions_is_not_distilled(
+    ant: Callable, several: Path, tmp_path: Path
+) -> None:
+    refused = ant("distill", several, "--out", tmp_path / "student")
+    assert refused.code == 2
+    assert "has several conditions" in refused.err
+    assert not (tmp_path / "student").exists()
