@@ -1,0 +1,287 @@
+"""A student that draws what two scores and a critic take for images of the target (Uni-DAD).
+
+From Uni-DAD (arXiv 2511.18281) and DMD2 (Yin et al. 2024, arXiv 2405.14867), in whose words: the
+student's x_0 at one of its steps, where its own steps before lead it, is pulled along the
+difference of two scores, that of what it draws and that of what it should draw,
+
+    (1 - a) DMD(source) + a DMD(target) + lambda GAN.
+
+The source's score keeps its variety, the adapted network's is that of the target, and the critic
+has seen the few images themselves, with the noise before it that `critic.py` tells of. The score of
+what the student draws is a network of its own, which follows it with some updates for each of the
+student's, and so does the critic.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from antcli.config import TrainingConfig
+from antcli.diffusion.examples import Examples
+from antcli.diffusion.sampling import SOLVERS, Noise, along
+from antcli.distilling.critic import Critic, CriticSettings
+from antcli.errors import AntError
+from antcli.methods.build import Objective
+from antcli.methods.choice import Predict, Step
+from antcli.methods.trainable.denoiser import Denoiser
+from antcli.randomness import balanced_choice, generator, normal
+from antcli.settings import Chance, Count, NonNegative, settings
+from antcli.training.loop import Part, StepRecord, Training, moved
+
+MOST_NOISE = 0.98
+"""Share of the path below which scores are compared (DMD2)."""
+
+
+@settings
+class MatchingSettings:
+    """The weights are Uni-DAD's, for a target near its source."""
+
+    target_share: Chance = 0.25
+    """The a, of the target's score; 0.75 where the target is far from the source."""
+    critic_weight: NonNegative = 0.015
+    """The lambda."""
+    updates: Count = 5
+    """Of the student's score and of the critic, for each of the student's."""
+    critic: CriticSettings = field(default_factory=CriticSettings)
+
+
+@dataclass(frozen=True)
+class MatchingRecord(StepRecord):
+    """What one step did, and its last update of what follows the student."""
+
+    score_loss: float
+    critic_loss: float
+    T: int
+    """How far the noise before the critic goes; see `DiffusionNoise`."""
+    r_d: float | None
+    """Mean sign of the critic's verdicts on the real images, as the controller read it last."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Round(Step):
+    """A batch of real images, and what the student draws as many images from.
+
+    `t` and `eps` are what these are noised by, for scores to be compared and learnt.
+    """
+
+    x_k: Tensor
+    """Where the student's own steps have led, all noise at first: [B, C, H, W]."""
+    t_k: Tensor
+    """[B], the t of the step that it takes from there."""
+    seen_t: Tensor
+    """[2 B], of the noise before the critic: the real images' first."""
+    seen_eps: Tensor
+
+    @cached_property
+    def fake(self) -> Tensor:
+        """The x_0 that the student draws, float32, not clipped, with its graph if there is one."""
+        eps = self.predict(self.x_k, self.t_k).float()
+        return self.path.to_x_0(eps, self.x_k, self.t_k)
+
+
+def matching_loss(x: Tensor, of_student: Tensor, of_real: Tensor) -> Tensor:
+    """Half the square of DMD's direction, whose gradient to x is that direction over its size.
+
+    `of_student` and `of_real` are the x_0 that two scores see in the same noised x; the direction
+    is their difference over the mean distance of x to the latter (DMD, Yin et al. 2024, Eq. 8).
+    """
+    far = (x.detach() - of_real).abs().mean((1, 2, 3), keepdim=True)
+    direction = (of_student - of_real) / far
+    return (x - (x - direction).detach()).square().mean() / 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudentObjective(Objective):
+    """What the student is pulled by."""
+
+    score: Predict
+    """Eps of what the student draws."""
+    source: Predict
+    adapted: Predict
+    critic: Critic
+    settings: MatchingSettings
+
+    def prepared(self, step: Step) -> tuple[Step, Tensor]:
+        """Nothing is fixed before the student has drawn."""
+        return step, step.eps
+
+    def loss(self, step: Step, target: Tensor) -> Tensor:
+        """The mean over the images."""
+        assert isinstance(step, Round)
+        x, t, a = step.fake, step.t, self.settings.target_share
+        x_t = step.path.add_noise(x.detach(), step.eps, t)
+        with torch.no_grad(), step.autocast():
+            student, source, adapted = (
+                step.path.to_x_0(predict(x_t, t).float(), x_t, t)
+                for predict in (self.score, self.source, self.adapted)
+            )
+        loss = (1 - a) * matching_loss(x, student, source) + a * matching_loss(x, student, adapted)
+        of_fake = step.seen_t.chunk(2)[1], step.seen_eps.chunk(2)[1]
+        return loss + self.settings.critic_weight * self.critic.generator_loss(x, *of_fake)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreObjective(Objective):
+    """The noise in what the student draws."""
+
+    score: Denoiser
+
+    def prepared(self, step: Step) -> tuple[Step, Tensor]:
+        """The student's images are the examples."""
+        assert isinstance(step, Round)
+        of_score = replace(
+            step, network=self.score, predict=self.score, x_0=step.fake.detach()
+        )  # fmt: skip
+        return super().prepared(of_score)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CriticObjective(Objective):
+    """Real images, and what the student draws."""
+
+    critic: Critic
+
+    def prepared(self, step: Step) -> tuple[Step, Tensor]:
+        """Nothing."""
+        return step, step.eps
+
+    def loss(self, step: Step, target: Tensor) -> Tensor:
+        """The mean over the images."""
+        assert isinstance(step, Round)
+        return self.critic.critic_loss(step.x_0, step.fake, step.seen_t, step.seen_eps)
+
+
+class CriticPart(Part):
+    """The critic, whose controller has a state of its own."""
+
+    network: Critic
+
+    def state(self) -> dict[str, Tensor]:
+        """All that its next steps depend on."""
+        noise = {f"noise/{name}": value for name, value in self.network.noise.state().items()}
+        return {**super().state(), **noise}
+
+    def fits(self, tensors: Mapping[str, Tensor]) -> bool:
+        """Whether `tensors` are the state of such a critic."""
+        return super().fits(_without_noise(tensors))
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Put back what `state` gave."""
+        super().restore(_without_noise(tensors))
+        noise = {k.removeprefix("noise/"): v for k, v in tensors.items() if k.startswith("noise/")}
+        self.network.noise.restore(noise, self.accelerator.device)
+
+
+def _without_noise(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value for name, value in tensors.items() if not name.startswith("noise/")}
+
+
+class MatchingTraining(Training):
+    """A student that can draw already, and what follows it; `examples` are the real images."""
+
+    def __init__(
+        self,
+        student: Denoiser,
+        score: Denoiser,
+        scores: tuple[Predict, Predict],
+        critic: Critic,
+        examples: Examples,
+        config: TrainingConfig,
+        matching: MatchingSettings,
+        accelerator: Accelerator,
+        *,
+        seed: int = 0,
+        clip: bool = True,
+    ) -> None:
+        """`score` begins as the adapted network; `scores` are the source's and the adapted one's.
+
+        With `clip` the student's own steps keep x_0 in [-1, 1], as samples of pixels are drawn.
+        Raises `AntError` where there are several processes.
+        """
+        if accelerator.num_processes > 1:
+            raise AntError(
+                "a student with a critic trains in one process",
+                "start one, or distil without a critic",
+                exit_code=2,
+            )
+        source, adapted = scores
+        following = replace(config, steps=config.steps * matching.updates)
+        self.matching, self.critic, self.clip = matching, critic, clip
+        objective = StudentObjective(
+            score=score, source=source, adapted=adapted, critic=critic, settings=matching
+        )
+        others = {
+            "score": Part(score, ScoreObjective(score=score), following, accelerator),
+            "critic": CriticPart(critic, CriticObjective(critic=critic), following, accelerator),
+        }
+        super().__init__(
+            student, examples, config, accelerator, seed=seed, objective=objective, others=others
+        )
+
+    def steps(self) -> Iterator[MatchingRecord]:
+        """Train to `config.steps`. Raises `NonFiniteLossError` before a bad step is taken."""
+        student, score, critic = self.parts.values()
+        while self.step < self.config.steps:
+            started = time.perf_counter()
+            for turn in range(self.matching.updates):
+                batch, done = self._round(turn), self.step * self.matching.updates + turn
+                with torch.no_grad():
+                    _ = batch.fake
+                score_loss, _, _ = score.update([batch], done)
+                critic_loss, _, _ = critic.update([batch], done)
+                self.critic.noise.advance(self.config.batch_size)
+            loss, norm, rate = student.update([self._round(self.matching.updates)], self.step)
+            self.step += 1
+            seconds, noise = time.perf_counter() - started, self.critic.noise
+            r_d = noise.history[-1].r_d if noise.history else None
+            of_student = self.step, loss, rate, norm, seconds
+            yield MatchingRecord(*of_student, score_loss, critic_loss, noise.T, r_d)
+
+    def _round(self, turn: int) -> Round:
+        """All draws of one update, and the student's own steps before the one that is taken."""
+        size, device = self.config.batch_size, self.accelerator.device
+
+        def draw(stream: str) -> torch.Generator:
+            return generator(self.seed, stream, self.step, turn)
+
+        images = balanced_choice(len(self.examples), size, draw("images"))
+        mirrored = torch.zeros(size, dtype=torch.bool)
+        if self.config.flip:
+            mirrored = torch.rand(size, generator=draw("flips")) < 0.5
+        x_0 = moved(self.examples.take(images, mirrored), device)
+        path = self.network.convention.path
+        t = path.uniform(size, draw("timesteps"), path.limit(MOST_NOISE))
+        eps, seen_eps = (
+            normal(self.seed, f"{stream}/{turn}", self.step, range(count), x_0.shape[1:])
+            for stream, count in (("noise", size), ("before-critic", 2 * size))
+        )
+        seen_t = self.critic.draw(2 * size, draw("critic-timesteps"))
+        x_k, t_k = self._own_steps(turn, x_0)
+        told = (eps, t, images, mirrored, torch.zeros(size, 2))
+        of_step = (x_0, *(moved(x, device) for x in told))
+        network, predict = self.network, self.parts[""].wrapped
+        return Round(
+            network, predict, self.accelerator.autocast, *of_step,
+            x_k=x_k, t_k=moved(t_k, device),
+            seen_t=moved(seen_t, device), seen_eps=moved(seen_eps, device),
+        )  # fmt: skip
+
+    def _own_steps(self, turn: int, like: Tensor) -> tuple[Tensor, Tensor]:
+        """x_k and its t, [B] on the CPU, of one of the student's steps, each as likely."""
+        sampler, path = self.network.sampler, self.network.convention.path
+        size, shape = len(like), like.shape[1:]
+        times = path.steps(sampler.steps, sampler.limit(path))
+        draw = generator(self.seed, "student-step", self.step, turn)
+        k = int(torch.randint(sampler.steps, (1,), generator=draw))
+        stream = f"student/{self.seed}/{self.step}/{turn}"
+        noise = Noise(range(size), stream, shape, like.device)
+        solver = SOLVERS[sampler.scheduler](noise)
+        x_k = along(self.network, path, noise(), times[: k + 1], solver, self.clip)
+        return x_k, times[k].expand(size)
