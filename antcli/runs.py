@@ -16,6 +16,7 @@ from filelock import FileLock, Timeout
 from antcli import __version__
 from antcli.artifacts import cannot_write, file_hash, remove_leftovers, replacing, write_json
 from antcli.config import AdaptConfig, adapt_config_from, differences, to_toml
+from antcli.diffusion.sampler import FewSteps, Sampler
 from antcli.errors import AntError
 from antcli.methods.table import label
 
@@ -77,6 +78,16 @@ class Run:
     def modulated(self) -> Path:
         """Which filters matter to the target."""
         return self.folder / "modulated.safetensors"
+
+    @property
+    def adapted(self) -> Path:
+        """Of a distilled run, the weights of the adapted one that it was distilled from."""
+        return self.folder / "adapted.safetensors"
+
+    @property
+    def lessons(self) -> Path:
+        """Of a distilled run, what its teacher made of noised samples, while it trains."""
+        return self.folder / "lessons.safetensors"
 
     @property
     def condition(self) -> Path:
@@ -176,6 +187,12 @@ class Run:
         return adapt_config_from(self.facts()["config"])
 
     @property
+    def sampler(self) -> Sampler:
+        """How samples are drawn of it: of a distilled run, as it was made for."""
+        made = self.facts().get("sampler")
+        return Sampler() if made is None else FewSteps(**made)
+
+    @property
     def started(self) -> bool:
         """Whether the folder holds a run, finished or not."""
         return self.facts_file.exists()
@@ -201,7 +218,7 @@ class Run:
             shutil.rmtree(self.folder / name, ignore_errors=True)
         for file in (self.weights, self.state, self.state_before, self.classifier):
             file.unlink(missing_ok=True)
-        for file in (self.condition, self.log):
+        for file in (self.condition, self.log, self.adapted, self.lessons):
             file.unlink(missing_ok=True)
         for file in (self.preview, self.scores, self.curve, self.evaluation, self.nearest_pairs):
             file.unlink(missing_ok=True)
@@ -324,10 +341,14 @@ def find_run(folder: Path | None) -> Run:
         raise AntError(f"there is no run in {folder}", "`ant adapt --out RUN` makes one")
     run = Run(folder)
     if not run.finished:
-        step, steps = run.facts()["step"], run.facts()["config"]["training"]["steps"]
+        facts = run.facts()
+        command, made = (
+            ("adapt", "config") if "distilled" not in facts else ("distill", "distilled")
+        )
+        step, steps = facts["step"], facts[made]["training"]["steps"]
         raise AntError(
             f"the run in {folder} is not finished ({step} of {steps} steps)",
-            "type its `ant adapt` command again: it goes on where it stopped",
+            f"type its `ant {command}` command again: it goes on where it stopped",
         )
     return run
 

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -38,7 +34,7 @@ from antcli.cli.adapt_options import (
     TowardsOption,
     TrainOption,
 )
-from antcli.cli.console import LAUNCHED, SIGNALLED, SPEAKS, complain, result, say
+from antcli.cli.console import LAUNCHED, result, say
 from antcli.cli.fetch_source import have_source
 from antcli.cli.launch import start_processes
 from antcli.cli.options import (
@@ -50,11 +46,11 @@ from antcli.cli.options import (
     typed,
 )
 from antcli.cli.progress import fetching
+from antcli.cli.work import work_in
 
 if TYPE_CHECKING:
     from antcli.config import AdaptConfig
     from antcli.runs import Run
-    from antcli.training.adaptation import Record
     from antcli.training.inputs import Inputs
 
 
@@ -205,47 +201,15 @@ def _number(steps: str | None) -> int | None:
 
 
 def _adapt(settings: AdaptConfig, run: Run, inputs: Inputs, force: bool) -> None:
-    import torch
-
-    from antcli.cli.progress import follow
     from antcli.devices import make_accelerator
-    from antcli.errors import AntError
-    from antcli.runs import remember_latest
     from antcli.training.adaptation import adapt
-    from antcli.training.loop import NonFiniteLossError
 
     accelerator = make_accelerator(settings.device, settings.mixed_precision)
-    try:
-        with _asked_to_stop() as stop:
-            stopped = _stopped(stop)
-            records = adapt(inputs, settings, run, accelerator, stopped, clear=force)
-            follow(_interruptible(records, stop), settings.training.steps)
-    except NonFiniteLossError as error:
-        kept = f"; the last good state is {run.state}" if run.state.exists() else ""
-        raise AntError(
-            f"{error}: the run stopped{kept}",
-            "start it again with a lower --learning-rate, and --force or another --out",
-        ) from error
-    except torch.OutOfMemoryError as error:
-        raise AntError(
-            f"the memory of {accelerator.device} does not suffice",
-            "type the same command with --low-memory or a smaller --micro-batch: the run goes on, "
-            "and the result is the same",
-        ) from error
-    except KeyboardInterrupt:
-        if signal.SIGTERM in stop:
-            hint = "type the same command again to go on"
-            raise AntError("terminated", hint, exit_code=SIGNALLED + signal.SIGTERM) from None
-        if SPEAKS:
-            complain("interrupted", "type the same command again to go on")
-        raise
-    if not accelerator.is_main_process:
-        return
-    remember_latest(run)
-    result(str(run.preview))
-    say(
-        f"done: look at {run.preview}, then type `ant sample {run.folder}` for more images or "
-        f"`ant evaluate intra-lpips {run.folder}` for their diversity"
+    work_in(
+        run,
+        accelerator,
+        lambda stopped: adapt(inputs, settings, run, accelerator, stopped, clear=force),
+        settings.training.steps,
     )
 
 
@@ -270,39 +234,3 @@ def _show_plan(settings: AdaptConfig, run: Run, inputs: Inputs) -> None:
     for weight, penalty in penalties_of(settings):
         result(f"# penalty, {weight:g} times: {penalty.help}")
     result(f"# evaluations per step and image: {passes}")
-
-
-def _interruptible(records: Iterator[Record], stop: list[int]) -> Iterator[Record]:
-    """Stop at once where there is no step to finish and save."""
-    from antcli.training.loop import StepRecord
-
-    for record in records:
-        yield record
-        if stop and not isinstance(record, StepRecord):
-            raise KeyboardInterrupt
-
-
-def _stopped(asked: list[int]) -> Callable[[], bool]:
-    """Whether to stop after this step: asked to, or one of several that nobody would end."""
-    launcher = os.getppid()
-    return lambda: bool(asked) or (LAUNCHED and os.getppid() != launcher)
-
-
-@contextmanager
-def _asked_to_stop() -> Iterator[list[int]]:
-    """Ctrl-C or SIGTERM ask the run to stop after its step, which is then saved; twice, at once."""
-    asked: list[int] = []
-
-    def ask(number: int, _frame: object) -> None:
-        if asked:
-            raise KeyboardInterrupt
-        asked.append(number)
-        say("stopping after this step; Ctrl-C again stops at once")
-
-    signals = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.signal(number, ask) for number in signals]
-    try:
-        yield asked
-    finally:
-        for number, handler in zip(signals, before, strict=True):
-            signal.signal(number, handler)

@@ -14,6 +14,7 @@ from antcli import __version__
 from antcli.cli.adapt import adapt_command
 from antcli.cli.adapt_options import METHODS_TOLD
 from antcli.cli.console import LAUNCHED, SIGNALLED, SPEAKS, complain, engine_warnings_said
+from antcli.cli.distill import distill_command
 from antcli.cli.evaluate import evaluate_app
 from antcli.cli.export import export_command
 from antcli.cli.fetch_source import fetch_source_command
@@ -32,6 +33,7 @@ app = typer.Typer(
 app.command("fetch-source")(fetch_source_command)
 app.command("train-classifier")(train_classifier_command)
 app.command("adapt", epilog=METHODS_TOLD)(adapt_command)
+app.command("distill")(distill_command)
 app.command("sample")(sample_command)
 app.add_typer(evaluate_app, name="evaluate")
 app.command("export")(export_command)

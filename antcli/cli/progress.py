@@ -9,20 +9,25 @@ from typing import TYPE_CHECKING
 from antcli.cli.console import Bar, say
 
 if TYPE_CHECKING:
+    from antcli.distilling.distillation import Record as OfDistillation
     from antcli.sources.to_diffusers import Assumed, Converting
     from antcli.sources.transfer import Downloaded
-    from antcli.training.adaptation import Record
+    from antcli.training.adaptation import Record as OfAdaptation
     from antcli.training.classifier import ClassifierReport
     from antcli.training.counterparts import Chosen
     from antcli.training.source_dimension import SourceDimension
 
+    Record = OfAdaptation | OfDistillation
 
 UNKNOWN = 10_000, 1_000_000
 """Images that a source may have been trained on, where that is not known."""
 
 
-def follow(records: Iterable[Record], steps: int) -> ClassifierReport | None:
-    """Show the records of an adaptation or of a classifier's training as they come."""
+def follow(
+    records: Iterable[Record], steps: int, what: str = "adapting"
+) -> ClassifierReport | None:
+    """Show the records of a training as they come; `what` it does in its steps."""
+    from antcli.distilling.lessons import Taught
     from antcli.evaluation.stopping import ChosenStep, Score
     from antcli.training.adaptation import Preview, Resumed
     from antcli.training.classifier import ClassifierChecked, ClassifierReport, ClassifierStep
@@ -41,6 +46,8 @@ def follow(records: Iterable[Record], steps: int) -> ClassifierReport | None:
                     say(_found(chosen))
                 case CounterpartsDrawn(done, total):
                     bar.update("drawing the source's counterparts", done, total)
+                case Taught(done, total):
+                    bar.update("asking the teacher", done, total)
                 case SourceSamples(done, total):
                     bar.update("sampling the source", done, total)
                 case SourceDimension():
@@ -57,7 +64,7 @@ def follow(records: Iterable[Record], steps: int) -> ClassifierReport | None:
                     report = record
                     show_report(record)
                 case StepRecord(step=step, loss=loss):
-                    bar.update("adapting", step, steps, f"loss {loss:.4f}")
+                    bar.update(what, step, steps, f"loss {loss:.4f}")
                 case Resumed(step, damaged):
                     for state in damaged:
                         say(f"{state} was damaged, and is removed")

@@ -19,8 +19,18 @@ def sample_command(
         Path | None,
         typer.Option(help="Where they go.", show_default="RUN/samples"),
     ] = None,
-    steps: Annotated[int, typer.Option(min=1, max=1000, help="Network passes an image.")] = 25,
-    scheduler: Annotated[Literal["dpm++", "ddim", "ddpm"], typer.Option()] = "dpm++",
+    steps: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=1000,
+            help="Network passes an image.",
+            show_default="25, or what the run was distilled to",
+        ),
+    ] = None,
+    scheduler: Annotated[
+        Literal["dpm++", "ddim", "ddpm"] | None, typer.Option(show_default="dpm++")
+    ] = None,
     seed: SeedOption = 0,
     guidance_scale: GuidanceOption = None,
     grid: Annotated[bool, typer.Option(help="Write a page of all images too.")] = True,
@@ -33,7 +43,8 @@ def sample_command(
     found = find_run(run)
     folder = out or found.samples
     seeds = range(seed, seed + count)
-    plan = SamplingPlan(found, folder, seeds, scheduler, steps, guidance_scale=guidance_scale)
+    sampler = found.sampler.asked(scheduler, steps)
+    plan = SamplingPlan(found, folder, seeds, sampler, guidance_scale=guidance_scale)
     if found.condition.exists():
         scale = check_run_source(found).guidance_scale if guidance_scale is None else guidance_scale
         say(f"classifier-free guidance of scale {scale:g}" + (": none" if scale == 1 else ""))

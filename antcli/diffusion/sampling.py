@@ -41,6 +41,7 @@ def sample(
     *,
     scheduler: SchedulerName = "dpm++",
     steps: int = 25,
+    limit: float | None = None,
     device: torch.device | str = "cpu",
     batch_size: int | None = None,
     clip: bool = True,
@@ -49,12 +50,13 @@ def sample(
 
     `predict(x_t, t)` is eps_theta. x_0 depends on its own seed alone. Clipping is of x_0 at every
     step: without it, a small pixel model burns its colours out within 25 steps. Latents have no
-    such bounds. Where the memory does not suffice for a batch, it is halved.
+    such bounds. With a `limit` the first t is the last one below it, where x_t is taken for all
+    noise. Where the memory does not suffice for a batch, it is halved.
     """
     batch_size, start = batch_size or images_at_once(shape, device), 0
     while start < len(seeds):
         noise = Noise(seeds[start : start + batch_size], "sample", shape, device)
-        times = path.steps(steps)
+        times = path.steps(steps, limit)
         try:
             x_0 = _denoised(predict, path, noise(), times, SOLVERS[scheduler](noise), clip)
         except torch.OutOfMemoryError:
@@ -119,7 +121,24 @@ def _denoised(
     clip: bool,
     known: tuple[Tensor, Tensor] | None = None,
 ) -> Tensor:
-    """`known`: an x_0, and how much of each of its places is not."""
+    x_t = along(predict, path, x_t, times, solver, clip, known)
+    return x_t.clamp(-1, 1) if clip else x_t
+
+
+@torch.no_grad()
+def along(
+    predict: Callable[[Tensor, Tensor], Tensor],
+    path: Path,
+    x_t: Tensor,
+    times: Tensor,
+    solver: Ddim,
+    clip: bool,
+    known: tuple[Tensor, Tensor] | None = None,
+) -> Tensor:
+    """What a solver makes of x_t of the first of `times` [N + 1] at the last of them.
+
+    `known`: an x_0, and how much of each of its places is not.
+    """
     for t, after in itertools.pairwise(times.tolist()):
         at = torch.full((len(x_t),), t)  # on the CPU, where a look at it costs nothing
         eps = predict(x_t, at).float()
@@ -128,7 +147,7 @@ def _denoised(
         if known is not None:
             x_0 = torch.lerp(known[0], x_0, known[1])
         x_t = solver.step(x_t, x_0, eps, *_level(path, t), *_level(path, after))
-    return x_t.clamp(-1, 1) if clip else x_t
+    return x_t
 
 
 def _level(path: Path, t: float) -> tuple[float, float]:

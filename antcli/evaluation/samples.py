@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,17 +11,22 @@ import torch
 from PIL import Image
 
 from antcli.artifacts import file_hash, load_metadata, load_tensors
+from antcli.config import adapt_config_from
 from antcli.devices import make_accelerator, resolve_device
-from antcli.diffusion.sampling import SchedulerName
+from antcli.diffusion.sampler import FewSteps, Sampler
 from antcli.errors import AntError
 from antcli.evaluation.listener import SILENT, Listener
 from antcli.images.folder import ImageFiles
 from antcli.images.grid import save_png, to_uint8
 from antcli.methods.build import build_network
+from antcli.methods.student import build_student
 from antcli.methods.trainable.denoiser import Denoiser
 from antcli.processes import all_wait, launched, own_share
 from antcli.runs import Run
 from antcli.sources.source import Source, find_source
+
+SAMPLER = "ant.sampler"
+"""Where the metadata of a student's weights has what it was made for."""
 
 
 @dataclass(frozen=True)
@@ -30,8 +36,8 @@ class SamplingPlan:
     run: Run
     folder: Path
     seeds: Sequence[int]
-    scheduler: SchedulerName = "dpm++"
-    steps: int = 25
+    sampler: Sampler
+    """Solver and steps."""
     adapted: bool = True
     """False: by the source, as it was before the run."""
     guidance_scale: float | None = None
@@ -40,8 +46,9 @@ class SamplingPlan:
     @classmethod
     def first(cls, run: Run, count: int, *, adapted: bool = True) -> SamplingPlan:
         """The first images that a run, or its source, draws, where all commands find them."""
-        folder = run.samples if adapted else run.source_samples
-        return cls(run, folder, range(count), adapted=adapted)
+        if adapted:
+            return cls(run, run.samples, range(count), run.sampler)
+        return cls(run, run.source_samples, range(count), Sampler(), adapted=False)
 
     def path(self, seed: int) -> Path:
         """The image of one seed."""
@@ -62,7 +69,7 @@ class SamplingPlan:
         return {
             "ant.run": str(self.run.folder.resolve()),
             "ant.weights_sha256": self._weights_sha256,
-            "ant.sampler": f"{self.scheduler}, {self.steps} steps{self._guidance}",
+            "ant.sampler": f"{self.sampler}{self._guidance}",
         }
 
     @property
@@ -103,11 +110,26 @@ def guided_by(source: Source, scale: float) -> Source:
 
 
 def load_adapted(run: Run, source: Source, weights: Path | None = None) -> Denoiser:
-    """The adapted network of a run, or of one of its checkpoints; on the CPU, in eval mode."""
+    """The adapted network of a run, or of one of its checkpoints; on the CPU, in eval mode.
+
+    Of a distilled run it is the student.
+    """
     weights = weights or run.weights
-    tensors, facts = load_tensors(weights), load_metadata(weights)
-    t_limit = float(facts["ant.t_limit"]) if "ant.t_limit" in facts else None
-    network = build_network(source.load(), run.config(), source.convention, t_limit)
+    facts = load_metadata(weights)
+    if SAMPLER in facts:
+        adapted = load_adapted(run, source, run.adapted)
+        config = adapt_config_from(json.loads(facts["ant.config"]))
+        network = build_student(adapted, config, FewSteps(**json.loads(facts[SAMPLER])))
+    else:
+        t_limit = float(facts["ant.t_limit"]) if "ant.t_limit" in facts else None
+        network = build_network(source.load(), run.config(), source.convention, t_limit)
+    _fill(network, weights)
+    return network.requires_grad_(False).eval()
+
+
+def _fill(network: Denoiser, weights: Path) -> None:
+    """Give what trains the values of a file."""
+    tensors = load_tensors(weights)
     parameters = network.trained()
     if tensors.keys() != parameters.keys() or any(
         tensors[name].shape != p.shape for name, p in parameters.items()
@@ -119,7 +141,6 @@ def load_adapted(run: Run, source: Source, weights: Path | None = None) -> Denoi
     with torch.no_grad():
         for name, parameter in parameters.items():
             parameter.copy_(tensors[name])
-    return network.requires_grad_(False).eval()
 
 
 def draw_samples(plan: SamplingPlan, device: str = "auto") -> Iterator[int]:
@@ -148,13 +169,23 @@ def _draw(plan: SamplingPlan, seeds: Sequence[int], where: str) -> Iterator[int]
         return
     source = check_run_source(plan.run)
     if plan.guidance_scale is not None:
+        if isinstance(plan.sampler, FewSteps):
+            raise AntError(
+                "what was distilled has the guidance of its teacher in it, and no other",
+                "leave `guidance_scale` out, or draw from the run that it was distilled from",
+                exit_code=2,
+            )
         source = guided_by(source, plan.guidance_scale)
     if plan.adapted:
         network = load_adapted(plan.run, source)
     else:
         network = Denoiser(source.load(), source.convention)
     batches = source.sample(
-        network.to(where), missing, scheduler=plan.scheduler, steps=plan.steps, device=where
+        network.to(where),
+        missing,
+        scheduler=plan.sampler.scheduler,
+        steps=plan.sampler.steps,
+        device=where,
     )
     codec, drawing = source.codec(where), iter(missing)
     for x_0 in batches:

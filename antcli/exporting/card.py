@@ -13,6 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from antcli import __version__
 from antcli.config import AdaptConfig, to_toml
+from antcli.diffusion.sampler import FewSteps
 from antcli.evaluation.results import metric_tables, read_evaluation
 from antcli.exporting.pipeline_folder import pipeline_name
 from antcli.exporting.ungated import Change
@@ -49,7 +50,7 @@ class Card:
             version=__version__,
             text=TEXT in self.source.condition,
             size=self.source.size,
-            steps=min(MOST_STEPS, int(self.source.path.span)),
+            steps=self.few or min(MOST_STEPS, int(self.source.path.span)),
             guidance_scale=self.source.guidance_scale,
             evaluation=evaluation,
             metrics=[*metric_tables(evaluation)] if evaluation else [],
@@ -85,6 +86,12 @@ class Card:
     def title(self) -> str:
         """Target, source and method."""
         return f"{self.config.target} from {self.config.source}, {label(self.config)}"
+
+    @property
+    def few(self) -> int:
+        """The steps that it was distilled to; 0: it was not."""
+        sampler = self.run.sampler
+        return sampler.steps if isinstance(sampler, FewSteps) else 0
 
     @property
     def base_model(self) -> str:

@@ -10,6 +10,7 @@ from typing import Literal
 from diffusers import ModelMixin
 
 from antcli.artifacts import replacing_parts, save_tensors
+from antcli.diffusion.sampler import FewSteps
 from antcli.errors import AntError
 from antcli.evaluation.samples import check_run_source, load_adapted
 from antcli.exporting.card import Card
@@ -55,11 +56,18 @@ def export_run(
     _check_place(folder, force)
     source = check_run_source(run)
     if format == "diffusers":
-        check_has_pipeline(source)
+        check_has_pipeline(source, run.sampler)
     else:
         check_has_readers(source)
     network = load_adapted(run, source)
     unet = _merged(network, run)
+    if format != "diffusers" and isinstance(network.sampler, FewSteps):
+        raise AntError(
+            f"what was distilled in {run.folder} lies over an adapted network, and {format} files "
+            "lie over the source's",
+            "`ant export --format diffusers` writes the whole model",
+            exit_code=2,
+        )
     if format != "diffusers" and not isinstance(network, LoraDenoiser):
         raise AntError(
             f"no low-rank additions were trained in {run.folder}, and {format} files hold no other",
@@ -82,7 +90,7 @@ def _writer(
     format: Format, network: Denoiser, unet: ModelMixin, source: Source, card: Card
 ) -> Callable[[Path], None]:
     if format == "diffusers":
-        return lambda folder: write_pipeline(folder, source, unet)
+        return lambda folder: write_pipeline(folder, source, unet, network.sampler)
     assert isinstance(network, LoraDenoiser)
     tensors = lora_tensors(network)
     if format == "lora":
@@ -101,7 +109,7 @@ def _check_place(folder: Path, force: bool) -> None:
 
 
 def _merged(network: Denoiser, run: Run) -> ModelMixin:
-    unet = network.merged()
+    unet = network.merged() if network.beneath is None else None
     if unet is None:
         raise AntError(
             f"what was trained in {run.folder} are modules beside the network, as adaptors are: "

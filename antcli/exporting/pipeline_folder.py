@@ -10,6 +10,7 @@ import torch
 from diffusers import DDIMScheduler, DDPMScheduler, ModelMixin, SchedulerMixin
 from torch import Tensor
 
+from antcli.diffusion.sampler import FewSteps, Sampler
 from antcli.errors import AntError
 from antcli.methods.trainable.denoiser import like
 from antcli.sources.condition import CLASS, TEXT
@@ -19,8 +20,14 @@ from antcli.sources.writing import write_like, write_source
 INDEX = "model_index.json"
 
 
-def check_has_pipeline(source: Source) -> None:
+def check_has_pipeline(source: Source, sampler: Sampler) -> None:
     """Raise `AntError` where the source's folder is no pipeline, and is to be written like it."""
+    if TEXT in source.condition and isinstance(sampler, FewSteps):
+        raise AntError(
+            f"the pipeline of source {source.name} has a scheduler of its own, which knows nothing "
+            "of the few steps that this run was distilled to",
+            "in Python, `antcli.load(RUN)` draws what `ant sample` draws",
+        )
     if TEXT in source.condition and not (source.folder / INDEX).is_file():
         raise AntError(
             f"source {source.name} has no {INDEX}: diffusers knows no pipeline to put it into",
@@ -36,7 +43,7 @@ def pipeline_name(source: Source) -> str:
     return "LDMPipeline" if source.latent else "DDPMPipeline"
 
 
-def write_pipeline(folder: Path, source: Source, unet: ModelMixin) -> None:
+def write_pipeline(folder: Path, source: Source, unet: ModelMixin, sampler: Sampler) -> None:
     """Save it in float32: what was trained may be less than half precision can add to a weight."""
     unet.register_to_config(_name_or_path="")  # that of the source on this machine
     if TEXT in source.condition:
@@ -46,7 +53,7 @@ def write_pipeline(folder: Path, source: Source, unet: ModelMixin) -> None:
     if autoencoder is not None:
         autoencoder.register_to_config(_name_or_path="")
     unet = plain(unet, source.condition)
-    write_source(folder, unet, scheduler(source), autoencoder, dtype=torch.float32)
+    write_source(folder, unet, scheduler(source, sampler), autoencoder, dtype=torch.float32)
 
 
 def plain(unet: ModelMixin, condition: Mapping[str, Tensor]) -> ModelMixin:
@@ -71,17 +78,23 @@ def plain(unet: ModelMixin, condition: Mapping[str, Tensor]) -> ModelMixin:
     return like(unet, values)
 
 
-def scheduler(source: Source) -> SchedulerMixin:
+def scheduler(source: Source, sampler: Sampler) -> SchedulerMixin:
     """Draws as `ant sample --scheduler ddpm` does, of latents as with `ddim`.
 
-    `LDMPipeline` gives a scheduler no generator, so that of latents draws nothing by chance.
+    `LDMPipeline` gives a scheduler no generator, so that of latents draws nothing by chance. What
+    was made for few steps draws as it was made for, on the part of the path that it knows.
     """
-    kind = DDIMScheduler if source.latent else DDPMScheduler
+    few, kind = {}, DDIMScheduler if source.latent else DDPMScheduler
+    if isinstance(sampler, FewSteps):
+        kind = DDIMScheduler if sampler.scheduler == "ddim" else DDPMScheduler
+        known = source.path.betas[: source.path.limit(sampler.share)].tolist()
+        few = {"trained_betas": known, "num_train_timesteps": len(known)}
     config = {
         **source.scheduler.config,
         "timestep_spacing": "trailing",
         "clip_sample": not source.latent,
         "thresholding": False,
         "variance_type": "fixed_small",
+        **few,
     }
     return kind.from_config(config)

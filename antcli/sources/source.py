@@ -17,6 +17,7 @@ from antcli.artifacts import file_hash
 from antcli.config import ConditionConfig
 from antcli.diffusion.convention import Convention
 from antcli.diffusion.path import BetaPath
+from antcli.diffusion.sampler import Sampler
 from antcli.diffusion.sampling import SchedulerName, sample
 from antcli.errors import AntError
 from antcli.sources import condition as conditions
@@ -135,22 +136,25 @@ class Source:
         predict: Callable[[Tensor, Tensor], Tensor],
         seeds: Sequence[int],
         *,
-        scheduler: SchedulerName = "dpm++",
-        steps: int = 25,
+        scheduler: SchedulerName | None = None,
+        steps: int | None = None,
         device: torch.device | str = "cpu",
     ) -> Iterator[Tensor]:
         """x_0 in batches, as `sampling.sample` yields them; `predict` is eps_theta, adapted or not.
 
-        Of a `Denoiser` it is the `guided` one.
+        Of a `Denoiser` it is the `guided` one, drawn by the network's own sampler where nothing
+        else is said; raises `AntError` where that was made for something else.
         x_0 of pixels is kept in [-1, 1]; latents have no such bounds.
         """
+        sampler = getattr(predict, "sampler", Sampler()).asked(scheduler, steps)
         return sample(
             getattr(predict, "guided", predict),
             self.path,
             seeds,
             self.shape,
-            scheduler=scheduler,
-            steps=steps,
+            scheduler=sampler.scheduler,
+            steps=sampler.steps,
+            limit=sampler.limit(self.path),
             device=device,
             clip=not self.latent,
         )

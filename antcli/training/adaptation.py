@@ -104,8 +104,8 @@ def _work(
     main = accelerator.is_main_process
     prepared = yield from prepare(inputs, config, run, accelerator)
     training = build_training(inputs, config, accelerator, prepared)
-    folder = RunFolder(run, training, inputs, config)
-    yield from _begin(folder)
+    folder = RunFolder(run, training, inputs.source, inputs.identity(), config)
+    yield from begin(folder)
     scorer: Scorer | None = None
     scores: list[Score] = []
     with others_wait(accelerator):
@@ -122,7 +122,7 @@ def _work(
         if main:
             folder.log(record)
         yield record
-        yield from _keep(folder, scorer, scores, stop)
+        yield from keep(folder, scorer, scores, stop)
         if may_end and any_process(accelerator, is_over(scores)):
             break
     choice = choose(scores) if scores else None
@@ -133,7 +133,7 @@ def _work(
         yield choice
 
 
-def _begin(folder: RunFolder) -> Iterator[Record]:
+def begin(folder: RunFolder) -> Iterator[Resumed | Preview]:
     """Go on from the state that a run left, or show what the source draws."""
     run, training = folder.run, folder.training
     main, accelerator = training.accelerator.is_main_process, training.accelerator
@@ -156,9 +156,9 @@ def _begin(folder: RunFolder) -> Iterator[Record]:
             yield Preview(training.step, page)
 
 
-def _keep(
+def keep(
     folder: RunFolder, scorer: Scorer | None, scores: list[Score], stop: Callable[[], bool]
-) -> Iterator[Record]:
+) -> Iterator[Preview | Score]:
     """What follows a step: at intervals a checkpoint, its score, a state and a page.
 
     Raises `KeyboardInterrupt`, the state saved, where some process is asked to stop.

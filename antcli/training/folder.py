@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,9 +20,10 @@ from antcli.methods.table import label
 from antcli.methods.trainable.denoiser import Denoiser
 from antcli.methods.trainable.tuned import TunedDenoiser
 from antcli.runs import Run
+from antcli.sources.source import Source
 from antcli.sources.writing import write_like
 from antcli.training.checkpoints import is_whole
-from antcli.training.inputs import Inputs, metadata
+from antcli.training.inputs import described
 from antcli.training.loop import StepRecord, Training
 
 
@@ -47,7 +49,9 @@ class RunFolder:
 
     run: Run
     training: Training
-    inputs: Inputs
+    source: Source
+    identity: Mapping[str, Any]
+    """What tells this run from another one with equal settings."""
     config: AdaptConfig
 
     @property
@@ -81,7 +85,7 @@ class RunFolder:
 
     def _drawn(self, network: Denoiser) -> Tensor:
         """Samples of a network, uint8 [N, 3, H, W]."""
-        source, settings = self.inputs.source, self.config.preview
+        source, settings = self.source, self.config.preview
         device = self.training.accelerator.device
         with self.training.accelerator.autocast():
             batches = source.sample(
@@ -92,11 +96,9 @@ class RunFolder:
 
     def condition(self) -> None:
         """Keep what the source is asked with, so that nobody has to say or encode it again."""
-        if self.inputs.source.condition:
+        if self.source.condition:
             title = f"what {self.config.source} is asked with"
-            save_tensors(
-                self.run.condition, self.inputs.source.condition_tensors, self._metadata(title)
-            )
+            save_tensors(self.run.condition, self.source.condition_tensors, self._metadata(title))
 
     def state(self) -> None:
         """Keep what the run resumes from."""
@@ -141,7 +143,7 @@ class RunFolder:
             network = self.training.network
             # Above a limit in t the source speaks, which no folder of one network can say.
             if isinstance(network, TunedDenoiser) and network.whole and network.limit is None:
-                write_like(self.inputs.source, self.run.model, network.unet)
+                write_like(self.source, self.run.model, network.unet)
         self._facts("finished", choice)
         for state in (self.run.state, self.run.state_before):
             state.unlink(missing_ok=True)
@@ -165,15 +167,21 @@ class RunFolder:
 
     @property
     def _title(self) -> str:
-        target = self.inputs.target.folder.resolve().name
-        return f"{target} from {self.config.source}, {label(self.config)}"
+        target = Path(self.config.target).resolve().name
+        return f"{target} from {self.config.source}, {label(self._told)}"
+
+    @property
+    def _told(self) -> AdaptConfig:
+        """The settings that the run tells of itself."""
+        return self.config
 
     def _metadata(self, title: str) -> dict[str, object]:
         limit = {"ant.t_limit": repr(self.training.network.t_limit)}
-        return {**metadata(self.inputs, self.config, title), **limit}
+        of_target = self.identity["target_sha256"]
+        return {**described(self.source, of_target, self.config, title), **limit}
 
     def _facts(self, status: str, choice: ChosenStep | None = None) -> None:
         facts = {"status": status, "step": self.training.step}
         if choice is not None:
             facts |= {"chosen_step": choice.step, "why": choice.why}
-        self.run.write_facts(self.config, self.inputs.identity(), **facts)
+        self.run.write_facts(self._told, self.identity, **facts)

@@ -273,20 +273,24 @@ def sample_source(
 
 def metadata(inputs: Inputs, config: AdaptConfig, title: str) -> dict[str, Any]:
     """What the header of a weights file tells of its making."""
-    size = inputs.source.size
+    return described(inputs.source, inputs.target.hashes, config, title)
+
+
+def described(
+    source: Source, target_sha256: Sequence[str], config: AdaptConfig, title: str
+) -> dict[str, Any]:
+    """The same, of the target's images nothing but the hashes being at hand."""
     return {
         "modelspec.sai_model_spec": "1.0.1",
-        "modelspec.architecture": f"{inputs.source.unet_config['_class_name']}/ant",
+        "modelspec.architecture": f"{source.unet_config['_class_name']}/ant",
         "modelspec.implementation": "ant",
         "modelspec.title": title,
-        "modelspec.resolution": f"{size}x{size}",
+        "modelspec.resolution": f"{source.size}x{source.size}",
         "modelspec.date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "modelspec.prediction_type": inputs.source.convention.prediction.removesuffix(
-            "_prediction"
-        ),
+        "modelspec.prediction_type": source.convention.prediction.removesuffix("_prediction"),
         "ant.version": __version__,
         "ant.config": asdict(config),
         "ant.source": config.source,
-        "ant.source_sha256": inputs.source.sha256,
-        "ant.target_sha256": list(inputs.target.hashes),
+        "ant.source_sha256": source.sha256,
+        "ant.target_sha256": list(target_sha256),
     }

@@ -246,16 +246,26 @@ class Training:
             mirrored = torch.rand(size, generator=draw("flips"))[mine] < 0.5
         there = self.examples.x_0.device
         x_0 = self.examples.take(moved(images, there), moved(mirrored, there))
-        at_once = self.config.micro_batch or (1 if self.config.low_memory else size)
         augmentation = self.parts[""].objective.augmentation
         labels: Iterable[Tensor | None] = itertools.repeat(None)
         if augmentation is not None:
             label = augmentation.draw(size, draw("augmentation"))[mine]
             x_0 = augmentation.change(x_0, moved(label, there))
-            labels = moved(label, device).split(at_once)
+            labels = moved(label, device).split(self._at_once)
         eps = normal(self.seed, "noise", self.step, own, x_0.shape[1:])
-        drawn = (x_0, eps, t, images, mirrored, chance)
-        parts = zip(*(moved(x, device).split(at_once) for x in drawn), strict=True)
+        return self._parts((x_0, eps, t, images, mirrored, chance), labels)
+
+    @property
+    def _at_once(self) -> int:
+        """How many images of its share a process puts through the network together."""
+        return self.config.micro_batch or (1 if self.config.low_memory else self.config.batch_size)
+
+    def _parts(
+        self, drawn: Iterable[Tensor], labels: Iterable[Tensor | None] = itertools.repeat(None)
+    ) -> list[Step]:
+        """What was drawn for this process' share, in as many parts as memory wants."""
+        device, augmentation = self.accelerator.device, self.parts[""].objective.augmentation
+        parts = zip(*(moved(x, device).split(self._at_once) for x in drawn), strict=True)
         network, predict, autocast = self.network, self.parts[""].wrapped, self.accelerator.autocast
         of: Any = {"done": self.step, "average": self._average, "augmentation": augmentation}
         return [

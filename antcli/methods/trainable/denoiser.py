@@ -12,6 +12,7 @@ from diffusers import ModelMixin
 from torch import Tensor, nn
 
 from antcli.diffusion.convention import PLAIN, Convention
+from antcli.diffusion.sampler import Sampler
 from antcli.methods.trainable.gate import Gate
 from antcli.methods.trainable.labels import LabelEmbedding
 from antcli.settings import Share, settings
@@ -50,6 +51,10 @@ class Denoiser(nn.Module):
         self.labels: LabelEmbedding | None = None
         self.all_below = False
         """Whether all t that come are known to be below it."""
+        self.sampler = Sampler()
+        """How its samples are drawn where nothing else is said."""
+        self.beneath: Denoiser | None = None
+        """What acts beside its U-Net, and is no part of what trains here."""
 
     def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
         """eps_theta(x_t, t): [B, C, H, W] and [B], on any device, to [B, C, H, W]."""

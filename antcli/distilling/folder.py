@@ -1,0 +1,77 @@
+"""What a distillation writes into the folder of its run: it needs no other one to draw images."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import asdict, dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from antcli.artifacts import load_tensors, replacing, save_tensors
+from antcli.config import AdaptConfig
+from antcli.evaluation.samples import SAMPLER, load_adapted
+from antcli.evaluation.stopping import ChosenStep
+from antcli.images.grid import to_uint8
+from antcli.methods.trainable.denoiser import Denoiser
+from antcli.runs import Run
+from antcli.training.folder import RunFolder
+
+
+@dataclass(frozen=True)
+class StudentFolder(RunFolder):
+    """A student's training, and the run that keeps it. Only the main process writes."""
+
+    teacher: Run
+    """The run that it was distilled from."""
+
+    def checkpoint(self) -> None:
+        """None are kept: of a student the last step counts."""
+
+    def finish(self, choice: ChosenStep | None) -> None:
+        """Write what trained, and remove what only the training needs."""
+        super().finish(choice)
+        self.run.lessons.unlink(missing_ok=True)
+
+    @cached_property
+    def _source_images(self) -> Tensor:
+        """Its teacher's images, in the place of a source's."""
+        file = self.run.preview_source
+        if not file.exists():
+            teacher = load_adapted(self.teacher, self.source)
+            images = self._drawn(teacher.to(self.training.accelerator.device))
+            save_tensors(file, {"images": images}, self._metadata("samples of the teacher"))
+        return load_tensors(file)["images"]
+
+    @property
+    def _adapted_images(self) -> Tensor:
+        with self.training.averaged():
+            return self._drawn(self.training.network)
+
+    def _drawn(self, network: Denoiser) -> Tensor:
+        """As `ant sample` draws them."""
+        device = self.training.accelerator.device
+        seeds, codec = range(self.config.preview.images), self.source.codec(device)
+        batches = self.source.sample(network, seeds, device=device)
+        return torch.cat([to_uint8(codec.decode(x_0).cpu()) for x_0 in batches])
+
+    @property
+    def _title(self) -> str:
+        return f"{super()._title}, distilled to {self.training.network.sampler.steps} steps"
+
+    @property
+    def _told(self) -> AdaptConfig:
+        """The settings of the adaptation."""
+        return self.teacher.config()
+
+    def _metadata(self, title: str) -> dict[str, object]:
+        return {**super()._metadata(title), SAMPLER: asdict(self.training.network.sampler)}
+
+
+def keep_adapted(teacher: Run, run: Run) -> None:
+    """Copy what the student starts from into its run."""
+    for kept, place in ((teacher.weights, run.adapted), (teacher.condition, run.condition)):
+        if kept.exists() and not place.exists():
+            with replacing(place) as temporary:
+                shutil.copyfile(kept, temporary)

@@ -1,0 +1,108 @@
+"""What a student learns from: what its teacher makes of noised samples of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path as File
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from antcli.artifacts import load_tensors, save_tensors
+from antcli.diffusion.examples import Examples
+from antcli.diffusion.path import Path
+from antcli.diffusion.sampling import images_at_once
+from antcli.distilling.settings import DistillConfig
+from antcli.distilling.windows import Window, taught, windows
+from antcli.methods.choice import Predict
+from antcli.methods.trainable.denoiser import Denoiser
+from antcli.randomness import balanced_choice, generator, normal
+from antcli.sources.source import Source
+
+FIRST_SEED = 2_000_000
+"""Of the teacher's samples, far from the seeds that people look at."""
+
+
+@dataclass(frozen=True)
+class Taught:
+    """The teacher has been through all windows from so many of its samples."""
+
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
+class Lessons(Examples):
+    """For each of N samples and K windows, the line on which the student's step has to go.
+
+    `x_0` and `eps` are [N, K, C, H, W]: x_t and the answer in one.
+    """
+
+    eps: Tensor
+    t: Tensor
+    """[K], where the student is asked."""
+
+    def draw(self, size: int, seed: int, step: int) -> tuple[Tensor, Tensor]:
+        """Which samples and which windows `size` examples are of: of each window as many, each
+        sample as often.
+        """
+        count = len(self.t)
+        window = (torch.arange(size) + step) % count
+        return balanced_choice(len(self), size, generator(seed, "lessons", step)), window
+
+
+def draw_lessons(
+    teacher: Denoiser,
+    source: Source,
+    config: DistillConfig,
+    accelerator: Accelerator,
+    out: File,
+) -> Iterator[Taught]:
+    """Write `Lessons` to `out`. The images that the teacher was adapted to play no part."""
+    path, clip, device = source.path, not source.latent, accelerator.device
+    first = FIRST_SEED + config.seed * config.images
+    todo = windows(path, config.sampler)
+    at_once = images_at_once(source.shape, device)
+    found: list[list[Tensor]] = []
+    predict = _predicting(teacher.to(device), accelerator)
+    for start in range(0, config.images, at_once):
+        seeds = range(first + start, first + min(start + at_once, config.images))
+        x_0 = torch.cat(list(source.sample(predict, seeds, device=device)))
+        ends = [
+            taught(predict, path, x_t, window, config.window_steps, clip=clip)
+            for x_t, window in _starts(path, x_0, todo, config.seed, seeds)
+        ]
+        found.append([torch.stack(of, 1).cpu() for of in zip(*ends, strict=True)])
+        yield Taught(min(start + at_once, config.images), config.images)
+    x_0, eps = (torch.cat(of) for of in zip(*found, strict=True))
+    save_tensors(out, {"x_0": x_0, "eps": eps}, {})
+
+
+def load_lessons(file: File, source: Source, config: DistillConfig) -> Lessons:
+    """Those that `draw_lessons` wrote, on the CPU."""
+    tensors = load_tensors(file)
+    times = [window.t for window in windows(source.path, config.sampler)]
+    return Lessons(tensors["x_0"], tensors["eps"], torch.tensor(times))
+
+
+def _starts(
+    path: Path, x_0: Tensor, todo: Sequence[Window], seed: int, samples: Sequence[int]
+) -> Iterator[tuple[Tensor, Window]]:
+    """x_t where each window begins: of the first it is all noise, as for a sampler."""
+    for k, window in enumerate(todo):
+        eps = normal(seed, "windows", k, samples, x_0.shape[1:]).to(x_0)
+        t = torch.full((len(x_0),), window.t)
+        yield (path.add_noise(x_0, eps, t) if k else eps), window
+
+
+def _predicting(teacher: Denoiser, accelerator: Accelerator) -> Predict:
+    """Eps of the teacher, as its samples are drawn."""
+
+    @torch.no_grad()
+    def predict(x_t: Tensor, t: Tensor) -> Tensor:
+        with accelerator.autocast():
+            return teacher.guided(x_t, t)
+
+    return predict

@@ -1,0 +1,172 @@
+"""A student from beginning to end, on a tiny teacher."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from accelerate import Accelerator
+from adapted_runs import adapted_run
+
+from antcli.artifacts import load_metadata, load_tensors
+from antcli.config import PreviewConfig, TrainingConfig
+from antcli.distilling import distillation
+from antcli.distilling.distillation import Record, check_teacher, distill
+from antcli.distilling.lessons import Taught
+from antcli.distilling.settings import DistillConfig, distill_config_from
+from antcli.errors import AntError
+from antcli.evaluation.samples import check_run_source, load_adapted
+from antcli.runs import Run
+from antcli.training.adaptation import Preview, Resumed
+from antcli.training.loop import StepRecord
+
+QUICK = {
+    "steps": 2,
+    "images": 3,
+    "window_steps": 2,
+    "rank": 2,
+    "device": "cpu",
+    "training": {"steps": 4, "batch_size": 4},
+}
+Make = Callable[..., tuple[Run, list[Record]]]
+
+
+@pytest.fixture(scope="module")
+def teachers(
+    tiny_source: Path, tiny_target: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Run]:
+    folder = tmp_path_factory.mktemp("teachers")
+    kinds: dict[str, dict[str, Any]] = {
+        "lora": {"method": "lora", "lora": {"rank": 2, "t_limit": 0.5}},
+        "adaptor": {"method": "adaptor"},
+        "finetune": {"method": "finetune"},
+    }
+    return {
+        name: adapted_run(folder / name, tiny_source, tiny_target, **said)
+        for name, said in kinds.items()
+    }
+
+
+@pytest.fixture(autouse=True)
+def _small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(distillation, "PREVIEW", PreviewConfig(images=1, every=2))
+
+
+@pytest.fixture
+def config() -> DistillConfig:
+    return distill_config_from(QUICK)
+
+
+@pytest.fixture
+def make(
+    teachers: dict[str, Run], config: DistillConfig, accelerator: Accelerator, tmp_path: Path
+) -> Make:
+    def start(
+        name: str = "run",
+        teacher: str = "lora",
+        stop: Callable[[], bool] = lambda: False,
+        **changes: Any,
+    ) -> tuple[Run, list[Record]]:
+        run, records = Run(tmp_path / name), []
+        asked = replace(config, **changes)
+        try:
+            for record in distill(check_teacher(teachers[teacher]), asked, run, accelerator, stop):
+                records.append(record)
+        except KeyboardInterrupt:
+            pass
+        return run, records
+
+    return start
+
+
+def eps_of(run: Run, t: int) -> torch.Tensor:
+    source = check_run_source(run)
+    x_t = torch.randn(2, *source.shape, generator=torch.Generator().manual_seed(1))
+    return load_adapted(run, source)(x_t, torch.full((2,), t))
+
+
+def training(**changes: Any) -> TrainingConfig:
+    return replace(distill_config_from(QUICK).training, **changes)
+
+
+def kinds(records: list[Record]) -> list[type]:
+    return [type(record) for record in records]
+
+
+@pytest.mark.parametrize("teacher", ["lora", "adaptor", "finetune"])
+def test_an_untrained_student_is_the_adapted_network(
+    make: Make, teachers: dict[str, Run], teacher: str
+) -> None:
+    stops = iter([True])
+    run, records = make(teacher=teacher, stop=lambda: next(stops))
+    state = load_tensors(run.state)
+    assert all(t.count_nonzero() for name, t in state.items() if name.startswith("weights/"))
+    run, _ = make(
+        "never",
+        teacher=teacher,
+        training=replace(distill_config_from(QUICK).training, learning_rate=1e-30),
+    )
+    torch.testing.assert_close(
+        eps_of(run, 100), eps_of(teachers[teacher], 100), rtol=1e-3, atol=1e-4
+    )
+
+
+def test_it_is_a_run_that_needs_no_other(make: Make, teachers: dict[str, Run]) -> None:
+    run, records = make()
+    assert kinds(records) == [
+        Taught,
+        Preview,
+        StepRecord,
+        StepRecord,
+        Preview,
+        StepRecord,
+        StepRecord,
+        Preview,
+    ]
+    assert run.finished
+    assert run.config() == teachers["lora"].config()
+    assert not any(file.exists() for file in (run.state, run.lessons))
+    moved = Run(run.folder.rename(run.folder.with_name("elsewhere")))
+    trained = load_tensors(moved.weights)
+    assert all(name.startswith("lora.") for name in trained)
+    assert not torch.equal(eps_of(moved, 799), eps_of(teachers["lora"], 799))
+    sizes = [
+        sum(t.numel() for t in load_tensors(f).values()) for f in (moved.weights, moved.adapted)
+    ]
+    assert sizes[0] == sizes[1]  # of the same rank
+    assert json.loads(load_metadata(moved.weights)["ant.sampler"])["steps"] == 2
+
+
+def test_it_learns_its_lessons(make: Make) -> None:
+    _, records = make(images=2, training=training(steps=60, learning_rate=3e-3), rank=8)
+    losses = [record.loss for record in records if isinstance(record, StepRecord)]
+    assert sum(losses[-5:]) < 0.7 * sum(losses[:5])
+
+
+def test_a_student_that_was_stopped_goes_on_to_the_same_weights(make: Make) -> None:
+    whole, _ = make("whole")
+    stops = iter([False, False, True])
+    run, records = make("cut", stop=lambda: next(stops))
+    assert (records[-1].step, run.facts()["step"], run.finished) == (3, 3, False)
+    run, records = make("cut")
+    assert kinds(records) == [Resumed, StepRecord, Preview]
+    torch.testing.assert_close(
+        load_tensors(run.weights), load_tensors(whole.weights), rtol=0, atol=0
+    )
+
+
+def test_micro_batches_change_nothing(make: Make) -> None:
+    whole, _ = make("whole")
+    parts, _ = make("parts", training=training(micro_batch=1))
+    torch.testing.assert_close(
+        load_tensors(parts.weights), load_tensors(whole.weights), rtol=1e-3, atol=1e-5
+    )
+
+
+def test_a_student_is_no_teacher(make: Make) -> None:
+    run, _ = make()
+    with pytest.raises(AntError, match="distilled itself"):
+        check_teacher(run)
