@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -69,9 +70,12 @@ class StudentFolder(RunFolder):
         return {**super()._metadata(title), SAMPLER: asdict(self.training.network.sampler)}
 
 
-def keep_adapted(teacher: Run, run: Run) -> None:
-    """Copy what the student starts from into its run."""
-    for kept, place in ((teacher.weights, run.adapted), (teacher.condition, run.condition)):
+def keep_adapted(teacher: Run, run: Run, weights: Path | None = None) -> None:
+    """Copy the adapted `weights` that a student is laid over into its run: the teacher's own."""
+    for kept, place in (
+        (weights or teacher.weights, run.adapted),
+        (teacher.condition, run.condition),
+    ):
         if kept.exists() and not place.exists():
             with replacing(place) as temporary:
                 shutil.copyfile(kept, temporary)

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 import torch
 from accelerate import Accelerator
-from antcli.diffusion.sampler import FewSteps
 from diffusers import UNet2DModel
 from torch import Tensor
 
@@ -19,6 +18,7 @@ from antcli.config import TrainingConfig
 from antcli.diffusion.convention import PLAIN
 from antcli.diffusion.examples import Pixels
 from antcli.diffusion.path import BetaPath
+from antcli.diffusion.sampler import FewSteps
 from antcli.distilling.critic import Critic, CriticSettings
 from antcli.distilling.matching import (
     MatchingSettings,
