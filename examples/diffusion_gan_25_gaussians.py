@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import multiprocessing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,12 +26,17 @@ from antcli.randomness import generator, seeded
 
 PLACES = (-1.0, -0.5, 0.0, 0.5, 1.0)
 MODES = torch.tensor(list(itertools.product(PLACES, PLACES)))
-SPREAD = 0.025
-"""Standard deviation of each mode, a twentieth of the way to the next."""
+SPREAD = 0.0125
+"""Standard deviation of each mode, a fortieth of the way to the next."""
 NEAR = 3 * SPREAD
 """How far a sample may lie from a mode that it counts for."""
 SAMPLES = 2500
-LATENT, WIDTH, BATCH, STEPS, RATE = 16, 128, 128, 8000, 1e-3
+LATENT, WIDTH, BATCH, STEPS = 2, 128, 128, 6000
+RATES = (5e-4, 2e-3)
+"""Of generator and critic. A critic that learns faster is soon sure."""
+ZOOM = 4.0
+"""Of the points in the critic's eyes: between modes its first layer has room to turn."""
+PROCESSES = 2
 NOISE = DiffusionNoiseSettings(prior="uniform", t_max=500)
 """What the paper recommends for new data."""
 
@@ -76,10 +82,10 @@ class Gan:
         self.seed, self.noise = seed, noise
         with seeded(seed):
             self.generator, self.critic = network(LATENT, 2), network(3, 1)
-        of = {"lr": RATE, "betas": (0.5, 0.99), "fused": True}
+        parts = zip((self.generator, self.critic), RATES, strict=True)
         self.optimizers = [
-            torch.optim.Adam(part.parameters(), **of)  # type: ignore[arg-type]
-            for part in (self.generator, self.critic)
+            torch.optim.Adam(part.parameters(), rate, betas=(0.5, 0.99), fused=True)
+            for part, rate in parts
         ]
 
     def train(self, steps: int) -> Found:
@@ -107,7 +113,7 @@ class Gan:
         if self.noise is not None:
             t = self.noise.draw(len(points), draw)
             points = self.noise(points, t, torch.randn(points.shape, generator=draw))
-        return self.critic(torch.cat([points, t[:, None] / NOISE.t_max], 1))[:, 0]
+        return self.critic(torch.cat([ZOOM * points, t[:, None] / NOISE.t_max], 1))[:, 0]
 
     @torch.no_grad()
     def sample(self) -> Tensor:
@@ -122,6 +128,14 @@ def _take(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
     optimizer.step()
 
 
+def trained(job: tuple[str, int]) -> Found:
+    """The GAN of a name and a seed, in a process of its own."""
+    torch.set_num_threads(1)
+    name, seed = job
+    noise = DiffusionNoise(NOISE, seed) if name == "Diffusion-GAN" else None
+    return Gan(seed, noise).train(STEPS)
+
+
 def main() -> None:
     """Print and draw."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -130,11 +144,11 @@ def main() -> None:
     chosen = parser.parse_args()
     chosen.out.mkdir(parents=True, exist_ok=True)
     found: dict[str, list[Found]] = {"GAN": [], "Diffusion-GAN": []}
-    for name, seed in itertools.product(found, range(chosen.seeds)):
-        noise = DiffusionNoise(NOISE, seed) if name == "Diffusion-GAN" else None
-        found[name].append(Gan(seed, noise).train(STEPS))
-        last = found[name][-1]
-        print(f"{name:13} seed {seed}: {last.modes:2} of 25 modes, {last.near:.0%} near one")
+    jobs = list(itertools.product(found, range(chosen.seeds)))
+    with multiprocessing.get_context("spawn").Pool(PROCESSES) as pool:
+        for (name, seed), one in zip(jobs, pool.imap(trained, jobs), strict=True):
+            found[name].append(one)
+            print(f"{name:13} seed {seed}: {one.modes:2} of 25 modes, {one.near:.0%} near one")
     draw_modes(found, MODES, NOISE.d_target, chosen.out / "diffusion_gan_25_gaussians.png")
 
 
