@@ -1,6 +1,7 @@
 """Few-shot domain adaptation of diffusion models.
 
 for record in antcli.adapt("avatars", "my-ten-images", out="my-run"): ...
+for record in antcli.distill("my-run", steps=4, out="my-few-steps"): ...
 images = antcli.load("my-run")(batch_size=16).images
 numbers = antcli.evaluate("my-run")
 """
@@ -10,10 +11,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from antcli.api import adapt, evaluate, load
+    from antcli.api import adapt, distill, evaluate, load
 
 __version__ = "0.1.0"
-__all__ = ["adapt", "evaluate", "load"]
+__all__ = ["adapt", "distill", "evaluate", "load"]
 
 
 def __getattr__(name: str) -> Any:

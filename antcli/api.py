@@ -8,6 +8,10 @@ from typing import Any
 
 from antcli.config import merge
 from antcli.devices import make_accelerator
+from antcli.distilling.distillation import Record as DistillRecord
+from antcli.distilling.distillation import check_teacher, default_student_folder
+from antcli.distilling.distillation import distill as distill_through
+from antcli.distilling.settings import distill_config_from
 from antcli.methods.presets import Preset
 from antcli.pipeline import AdaptedPipeline
 from antcli.runs import Run, default_folder, find_run, remember_latest
@@ -47,6 +51,35 @@ def adapt(
         yield from run_through(inputs, config, run, accelerator, stop, clear=force)
         if accelerator.is_main_process:
             remember_latest(run)
+
+    return records()
+
+
+def distill(
+    run: Path | str | None = None,
+    out: Path | str | None = None,
+    *,
+    force: bool = False,
+    stop: Callable[[], bool] = lambda: False,
+    **settings: Any,
+) -> Iterator[DistillRecord]:
+    """Distil a finished run, or the latest, to few steps, a record for each piece of work.
+
+    `out` is RUN-4-steps by default; a run that was cut goes on, with `force` it starts over.
+    `settings` are those of `DistillConfig`: `steps=2, training={"steps": 500}`. Nothing is done
+    before the first record is asked for but checks, which raise `AntError`.
+    """
+    config = distill_config_from(settings)
+    teacher = check_teacher(find_run(Path(run) if run is not None else None))
+    student = Run(Path(out) if out else default_student_folder(teacher.run, config.steps))
+    if not force:
+        student.check_can_start(teacher.run.config(), teacher.identity(config))
+
+    def records() -> Iterator[DistillRecord]:
+        accelerator = make_accelerator(config.device, config.mixed_precision)
+        yield from distill_through(teacher, config, student, accelerator, stop, clear=force)
+        if accelerator.is_main_process:
+            remember_latest(student)
 
     return records()
 

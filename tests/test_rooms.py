@@ -26,6 +26,9 @@ KNOWS = {
     | {"config", "devices", "diffusion", "images", "methods", "processes", "sources"},
     "training": FILES
     | {"config", "devices", "diffusion", "evaluation", "images", "methods", "processes", "sources"},
+    "distilling": FILES
+    | {"config", "diffusion", "evaluation", "images", "methods", "processes", "settings"}
+    | {"sources", "training"},
 }
 """What a room may import; of the two that know each other, `config` asks `methods.table` alone."""
 KNOWN_BY = {"cli": {"__main__"}, "drawn_faces": set()}

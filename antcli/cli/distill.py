@@ -34,11 +34,11 @@ def distill_command(
     images: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Samples of the run that its student learns from.", show_default="256"
+            min=1, help="Samples of the run that its student learns from.", show_default="192"
         ),
     ] = None,
     train_steps: Annotated[
-        int | None, typer.Option(min=1, help="Training steps.", show_default="400")
+        int | None, typer.Option(min=1, help="Training steps.", show_default="300")
     ] = None,
     batch_size: Annotated[
         int | None, typer.Option(min=1, help="Examples a step.", show_default="32")

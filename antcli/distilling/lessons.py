@@ -23,6 +23,8 @@ from antcli.sources.source import Source
 
 FIRST_SEED = 2_000_000
 """Of the teacher's samples, far from the seeds that people look at."""
+SAMPLING_STEPS = 12
+"""Of these samples."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ def draw_lessons(
     predict = _predicting(teacher.to(device), accelerator)
     for start in range(0, config.images, at_once):
         seeds = range(first + start, first + min(start + at_once, config.images))
-        x_0 = torch.cat(list(source.sample(predict, seeds, device=device)))
+        x_0 = torch.cat(list(source.sample(predict, seeds, steps=SAMPLING_STEPS, device=device)))
         ends = [
             taught(predict, path, x_t, window, config.window_steps, clip=clip)
             for x_t, window in _starts(path, x_0, todo, config.seed, seeds)

@@ -14,7 +14,7 @@ from antcli.methods.table import CUSTOM
 from antcli.settings import Count, Share, checked, settings
 
 TRAINING = {
-    "steps": 400,
+    "steps": 300,
     "batch_size": 32,
     "learning_rate": 1e-3,
     "warmup_steps": 20,
@@ -38,7 +38,7 @@ class DistillConfig:
     share: Share = 0.8
     """Of the path of noise, at whose end the student begins: where noise is most, what it says of
     eps would have to be exact to sigma / alpha of it."""
-    images: Count = 256
+    images: Count = 192
     """The teacher's samples, from each of which every window but the first begins once."""
     window_steps: Count = 6
     """Evaluations of the teacher in each window."""
@@ -68,4 +68,6 @@ def distill_config_from(*layers: Mapping[str, Any]) -> DistillConfig:
 
     Raises `AntError` (wrong usage) for a name that is unknown or a value of the wrong kind.
     """
-    return checked(DistillConfig, merge({"training": TRAINING}, *layers))
+    config = checked(DistillConfig, merge({"training": TRAINING}, *layers))
+    adapt_config_from({"source": "", "target": "", "choices": {"trains": config.trains}})
+    return config
