@@ -72,12 +72,19 @@ class Critic(nn.Module):
         with seeded(seed):
             self.heads = Heads(encoder.channels, config.width)
 
+    @property
+    def most_noise(self) -> int:
+        """The largest t that is drawn now."""
+        return {"adaptive": self.noise.T, "uniform": self.noise.config.t_max, "none": 0}[
+            self.before
+        ]
+
     def draw(self, count: int, draw: torch.Generator) -> Tensor:
         """Each image's t, [count] on the CPU; 0 is no noise."""
         if self.before == "adaptive":
             return self.noise.draw(count, draw)
         if self.before == "uniform":
-            return torch.randint(1, self.noise.config.t_max + 1, (count,), generator=draw)
+            return torch.randint(1, self.most_noise + 1, (count,), generator=draw)
         return torch.zeros(count, dtype=torch.long)
 
     def forward(self, x: Tensor, t: Tensor, eps: Tensor) -> Tensor:
@@ -88,7 +95,8 @@ class Critic(nn.Module):
         """-log D(real) - log(1 - D(fake)), means over images and heads; no gradient to `fake`.
 
         `real` and `fake` are [B, C, H, W], `t` and `eps` of both, the real images' first: [2 B] and
-        [2 B, C, H, W]. The controller takes in the verdicts on the real ones.
+        [2 B, C, H, W]. The controller takes in the verdicts on the real ones; it is `noise.advance`
+        that ends the minibatch.
         """
         of_real, of_fake = self(torch.cat([real, fake.detach()]), t, eps).chunk(2)
         self.noise.observe(of_real.mean(1))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
-from dataclasses import asdict, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,6 +20,7 @@ from antcli.distilling.folder import StudentFolder, keep_adapted
 from antcli.distilling.matching import MatchingRecord, MatchingSettings, MatchingTraining
 from antcli.errors import AntError
 from antcli.evaluation.samples import check_run_source, load_adapted
+from antcli.evaluation.stopping import Score
 from antcli.images.folder import ImageFolder, read_folder
 from antcli.methods.student import build_student
 from antcli.methods.trainable.denoiser import Denoiser
@@ -51,10 +52,10 @@ class MatchedConfig:
 
     matching: MatchingSettings = field(default_factory=MatchingSettings)
     seed: Annotated[int, Ge(0), Lt(2**63)] = 0
-    training: TrainingConfig = field(default_factory=lambda: TrainingConfig(**TRAINING))  # type: ignore[arg-type]
+    training: TrainingConfig = field(default_factory=TrainingConfig)
 
 
-def matched_config_from(*layers: dict[str, Any]) -> MatchedConfig:
+def matched_config_from(*layers: Mapping[str, Any]) -> MatchedConfig:
     """Settings from nested mappings, later ones over earlier ones, all over the defaults.
 
     Raises `AntError` (wrong usage) for a name that is unknown or a value of the wrong kind.
@@ -62,32 +63,69 @@ def matched_config_from(*layers: dict[str, Any]) -> MatchedConfig:
     return checked(MatchedConfig, merge({"training": TRAINING}, *layers))
 
 
+@dataclass(frozen=True)
+class Student:
+    """A distilled run, checked, and the images of its target."""
+
+    run: Run
+    source: Source
+    sampler: FewSteps
+    target: ImageFolder
+
+    @property
+    def config(self) -> AdaptConfig:
+        """What trains of it."""
+        return adapt_config_from(json.loads(load_metadata(self.run.weights)["ant.config"]))
+
+    def identity(self, config: MatchedConfig) -> dict[str, Any]:
+        """What tells two runs of it apart, and what a distilled run tells of itself."""
+        facts = self.run.facts()
+        known = ("source_sha256", "target_sha256", "target_folder", "adapted_sha256")
+        return {
+            **{name: facts[name] for name in (*known, "sampler", "distilled")},
+            "student_sha256": self.run.weights_sha256,
+            "matched": asdict(config),
+        }
+
+
+def check_student(run: Run) -> Student:
+    """Raises `AntError` where a run was not distilled, or its target's images are not there."""
+    sampler = run.sampler
+    if not isinstance(sampler, FewSteps):
+        raise AntError(
+            f"{run.folder} draws in many steps: a critic goes on with what was distilled",
+            f"`ant distill {run.folder}` comes first",
+            exit_code=2,
+        )
+    source = check_run_source(run)
+    target = read_folder(Path(run.facts()["target_folder"]), source.size)
+    return Student(run, source, sampler, target)
+
+
 def match(
-    student: Run,
+    student: Student,
     config: MatchedConfig,
     run: Run,
     accelerator: Accelerator,
     stop: Callable[[], bool] = lambda: False,
     *,
     clear: bool = False,
-) -> Iterator[MatchingRecord | Resumed | Preview]:
-    """Go on with a distilled run; the new one, if it was cut, goes on where it was, unless `clear`.
+) -> Iterator[MatchingRecord | Resumed | Preview | Score]:
+    """Go on with a student in a run of its own; one that was cut goes on where it was.
 
-    The images of the target are read from where they were. Raises `AntError` where the run was not
-    distilled or they are not there, `KeyboardInterrupt` after the step in which `stop()` turned
+    With `clear` it begins anew. Raises `KeyboardInterrupt` after the step in which `stop()` turned
     true, with the state saved, and `NonFiniteLossError` with the last good state kept.
     """
     check_batch(config.training, accelerator.num_processes)
-    source, target = check_run_source(student), _check_student(student)
-    main, identity = accelerator.is_main_process, _identity(student, config)
+    main, identity = accelerator.is_main_process, student.identity(config)
     with run.held() if main else nullcontext():
         with others_wait(accelerator):
             if main:
-                run.begin(student.config(), identity, clear=clear)
-                keep_adapted(student, run, weights=student.adapted)
-        told = replace(_told(student), training=config.training, preview=PREVIEW)
-        training = _training(student, source, target, config, accelerator)
-        folder = StudentFolder(run, training, source, identity, told, student)
+                run.begin(student.run.config(), identity, clear=clear)
+                keep_adapted(student.run, run, weights=student.run.adapted)
+        told = replace(student.config, training=config.training, preview=PREVIEW)
+        training = _training(student, config, accelerator)
+        folder = StudentFolder(run, training, student.source, identity, told, student.run)
         yield from begin(folder)
         with others_wait(accelerator):
             if main:
@@ -96,67 +134,34 @@ def match(
             if main:
                 folder.log(record)
             yield record
-            yield from keep(folder, None, [], stop)  # type: ignore[misc]  # no scorer, no scores
+            yield from keep(folder, None, [], stop)
         with others_wait(accelerator):
             if main:
                 folder.finish(None)
 
 
-def _check_student(student: Run) -> ImageFolder:
-    """The target's images of a run that was distilled."""
-    if not isinstance(student.sampler, FewSteps):
-        raise AntError(
-            f"{student.folder} draws in many steps: a critic goes on with what was distilled",
-            f"`ant distill {student.folder}` comes first",
-            exit_code=2,
-        )
-    return read_folder(Path(student.facts()["target_folder"]), check_run_source(student).size)
-
-
-def _identity(student: Run, config: MatchedConfig) -> dict[str, Any]:
-    """What tells two such runs apart, and what a distilled run tells of itself."""
-    facts = student.facts()
-    known = ("source_sha256", "target_sha256", "target_folder", "adapted_sha256")
-    return {
-        **{name: facts[name] for name in (*known, "sampler", "distilled")},
-        "student_sha256": student.weights_sha256,
-        "matched": asdict(config),
-    }
-
-
-def _told(student: Run) -> AdaptConfig:
-    """What trains of it, as settings."""
-    return adapt_config_from(json.loads(load_metadata(student.weights)["ant.config"]))
-
-
 def _training(
-    student: Run,
-    source: Source,
-    target: ImageFolder,
-    config: MatchedConfig,
-    accelerator: Accelerator,
+    student: Student, config: MatchedConfig, accelerator: Accelerator
 ) -> MatchingTraining:
     """Of the student as it is; the score of what it draws begins as the adapted network."""
-    sampler, told = FewSteps(**student.facts()["sampler"]), _told(student)
+    run, source, device = student.run, student.source, accelerator.device
 
     def adapted() -> Denoiser:
-        return load_adapted(student, source, student.adapted)
+        return load_adapted(run, source, run.adapted)
 
-    score = build_student(adapted(), told, sampler)
-    network = load_adapted(student, source)
-    trained = load_tensors(student.weights).keys()
+    network = load_adapted(run, source)
+    trained = load_tensors(run.weights).keys()
     for name, parameter in network.named_parameters():
         parameter.requires_grad_(name in trained)
     critic = Critic(
         Encoder(source.load(), source.convention), source.path, config.matching.critic, config.seed
     )
-    device = accelerator.device
     return MatchingTraining(
         network,
-        score,
+        build_student(adapted(), student.config, student.sampler),
         (source_predict(source, accelerator), adapted().to(device).guided),
         critic,
-        examples_of(source, target.images, device, flip=config.training.flip),
+        examples_of(source, student.target.images, device, flip=config.training.flip),
         config.training,
         config.matching,
         accelerator,

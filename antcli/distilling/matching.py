@@ -59,7 +59,7 @@ class MatchingRecord(StepRecord):
     score_loss: float
     critic_loss: float
     T: int
-    """How far the noise before the critic goes; see `DiffusionNoise`."""
+    """The largest t of the noise before the critic."""
     r_d: float | None
     """Mean sign of the critic's verdicts on the real images, as the controller read it last."""
 
@@ -239,10 +239,10 @@ class MatchingTraining(Training):
                 self.critic.noise.advance(self.config.batch_size)
             loss, norm, rate = student.update([self._round(self.matching.updates)], self.step)
             self.step += 1
-            seconds, noise = time.perf_counter() - started, self.critic.noise
-            r_d = noise.history[-1].r_d if noise.history else None
+            seconds, moves = time.perf_counter() - started, self.critic.noise.history
+            r_d = moves[-1].r_d if moves else None
             of_student = self.step, loss, rate, norm, seconds
-            yield MatchingRecord(*of_student, score_loss, critic_loss, noise.T, r_d)
+            yield MatchingRecord(*of_student, score_loss, critic_loss, self.critic.most_noise, r_d)
 
     def _round(self, turn: int) -> Round:
         """All draws of one update, and the student's own steps before the one that is taken."""

@@ -145,7 +145,9 @@ def test_a_sure_critic_gets_more_noise_and_only_the_adaptive_one_moves(
     everywhere = uniform.draw(2000, seeded())
     assert everywhere.min() >= 1 and 480 < everywhere.max() <= 500
     assert abs(float(everywhere.float().mean()) - 250) < 4 * 500 / math.sqrt(12 * 2000)
-    assert not make_critic("none").draw(50, seeded()).any()
+    clean = make_critic("none")
+    assert not clean.draw(50, seeded()).any()
+    assert [c.most_noise for c in (adaptive, uniform, clean)] == [adaptive.noise.T, 500, 0]
 
 
 def test_equal_seeds_equal_heads(make_critic: MakeCritic) -> None:

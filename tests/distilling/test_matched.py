@@ -12,7 +12,13 @@ from adapted_runs import adapted_run
 from antcli.config import PreviewConfig
 from antcli.distilling import distillation, matched
 from antcli.distilling.distillation import check_teacher, distill
-from antcli.distilling.matched import MatchedConfig, match, matched_config_from
+from antcli.distilling.matched import (
+    MatchedConfig,
+    Student,
+    check_student,
+    match,
+    matched_config_from,
+)
 from antcli.distilling.matching import MatchingRecord
 from antcli.distilling.settings import distill_config_from
 from antcli.errors import AntError
@@ -37,12 +43,12 @@ def teacher(tiny_source: Path, tiny_target: Path, tmp_path_factory: pytest.TempP
 
 
 @pytest.fixture
-def student(teacher: Run, accelerator: Accelerator, tmp_path: Path) -> Run:
+def student(teacher: Run, accelerator: Accelerator, tmp_path: Path) -> Student:
     run = Run(tmp_path / "student")
     config = distill_config_from({**QUICK, "training": {"steps": 1, "batch_size": 2}})
     for _ in distill(check_teacher(teacher), config, run, accelerator):
         pass
-    return run
+    return check_student(run)
 
 
 @pytest.fixture
@@ -59,13 +65,13 @@ def eps_of(run: Run) -> torch.Tensor:
 
 
 def test_a_student_goes_on_and_is_a_run_like_any_other(
-    student: Run, config: MatchedConfig, accelerator: Accelerator, tmp_path: Path
+    student: Student, config: MatchedConfig, accelerator: Accelerator, tmp_path: Path
 ) -> None:
     run, cut = Run(tmp_path / "matched"), Run(tmp_path / "cut")
     records = [r for r in match(student, config, run, accelerator) if isinstance(r, MatchingRecord)]
     assert [record.step for record in records] == [1, 2, 3, 4]
     assert run.finished and run.sampler == student.sampler
-    assert not torch.equal(eps_of(run), eps_of(student))
+    assert not torch.equal(eps_of(run), eps_of(student.run))
     logged = [json.loads(line) for line in run.log.read_text().splitlines()]
     assert [line["T"] for line in logged] == [record.T for record in records]
     assert logged[-1]["r_d"] is not None
@@ -84,7 +90,7 @@ def test_a_student_goes_on_and_is_a_run_like_any_other(
 
 
 def test_what_lies_before_the_critic_makes_a_difference(
-    student: Run, config: MatchedConfig, accelerator: Accelerator, tmp_path: Path
+    student: Student, config: MatchedConfig, accelerator: Accelerator, tmp_path: Path
 ) -> None:
     losses = []
     for before in ("none", "uniform"):
@@ -95,10 +101,7 @@ def test_what_lies_before_the_critic_makes_a_difference(
     assert losses[0] != losses[1]
 
 
-def test_what_was_not_distilled_is_refused(
-    teacher: Run, config: MatchedConfig, accelerator: Accelerator, tmp_path: Path
-) -> None:
+def test_what_was_not_distilled_is_refused(teacher: Run) -> None:
     with pytest.raises(AntError, match="draws in many steps") as error:
-        next(match(teacher, config, Run(tmp_path / "run"), accelerator))
+        check_student(teacher)
     assert "ant distill" in (error.value.hint or "")
-    assert not (tmp_path / "run").exists()
