@@ -8,29 +8,32 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from accelerate import Accelerator
 
 from antcli.artifacts import file_hash
 from antcli.config import AdaptConfig, PreviewConfig
 from antcli.diffusion.sampler import FewSteps
+from antcli.distilling.distribution import MatchingObjective, own_score
 from antcli.distilling.folder import StudentFolder, keep_adapted
 from antcli.distilling.lessons import Lessons, Taught, draw_lessons, load_lessons
 from antcli.distilling.settings import DistillConfig
+from antcli.distilling.training import LessonTraining
 from antcli.distilling.windows import WindowObjective
 from antcli.errors import AntError
 from antcli.evaluation.samples import check_run_source, load_adapted
 from antcli.evaluation.stopping import Score
-from antcli.methods.choice import Step
 from antcli.methods.student import build_student
-from antcli.processes import others_wait, own_share
+from antcli.methods.trainable.denoiser import Denoiser
+from antcli.processes import others_wait
 from antcli.runs import Run
 from antcli.sources.source import Source
 from antcli.training.adaptation import Preview, Resumed, begin, keep
-from antcli.training.loop import StepRecord, Training, check_batch
+from antcli.training.loop import StepRecord, check_batch
 
 Record = Taught | Resumed | StepRecord | Preview | Score
-PREVIEW = PreviewConfig(every=100)
+PREVIEW = PreviewConfig(every=50)
+RISING = 4
+"""Of all steps, the part in which the weight of the matching rises."""
 
 
 @dataclass(frozen=True)
@@ -63,20 +66,6 @@ def check_teacher(run: Run) -> Teacher:
     return Teacher(run, check_run_source(run))
 
 
-class WindowTraining(Training):
-    """A student and its lessons."""
-
-    examples: Lessons
-
-    def _draw(self) -> list[Step]:
-        size, lessons = self.config.batch_size, self.examples
-        own = list(own_share(self.accelerator, range(size)))
-        sample, window = (of[own] for of in lessons.draw(size, self.seed, self.step))
-        x_0, eps, t = lessons.x_0[sample, window], lessons.eps[sample, window], lessons.t[window]
-        mirrored, chance = torch.zeros(len(own), dtype=torch.bool), torch.zeros(len(own), 2)
-        return self._parts((x_0, eps, t, sample, mirrored, chance))
-
-
 def distill(
     teacher: Teacher,
     config: DistillConfig,
@@ -97,7 +86,7 @@ def distill(
         with others_wait(accelerator):
             if main:
                 run.begin(teacher.run.config(), identity, clear=clear)
-                keep_adapted(teacher.run, run)
+                keep_adapted(teacher.run.weights, run)
         yield from _work(teacher, config, run, accelerator, stop)
 
 
@@ -115,15 +104,10 @@ def _work(
             yield from draw_lessons(
                 load_adapted(teacher.run, source), source, config, accelerator, run.lessons
             )
-    student = _student_config(teacher.run.config(), config)
-    training = WindowTraining(
-        build_student(load_adapted(teacher.run, source), student, config.sampler),
-        load_lessons(run.lessons, source, config),
-        config.training,
-        accelerator,
-        seed=config.seed,
-        objective=WindowObjective(),
+    training = build_training(
+        teacher, config, accelerator, load_lessons(run.lessons, source, config)
     )
+    student = _student_config(teacher.run.config(), config)
     identity = teacher.identity(config)
     folder = StudentFolder(run, training, source, identity, student, teacher.run)
     yield from begin(folder)
@@ -138,6 +122,38 @@ def _work(
     with others_wait(accelerator):
         if main:
             folder.finish(None)
+
+
+def build_training(
+    teacher: Teacher, config: DistillConfig, accelerator: Accelerator, lessons: Lessons
+) -> LessonTraining:
+    """The training that the settings mean, not begun."""
+
+    def adapted() -> Denoiser:
+        return load_adapted(teacher.run, teacher.source)
+
+    def student() -> Denoiser:
+        return build_student(adapted(), config.student(teacher.run.config()), config.sampler)
+
+    objective, others = WindowObjective(), {}
+    if config.towards == "distribution":
+        score = own_score(student(), config.training, accelerator)
+        objective = MatchingObjective(
+            teacher=adapted().requires_grad_(False).to(accelerator.device).guided,
+            score=score.network,
+            weight=config.matching,
+            rising=-(-config.training.steps // RISING),
+        )
+        others = {"score": score}
+    return LessonTraining(
+        student(),
+        lessons,
+        config.training,
+        accelerator,
+        seed=config.seed,
+        objective=objective,
+        others=others,
+    )
 
 
 def _student_config(adapted: AdaptConfig, config: DistillConfig) -> AdaptConfig:

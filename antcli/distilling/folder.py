@@ -70,12 +70,8 @@ class StudentFolder(RunFolder):
         return {**super()._metadata(title), SAMPLER: asdict(self.training.network.sampler)}
 
 
-def keep_adapted(teacher: Run, run: Run, weights: Path | None = None) -> None:
-    """Copy the adapted `weights` that a student is laid over into its run: the teacher's own."""
-    for kept, place in (
-        (weights or teacher.weights, run.adapted),
-        (teacher.condition, run.condition),
-    ):
-        if kept.exists() and not place.exists():
-            with replacing(place) as temporary:
-                shutil.copyfile(kept, temporary)
+def keep_adapted(weights: Path, run: Run) -> None:
+    """Copy the adapted weights that a student is laid over into its run."""
+    if not run.adapted.exists():
+        with replacing(run.adapted) as temporary:
+            shutil.copyfile(weights, temporary)

@@ -45,6 +45,8 @@ class Lessons(Examples):
     eps: Tensor
     t: Tensor
     """[K], where the student is asked."""
+    ends: Tensor
+    """[K], where its lines end."""
 
     def draw(self, size: int, seed: int, step: int) -> tuple[Tensor, Tensor]:
         """Which samples and which windows `size` examples are of: of each window as many, each
@@ -85,8 +87,9 @@ def draw_lessons(
 def load_lessons(file: File, source: Source, config: DistillConfig) -> Lessons:
     """Those that `draw_lessons` wrote, on the CPU."""
     tensors = load_tensors(file)
-    times = [window.t for window in windows(source.path, config.sampler)]
-    return Lessons(tensors["x_0"], tensors["eps"], torch.tensor(times))
+    todo = windows(source.path, config.sampler)
+    t, ends = (torch.tensor(at) for at in zip(*((w.t, w.end) for w in todo), strict=True))
+    return Lessons(tensors["x_0"], tensors["eps"], t, ends)
 
 
 def _starts(

@@ -11,7 +11,7 @@ from annotated_types import Ge, Lt
 from antcli.config import AdaptConfig, Precision, TrainingConfig, adapt_config_from, merge
 from antcli.diffusion.sampler import FewSteps
 from antcli.methods.table import CUSTOM
-from antcli.settings import Count, Share, checked, settings
+from antcli.settings import Count, Positive, Share, checked, settings
 
 TRAINING = {
     "steps": 300,
@@ -42,6 +42,10 @@ class DistillConfig:
     """The teacher's samples, from each of which every window but the first begins once."""
     window_steps: Count = 6
     """Evaluations of the teacher in each window."""
+    towards: Literal["windows", "distribution"] = "windows"
+    """The teacher's windows alone, or its distribution, too."""
+    matching: Positive = 0.25
+    """What the matching of distributions is multiplied by in the loss, where it is taken."""
     trains: str = "lora"
     rank: Count = 16
     """Of low-rank additions."""

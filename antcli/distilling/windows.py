@@ -85,6 +85,7 @@ def no_noise() -> Tensor:
     raise AssertionError("DDIM draws no noise")
 
 
+@dataclass(frozen=True)
 class WindowObjective(Objective):
     """The error of x_0, and where there is more signal than noise that of eps.
 

@@ -138,12 +138,14 @@ def test_it_learns_its_lessons(make: Make) -> None:
     assert sum(losses[-5:]) < 0.7 * sum(losses[:5])
 
 
-def test_a_student_that_was_stopped_goes_on_to_the_same_weights(make: Make) -> None:
-    whole, _ = make("whole")
+@pytest.mark.parametrize("towards", ["windows", "distribution"])
+def test_a_student_that_was_stopped_goes_on_to_the_same_weights(make: Make, towards: str) -> None:
+    whole, _ = make("whole", towards=towards)
     stops = iter([False, False, True])
-    run, records = make("cut", stop=lambda: next(stops))
+    run, records = make("cut", stop=lambda: next(stops), towards=towards)
     assert (records[-1].step, run.facts()["step"], run.finished) == (3, 3, False)
-    run, records = make("cut")
+    assert ("parts/score/" in str(load_tensors(run.state).keys())) == (towards == "distribution")
+    run, records = make("cut", towards=towards)
     assert kinds(records) == [Resumed, StepRecord, Preview]
     torch.testing.assert_close(
         load_tensors(run.weights), load_tensors(whole.weights), rtol=0, atol=0
@@ -155,6 +157,15 @@ def test_micro_batches_change_nothing(make: Make) -> None:
     parts, _ = make("parts", training=training(micro_batch=1))
     torch.testing.assert_close(
         load_tensors(parts.weights), load_tensors(whole.weights), rtol=1e-3, atol=1e-5
+    )
+
+
+def test_the_distribution_moves_what_the_windows_teach(make: Make) -> None:
+    runs = [make(name, towards=name)[0] for name in ("windows", "distribution")]
+    own, other = (load_tensors(run.weights) for run in runs)
+    assert own.keys() == other.keys()
+    assert not torch.equal(
+        torch.cat([*map(torch.ravel, own.values())]), torch.cat([*map(torch.ravel, other.values())])
     )
 
 
