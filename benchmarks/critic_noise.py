@@ -4,7 +4,7 @@
         [--steps 100] [--updates 5] [--samples 250] [--out RUNS]
 
 STUDENTS has finished runs of `ant distill`, called TARGET-windows-4-SEED. Each goes on by
-`antcli.distilling.matched`, all of its settings but one the same: once without a critic, then with
+`antcli.distilling.refining`, all of its settings but one the same: once without a critic, then with
 each noise before it. What is measured is kept in benchmarks/results/critic-noise and not measured
 again; a run that was cut goes on.
 """
@@ -27,7 +27,7 @@ from way_left import FIRST_SAMPLE
 
 from antcli.artifacts import write_json
 from antcli.devices import make_accelerator
-from antcli.distilling.matched import check_student, match, matched_config_from
+from antcli.distilling.refining import check_student, refine, refine_config_from
 from antcli.evaluation.critic_noise import read_critic_noise
 from antcli.evaluation.samples import check_run_source, load_adapted
 from antcli.images.grid import grid, save_png, to_float, to_uint8
@@ -39,7 +39,7 @@ ARMS: dict[str, dict[str, Any]] = {
     "scores alone": {"critic_weight": 0.0},
     **{name: {"critic": {"before": name}} for name in ("none", "uniform", "adaptive")},
 }
-"""By their names, the settings of `[matching]`; the student is measured as it is."""
+"""By their names, the settings of `[adversarial]`; the student is measured as it is."""
 COLUMNS = {
     "way left": ("way left", ".0%"),
     "by a second judge": ("second way left", ".0%"),
@@ -52,15 +52,15 @@ COLUMNS = {
 SHOWN = 20
 
 
-def matched(student: Run, arm: str, seed: int, chosen: argparse.Namespace, folder: Path) -> Run:
+def refined(student: Run, arm: str, seed: int, chosen: argparse.Namespace, folder: Path) -> Run:
     """The finished run of an arm."""
     run = Run(folder)
     if arm == "student" or run.finished:
         return student if arm == "student" else run
     settings = {"updates": chosen.updates, **ARMS[arm]}
     training = {"steps": chosen.steps, "batch_size": chosen.batch_size}
-    config = matched_config_from({"matching": settings, "training": training, "seed": seed})
-    for _ in match(check_student(student), config, run, make_accelerator("auto", "no")):
+    config = refine_config_from({"adversarial": settings, "training": training, "seed": seed})
+    for _ in refine(check_student(student), config, run, make_accelerator("auto", "no")):
         pass
     return run
 
@@ -77,7 +77,7 @@ def row_of(target: str, arm: str, seed: int, chosen: argparse.Namespace) -> dict
     """One arm, measured; its first samples are kept as a page."""
     student = Run(chosen.students / f"{target}-windows-4-{seed}")
     name = f"{target}-{arm.replace(' ', '-')}-{seed}"
-    run = matched(student, arm, seed, chosen, chosen.out / name)
+    run = refined(student, arm, seed, chosen, chosen.out / name)
     images = drawn(run, chosen.samples)
     save_png(chosen.out / "pages" / f"{name}.png", grid(to_uint8(images[:SHOWN]), 10, scale=2), {})
     told = {"target": target, "arm": arm, "seed": seed, "steps": chosen.steps}
@@ -110,7 +110,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--updates", type=int, default=5)
     parser.add_argument("--batch-size", type=int, default=10)
     parser.add_argument("--samples", type=int, default=250)
-    parser.add_argument("--out", type=Path, default=HERE / ".cache" / "matched")
+    parser.add_argument("--out", type=Path, default=HERE / ".cache" / "refined")
     return parser.parse_args()
 
 

@@ -10,16 +10,16 @@ from accelerate import Accelerator
 from adapted_runs import adapted_run
 
 from antcli.config import PreviewConfig
-from antcli.distilling import distillation, matched
+from antcli.distilling import distillation, refining
+from antcli.distilling.adversarial import AdversarialRecord
 from antcli.distilling.distillation import check_teacher, distill
-from antcli.distilling.matched import (
-    MatchedConfig,
+from antcli.distilling.refining import (
+    RefineConfig,
     Student,
     check_student,
-    match,
-    matched_config_from,
+    refine,
+    refine_config_from,
 )
-from antcli.distilling.matching import MatchingRecord
 from antcli.distilling.settings import distill_config_from
 from antcli.errors import AntError
 from antcli.evaluation.samples import check_run_source, load_adapted
@@ -30,7 +30,7 @@ QUICK = {"steps": 2, "images": 2, "window_steps": 1, "rank": 2, "device": "cpu"}
 
 @pytest.fixture(autouse=True)
 def _small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (distillation, matched):
+    for module in (distillation, refining):
         monkeypatch.setattr(module, "PREVIEW", PreviewConfig(images=1, every=2))
 
 
@@ -52,9 +52,9 @@ def student(teacher: Run, accelerator: Accelerator, tmp_path: Path) -> Student:
 
 
 @pytest.fixture
-def config() -> MatchedConfig:
-    return matched_config_from(
-        {"training": {"steps": 4, "batch_size": 2}, "matching": {"updates": 2}}
+def config() -> RefineConfig:
+    return refine_config_from(
+        {"training": {"steps": 4, "batch_size": 2}, "adversarial": {"updates": 2}}
     )
 
 
@@ -65,10 +65,12 @@ def eps_of(run: Run) -> torch.Tensor:
 
 
 def test_a_student_goes_on_and_is_a_run_like_any_other(
-    student: Student, config: MatchedConfig, accelerator: Accelerator, tmp_path: Path
+    student: Student, config: RefineConfig, accelerator: Accelerator, tmp_path: Path
 ) -> None:
-    run, cut = Run(tmp_path / "matched"), Run(tmp_path / "cut")
-    records = [r for r in match(student, config, run, accelerator) if isinstance(r, MatchingRecord)]
+    run, cut = Run(tmp_path / "refined"), Run(tmp_path / "cut")
+    records = [
+        r for r in refine(student, config, run, accelerator) if isinstance(r, AdversarialRecord)
+    ]
     assert [record.step for record in records] == [1, 2, 3, 4]
     assert run.finished and run.sampler == student.sampler
     assert not torch.equal(eps_of(run), eps_of(student.run))
@@ -76,12 +78,12 @@ def test_a_student_goes_on_and_is_a_run_like_any_other(
     assert [line["T"] for line in logged] == [record.T for record in records]
     assert logged[-1]["r_d"] is not None
     # A run that is cut comes to the same.
-    done: list[MatchingRecord] = []
+    done: list[AdversarialRecord] = []
     with pytest.raises(KeyboardInterrupt):
-        for record in match(student, config, cut, accelerator, lambda: len(done) == 2):
-            if isinstance(record, MatchingRecord):
+        for record in refine(student, config, cut, accelerator, lambda: len(done) == 2):
+            if isinstance(record, AdversarialRecord):
                 done.append(record)
-    for _ in match(student, config, cut, accelerator):
+    for _ in refine(student, config, cut, accelerator):
         pass
     torch.testing.assert_close(eps_of(cut), eps_of(run), rtol=0, atol=0)
     assert [json.loads(line)["r_d"] for line in cut.log.read_text().splitlines()] == [
@@ -90,14 +92,14 @@ def test_a_student_goes_on_and_is_a_run_like_any_other(
 
 
 def test_what_lies_before_the_critic_makes_a_difference(
-    student: Student, config: MatchedConfig, accelerator: Accelerator, tmp_path: Path
+    student: Student, config: RefineConfig, accelerator: Accelerator, tmp_path: Path
 ) -> None:
     losses = []
     for before in ("none", "uniform"):
-        critic = replace(config.matching.critic, before=before)
-        asked = replace(config, matching=replace(config.matching, critic=critic))
-        records = match(student, asked, Run(tmp_path / before), accelerator)
-        losses.append(next(r for r in records if isinstance(r, MatchingRecord)).critic_loss)
+        critic = replace(config.adversarial.critic, before=before)
+        asked = replace(config, adversarial=replace(config.adversarial, critic=critic))
+        records = refine(student, asked, Run(tmp_path / before), accelerator)
+        losses.append(next(r for r in records if isinstance(r, AdversarialRecord)).critic_loss)
     assert losses[0] != losses[1]
 
 

@@ -1,4 +1,4 @@
-"""The student's pulls against slow versions, and what trains of all that is asked."""
+"""What moves a student against slow versions, and what trains of all that is asked."""
 
 from __future__ import annotations
 
@@ -19,14 +19,13 @@ from antcli.diffusion.convention import PLAIN
 from antcli.diffusion.examples import Pixels
 from antcli.diffusion.path import BetaPath
 from antcli.diffusion.sampler import FewSteps
-from antcli.distilling.critic import Critic, CriticSettings
-from antcli.distilling.matching import (
-    MatchingSettings,
-    MatchingTraining,
+from antcli.distilling.adversarial import (
+    AdversarialSettings,
+    AdversarialTraining,
     Round,
     StudentObjective,
-    matching_loss,
 )
+from antcli.distilling.critic import Critic, CriticSettings
 from antcli.methods.trainable.denoiser import Denoiser
 from antcli.methods.trainable.lora import LoraDenoiser, LoraSettings
 from antcli.randomness import seeded
@@ -35,8 +34,8 @@ from antcli.sources.encoder import Encoder
 SIZE, BATCH = 8, 2
 PATH = BetaPath.linear()
 CONFIG = TrainingConfig(steps=3, batch_size=BATCH, warmup_steps=0, learning_rate=1e-2)
-MATCHING = MatchingSettings(updates=2, critic=CriticSettings(width=8, images=40))
-MakeTraining = Callable[..., MatchingTraining]
+SETTINGS = AdversarialSettings(updates=2, critic=CriticSettings(width=8, images=40))
+MakeTraining = Callable[..., AdversarialTraining]
 
 
 def drawn(seed: int, *shape: int) -> Tensor:
@@ -50,21 +49,21 @@ def make_training(make_unet: Callable[..., UNet2DModel], accelerator: Accelerato
         with seeded(0):
             return LoraDenoiser(make_unet(SIZE, (8, 16)), LoraSettings(rank=2))
 
-    def make(matching: MatchingSettings = MATCHING, **more: Any) -> MatchingTraining:
+    def make(settings: AdversarialSettings = SETTINGS, **more: Any) -> AdversarialTraining:
         student, score = low_rank(), low_rank()
         student.sampler = FewSteps("ddpm", 2, 0.8)
         scores = (Denoiser(make_unet(SIZE, (8, 16), seed=1)), Denoiser(make_unet(SIZE, (8, 16))))
-        critic = Critic(Encoder(make_unet(SIZE, (8, 16)), PLAIN), PATH, matching.critic, seed=0)
+        critic = Critic(Encoder(make_unet(SIZE, (8, 16)), PLAIN), PATH, settings.critic, seed=0)
         images = (drawn(5, 4, 3, SIZE, SIZE) * 40 + 128).clamp(0, 255).byte()
         config = replace(CONFIG, **more)
-        return MatchingTraining(
-            student, score, scores, critic, Pixels(images), config, matching, accelerator
+        return AdversarialTraining(
+            student, score, scores, critic, Pixels(images), config, settings, accelerator
         )
 
     return make
 
 
-# --- the pulls -------------------------------------------------------------------------------
+# --- the loss --------------------------------------------------------------------------------
 
 
 def slow_direction(x: Tensor, of_student: Tensor, of_real: Tensor) -> Tensor:
@@ -75,17 +74,7 @@ def slow_direction(x: Tensor, of_student: Tensor, of_real: Tensor) -> Tensor:
     return found
 
 
-def test_the_gradient_of_matching_is_its_direction() -> None:
-    x, of_student, of_real = (drawn(i).double() for i in range(3))
-    x.requires_grad_()
-    loss = matching_loss(x, of_student, of_real)
-    [gradient] = torch.autograd.grad(loss, x)
-    direction = slow_direction(x.detach(), of_student, of_real)
-    torch.testing.assert_close(gradient, direction / x.numel(), rtol=1e-9, atol=1e-12)
-    assert float(loss) == pytest.approx(float(direction.square().mean()) / 2, rel=1e-9)
-
-
-def test_the_student_is_pulled_by_both_scores_and_the_critic(make_training: MakeTraining) -> None:
+def test_the_student_is_moved_by_both_scores_and_the_critic(make_training: MakeTraining) -> None:
     """Each eps is a multiple of x_t here, so that all x_0 follow by hand."""
     critic = make_training().critic
     shares = {"score": 0.3, "source": 0.1, "adapted": 0.6}
@@ -93,7 +82,7 @@ def test_the_student_is_pulled_by_both_scores_and_the_critic(make_training: Make
     def multiple(of: float) -> Callable[[Tensor, Tensor], Tensor]:
         return lambda x_t, t: of * x_t
 
-    settings = MatchingSettings(target_share=0.25, critic_weight=0.5)
+    settings = AdversarialSettings(target_share=0.25, critic_weight=0.5)
     predicts: Any = {name: multiple(of) for name, of in shares.items()}
     objective = StudentObjective(**predicts, critic=critic, settings=settings)
     x, eps, t = drawn(0), drawn(1), torch.tensor([100, 600])
@@ -102,30 +91,30 @@ def test_the_student_is_pulled_by_both_scores_and_the_critic(make_training: Make
     upright = torch.zeros(BATCH, dtype=torch.bool)
     step = Round(
         network, network, nullcontext, drawn(3), eps, t, t, upright, torch.zeros(BATCH, 2),
-        x_k=drawn(4), t_k=t, seen_t=seen_t, seen_eps=seen_eps,
+        tau=t, more=eps, x_k=drawn(4), t_k=t, seen_t=seen_t, seen_eps=seen_eps,
     )  # fmt: skip
-    step.__dict__["fake"] = x.requires_grad_()
+    step.__dict__["meant"] = x.requires_grad_()
     found = objective.loss(*objective.prepared(step))
     alpha_bar = torch.cumprod(1 - PATH.betas, 0)[t].view(-1, 1, 1, 1)
     alpha, sigma = alpha_bar.sqrt().float(), (1 - alpha_bar).sqrt().float()
     x_t = alpha * x.detach() + sigma * eps
     seen = {name: (x_t - sigma * of * x_t) / alpha for name, of in shares.items()}
-    pulls = [
-        weight * slow_direction(x.detach(), seen["score"], seen[name]).square().mean() / 2
+    away = sum(
+        weight * slow_direction(x.detach(), seen["score"], seen[name])
         for name, weight in (("source", 0.75), ("adapted", 0.25))
-    ]
-    with torch.no_grad():
-        logits = critic(x, seen_t[2:], seen_eps[2:])
-    expected = sum(map(float, pulls)) + 0.5 * float((1 + (-logits).exp()).log().mean())
-    assert float(found) == pytest.approx(expected, rel=1e-4)
-    found.backward()
-    assert x.grad is not None and x.grad.any()
+    )
+    of_critic = 0.5 * (1 + (-critic(x, seen_t[2:], seen_eps[2:])).exp()).log().mean()
+    expected = (away * x).mean() + of_critic
+    assert float(found.detach()) == pytest.approx(float(expected.detach()), rel=1e-3)
+    gradients = (torch.autograd.grad(loss, x)[0] for loss in (found, expected))
+    # x_0 from x_t loses digits where there is much noise.
+    torch.testing.assert_close(*gradients, rtol=1e-3, atol=1e-5)
 
 
 # --- the training ----------------------------------------------------------------------------
 
 
-def weights_of(training: MatchingTraining) -> dict[str, Tensor]:
+def weights_of(training: AdversarialTraining) -> dict[str, Tensor]:
     """Of all that is asked in a step, by part."""
     of_student: Any = training.parts[""].objective
     asked = {
@@ -163,8 +152,8 @@ def test_student_score_and_heads_train_and_nothing_else(make_training: MakeTrain
 def test_without_its_critic_the_student_learns_from_the_scores_alone(
     make_training: MakeTraining,
 ) -> None:
-    alone = make_training(replace(MATCHING, critic_weight=0.0))
-    both = make_training(replace(MATCHING, critic_weight=1.0))
+    alone = make_training(replace(SETTINGS, critic_weight=0.0))
+    both = make_training(replace(SETTINGS, critic_weight=1.0))
     losses = [next(iter(training.steps())).loss for training in (alone, both)]
     assert losses[1] > losses[0]
 

@@ -15,9 +15,13 @@ from annotated_types import Ge, Lt
 from antcli.artifacts import load_metadata, load_tensors
 from antcli.config import AdaptConfig, PreviewConfig, TrainingConfig, adapt_config_from, merge
 from antcli.diffusion.sampler import FewSteps
+from antcli.distilling.adversarial import (
+    AdversarialRecord,
+    AdversarialSettings,
+    AdversarialTraining,
+)
 from antcli.distilling.critic import Critic
 from antcli.distilling.folder import StudentFolder, keep_adapted
-from antcli.distilling.matching import MatchingRecord, MatchingSettings, MatchingTraining
 from antcli.errors import AntError
 from antcli.evaluation.samples import check_run_source, load_adapted
 from antcli.evaluation.stopping import Score
@@ -47,20 +51,20 @@ PREVIEW = PreviewConfig(every=100)
 
 
 @settings
-class MatchedConfig:
+class RefineConfig:
     """All settings of a student's training with a critic."""
 
-    matching: MatchingSettings = field(default_factory=MatchingSettings)
+    adversarial: AdversarialSettings = field(default_factory=AdversarialSettings)
     seed: Annotated[int, Ge(0), Lt(2**63)] = 0
     training: TrainingConfig = field(default_factory=TrainingConfig)
 
 
-def matched_config_from(*layers: Mapping[str, Any]) -> MatchedConfig:
+def refine_config_from(*layers: Mapping[str, Any]) -> RefineConfig:
     """Settings from nested mappings, later ones over earlier ones, all over the defaults.
 
     Raises `AntError` (wrong usage) for a name that is unknown or a value of the wrong kind.
     """
-    return checked(MatchedConfig, merge({"training": TRAINING}, *layers))
+    return checked(RefineConfig, merge({"training": TRAINING}, *layers))
 
 
 @dataclass(frozen=True)
@@ -77,14 +81,14 @@ class Student:
         """What trains of it."""
         return adapt_config_from(json.loads(load_metadata(self.run.weights)["ant.config"]))
 
-    def identity(self, config: MatchedConfig) -> dict[str, Any]:
+    def identity(self, config: RefineConfig) -> dict[str, Any]:
         """What tells two runs of it apart, and what a distilled run tells of itself."""
         facts = self.run.facts()
         known = ("source_sha256", "target_sha256", "target_folder", "adapted_sha256")
         return {
             **{name: facts[name] for name in (*known, "sampler", "distilled")},
             "student_sha256": self.run.weights_sha256,
-            "matched": asdict(config),
+            "refined": asdict(config),
         }
 
 
@@ -102,15 +106,15 @@ def check_student(run: Run) -> Student:
     return Student(run, source, sampler, target)
 
 
-def match(
+def refine(
     student: Student,
-    config: MatchedConfig,
+    config: RefineConfig,
     run: Run,
     accelerator: Accelerator,
     stop: Callable[[], bool] = lambda: False,
     *,
     clear: bool = False,
-) -> Iterator[MatchingRecord | Resumed | Preview | Score]:
+) -> Iterator[AdversarialRecord | Resumed | Preview | Score]:
     """Go on with a student in a run of its own; one that was cut goes on where it was.
 
     With `clear` it begins anew. Raises `KeyboardInterrupt` after the step in which `stop()` turned
@@ -122,7 +126,7 @@ def match(
         with others_wait(accelerator):
             if main:
                 run.begin(student.run.config(), identity, clear=clear)
-                keep_adapted(student.run, run, weights=student.run.adapted)
+                keep_adapted(student.run.adapted, run)
         told = replace(student.config, training=config.training, preview=PREVIEW)
         training = _training(student, config, accelerator)
         folder = StudentFolder(run, training, student.source, identity, told, student.run)
@@ -141,8 +145,8 @@ def match(
 
 
 def _training(
-    student: Student, config: MatchedConfig, accelerator: Accelerator
-) -> MatchingTraining:
+    student: Student, config: RefineConfig, accelerator: Accelerator
+) -> AdversarialTraining:
     """Of the student as it is; the score of what it draws begins as the adapted network."""
     run, source, device = student.run, student.source, accelerator.device
 
@@ -154,16 +158,19 @@ def _training(
     for name, parameter in network.named_parameters():
         parameter.requires_grad_(name in trained)
     critic = Critic(
-        Encoder(source.load(), source.convention), source.path, config.matching.critic, config.seed
+        Encoder(source.load(), source.convention),
+        source.path,
+        config.adversarial.critic,
+        config.seed,
     )
-    return MatchingTraining(
+    return AdversarialTraining(
         network,
         build_student(adapted(), student.config, student.sampler),
         (source_predict(source, accelerator), adapted().to(device).guided),
         critic,
         examples_of(source, student.target.images, device, flip=config.training.flip),
         config.training,
-        config.matching,
+        config.adversarial,
         accelerator,
         seed=config.seed,
         clip=not source.latent,

@@ -1,15 +1,14 @@
 """A student that draws what two scores and a critic take for images of the target (Uni-DAD).
 
-From Uni-DAD (arXiv 2511.18281) and DMD2 (Yin et al. 2024, arXiv 2405.14867), in whose words: the
-student's x_0 at one of its steps, where its own steps before lead it, is pulled along the
-difference of two scores, that of what it draws and that of what it should draw,
+From Uni-DAD (arXiv 2511.18281) and DMD2 (Yin et al. 2024, arXiv 2405.14867): the student's x_0 at
+one of its steps, where its own steps before lead it, is moved by
 
     (1 - a) DMD(source) + a DMD(target) + lambda GAN.
 
-The source's score keeps its variety, the adapted network's is that of the target, and the critic
-has seen the few images themselves, with the noise before it that `critic.py` tells of. The score of
-what the student draws is a network of its own, which follows it with some updates for each of the
-student's, and so does the critic.
+A DMD is a difference of scores, as in `distribution.py`: the source's keeps its variety, the adapted
+network's is that of the target. The critic has seen the few images themselves, with the noise
+before it that `critic.py` tells of. It and the score of what the student draws follow the student,
+with some updates for each of its own.
 """
 
 from __future__ import annotations
@@ -27,6 +26,7 @@ from antcli.config import TrainingConfig
 from antcli.diffusion.examples import Examples
 from antcli.diffusion.sampling import SOLVERS, Noise, along
 from antcli.distilling.critic import Critic, CriticSettings
+from antcli.distilling.distribution import LookedAt, direction, own_score
 from antcli.errors import AntError
 from antcli.methods.build import Objective
 from antcli.methods.choice import Predict, Step
@@ -40,7 +40,7 @@ MOST_NOISE = 0.98
 
 
 @settings
-class MatchingSettings:
+class AdversarialSettings:
     """The weights are Uni-DAD's, for a target near its source."""
 
     target_share: Chance = 0.25
@@ -53,7 +53,7 @@ class MatchingSettings:
 
 
 @dataclass(frozen=True)
-class MatchingRecord(StepRecord):
+class AdversarialRecord(StepRecord):
     """What one step did, and its last update of what follows the student."""
 
     score_loss: float
@@ -65,10 +65,10 @@ class MatchingRecord(StepRecord):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Round(Step):
+class Round(LookedAt):
     """A batch of real images, and what the student draws as many images from.
 
-    `t` and `eps` are what these are noised by, for scores to be compared and learnt.
+    `t` and `eps`, which are also `tau` and `more`, are what these are looked at with.
     """
 
     x_k: Tensor
@@ -80,66 +80,47 @@ class Round(Step):
     seen_eps: Tensor
 
     @cached_property
-    def fake(self) -> Tensor:
+    def meant(self) -> Tensor:  # type: ignore[override]  # made once, for all that look at it
         """The x_0 that the student draws, float32, not clipped, with its graph if there is one."""
         eps = self.predict(self.x_k, self.t_k).float()
         return self.path.to_x_0(eps, self.x_k, self.t_k)
 
-
-def matching_loss(x: Tensor, of_student: Tensor, of_real: Tensor) -> Tensor:
-    """Half the square of DMD's direction, whose gradient to x is that direction over its size.
-
-    `of_student` and `of_real` are the x_0 that two scores see in the same noised x; the direction
-    is their difference over the mean distance of x to the latter (DMD, Yin et al. 2024, Eq. 8).
-    """
-    far = (x.detach() - of_real).abs().mean((1, 2, 3), keepdim=True)
-    direction = (of_student - of_real) / far
-    return (x - (x - direction).detach()).square().mean() / 2
+    @property
+    def looked(self) -> tuple[Tensor, Tensor, Tensor]:
+        """It is an image without noise: all that it has at t is new."""
+        x_t = self.path.add_noise(self.meant.detach(), self.eps, self.t)
+        return x_t, self.t, x_t.new_ones(())
 
 
 @dataclass(frozen=True, kw_only=True)
 class StudentObjective(Objective):
-    """What the student is pulled by."""
+    """What the student is moved by."""
 
     score: Predict
     """Eps of what the student draws."""
     source: Predict
     adapted: Predict
     critic: Critic
-    settings: MatchingSettings
+    settings: AdversarialSettings
 
     def prepared(self, step: Step) -> tuple[Step, Tensor]:
         """Nothing is fixed before the student has drawn."""
         return step, step.eps
 
     def loss(self, step: Step, target: Tensor) -> Tensor:
-        """The mean over the images."""
+        """The mean over the images; of the scores nothing but the gradient means anything."""
         assert isinstance(step, Round)
-        x, t, a = step.fake, step.t, self.settings.target_share
-        x_t = step.path.add_noise(x.detach(), step.eps, t)
-        with torch.no_grad(), step.autocast():
-            student, source, adapted = (
-                step.path.to_x_0(predict(x_t, t).float(), x_t, t)
-                for predict in (self.score, self.source, self.adapted)
+        x, a = step.meant, self.settings.target_share
+        with step.autocast():
+            with torch.no_grad():
+                own = self.score(*step.looked[:2])
+            source, adapted = (
+                direction(step, real, lambda x_t, t: own) for real in (self.source, self.adapted)
             )
-        loss = (1 - a) * matching_loss(x, student, source) + a * matching_loss(x, student, adapted)
+        away = (1 - a) * source + a * adapted
         of_fake = step.seen_t.chunk(2)[1], step.seen_eps.chunk(2)[1]
-        return loss + self.settings.critic_weight * self.critic.generator_loss(x, *of_fake)
-
-
-@dataclass(frozen=True, kw_only=True)
-class ScoreObjective(Objective):
-    """The noise in what the student draws."""
-
-    score: Denoiser
-
-    def prepared(self, step: Step) -> tuple[Step, Tensor]:
-        """The student's images are the examples."""
-        assert isinstance(step, Round)
-        of_score = replace(
-            step, network=self.score, predict=self.score, x_0=step.fake.detach()
-        )  # fmt: skip
-        return super().prepared(of_score)
+        critic = self.critic.generator_loss(x, *of_fake)
+        return (away * x).mean() + self.settings.critic_weight * critic
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,7 +136,7 @@ class CriticObjective(Objective):
     def loss(self, step: Step, target: Tensor) -> Tensor:
         """The mean over the images."""
         assert isinstance(step, Round)
-        return self.critic.critic_loss(step.x_0, step.fake, step.seen_t, step.seen_eps)
+        return self.critic.critic_loss(step.x_0, step.meant, step.seen_t, step.seen_eps)
 
 
 class CriticPart(Part):
@@ -183,7 +164,7 @@ def _without_noise(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: value for name, value in tensors.items() if not name.startswith("noise/")}
 
 
-class MatchingTraining(Training):
+class AdversarialTraining(Training):
     """A student that can draw already, and what follows it; `examples` are the real images."""
 
     def __init__(
@@ -194,7 +175,7 @@ class MatchingTraining(Training):
         critic: Critic,
         examples: Examples,
         config: TrainingConfig,
-        matching: MatchingSettings,
+        settings: AdversarialSettings,
         accelerator: Accelerator,
         *,
         seed: int = 0,
@@ -212,37 +193,39 @@ class MatchingTraining(Training):
                 exit_code=2,
             )
         source, adapted = scores
-        following = replace(config, steps=config.steps * matching.updates)
-        self.matching, self.critic, self.clip = matching, critic, clip
+        following = replace(config, steps=config.steps * settings.updates)
+        self.settings, self.critic, self.clip = settings, critic, clip
         objective = StudentObjective(
-            score=score, source=source, adapted=adapted, critic=critic, settings=matching
+            score=score, source=source, adapted=adapted, critic=critic, settings=settings
         )
         others = {
-            "score": Part(score, ScoreObjective(score=score), following, accelerator),
+            "score": own_score(score, following, accelerator),
             "critic": CriticPart(critic, CriticObjective(critic=critic), following, accelerator),
         }
         super().__init__(
             student, examples, config, accelerator, seed=seed, objective=objective, others=others
         )
 
-    def steps(self) -> Iterator[MatchingRecord]:
+    def steps(self) -> Iterator[AdversarialRecord]:
         """Train to `config.steps`. Raises `NonFiniteLossError` before a bad step is taken."""
         student, score, critic = self.parts.values()
         while self.step < self.config.steps:
             started = time.perf_counter()
-            for turn in range(self.matching.updates):
-                batch, done = self._round(turn), self.step * self.matching.updates + turn
+            for turn in range(self.settings.updates):
+                batch, done = self._round(turn), self.step * self.settings.updates + turn
                 with torch.no_grad():
-                    _ = batch.fake
+                    _ = batch.meant
                 score_loss, _, _ = score.update([batch], done)
                 critic_loss, _, _ = critic.update([batch], done)
                 self.critic.noise.advance(self.config.batch_size)
-            loss, norm, rate = student.update([self._round(self.matching.updates)], self.step)
+            loss, norm, rate = student.update([self._round(self.settings.updates)], self.step)
             self.step += 1
             seconds, moves = time.perf_counter() - started, self.critic.noise.history
             r_d = moves[-1].r_d if moves else None
             of_student = self.step, loss, rate, norm, seconds
-            yield MatchingRecord(*of_student, score_loss, critic_loss, self.critic.most_noise, r_d)
+            yield AdversarialRecord(
+                *of_student, score_loss, critic_loss, self.critic.most_noise, r_d
+            )
 
     def _round(self, turn: int) -> Round:
         """All draws of one update, and the student's own steps before the one that is taken."""
@@ -269,7 +252,7 @@ class MatchingTraining(Training):
         network, predict = self.network, self.parts[""].wrapped
         return Round(
             network, predict, self.accelerator.autocast, *of_step,
-            x_k=x_k, t_k=moved(t_k, device),
+            tau=of_step[2], more=of_step[1], x_k=x_k, t_k=moved(t_k, device),
             seen_t=moved(seen_t, device), seen_eps=moved(seen_eps, device),
         )  # fmt: skip
 
