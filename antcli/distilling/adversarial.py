@@ -5,10 +5,10 @@ one of its steps, where its own steps before lead it, is moved by
 
     (1 - a) DMD(source) + a DMD(target) + lambda GAN.
 
-A DMD is a difference of scores, as in `distribution.py`: the source's keeps its variety, the adapted
-network's is that of the target. The critic has seen the few images themselves, with the noise
-before it that `critic.py` tells of. It and the score of what the student draws follow the student,
-with some updates for each of its own.
+A DMD is a difference of scores, as in `distribution.py`: the source's keeps its variety, the
+adapted network's is that of the target. The critic has seen the few images themselves, with the
+noise before it that `critic.py` tells of. It and the score of what the student draws follow the
+student, with some updates for each of its own.
 """
 
 from __future__ import annotations
@@ -238,7 +238,8 @@ class AdversarialTraining(Training):
         mirrored = torch.zeros(size, dtype=torch.bool)
         if self.config.flip:
             mirrored = torch.rand(size, generator=draw("flips")) < 0.5
-        x_0 = moved(self.examples.take(images, mirrored), device)
+        there = self.examples.x_0.device
+        x_0 = moved(self.examples.take(moved(images, there), moved(mirrored, there)), device)
         path = self.network.convention.path
         t = path.uniform(size, draw("timesteps"), path.limit(MOST_NOISE))
         eps, seen_eps = (
