@@ -80,7 +80,7 @@ class Round(LookedAt):
     seen_eps: Tensor
 
     @cached_property
-    def meant(self) -> Tensor:  # type: ignore[override]  # made once, for all that look at it
+    def meant(self) -> Tensor:
         """The x_0 that the student draws, float32, not clipped, with its graph if there is one."""
         eps = self.predict(self.x_k, self.t_k).float()
         return self.path.to_x_0(eps, self.x_k, self.t_k)
@@ -248,13 +248,12 @@ class AdversarialTraining(Training):
         )
         seen_t = self.critic.draw(2 * size, draw("critic-timesteps"))
         x_k, t_k = self._own_steps(turn, x_0)
-        told = (eps, t, images, mirrored, torch.zeros(size, 2))
-        of_step = (x_0, *(moved(x, device) for x in told))
-        network, predict = self.network, self.parts[""].wrapped
+        drawn = (eps, t, images, mirrored, t_k, seen_t, seen_eps)
+        eps, t, images, mirrored, t_k, seen_t, seen_eps = (moved(x, device) for x in drawn)
+        network, predict, nothing = self.network, self.parts[""].wrapped, torch.empty(size, 0)
         return Round(
-            network, predict, self.accelerator.autocast, *of_step,
-            tau=of_step[2], more=of_step[1], x_k=x_k, t_k=moved(t_k, device),
-            seen_t=moved(seen_t, device), seen_eps=moved(seen_eps, device),
+            network, predict, self.accelerator.autocast, x_0, eps, t, images, mirrored, nothing,
+            tau=t, more=eps, x_k=x_k, t_k=t_k, seen_t=seen_t, seen_eps=seen_eps,
         )  # fmt: skip
 
     def _own_steps(self, turn: int, like: Tensor) -> tuple[Tensor, Tensor]:
