@@ -15,7 +15,7 @@ from antcli.config import AdaptConfig, PreviewConfig
 from antcli.diffusion.sampler import FewSteps
 from antcli.distilling.distribution import MatchingObjective, own_score
 from antcli.distilling.folder import StudentFolder, keep_adapted
-from antcli.distilling.lessons import Lessons, Taught, draw_lessons, load_lessons
+from antcli.distilling.lessons import Lessons, Taught, are_whole, draw_lessons, load_lessons
 from antcli.distilling.settings import DistillConfig
 from antcli.distilling.training import LessonTraining
 from antcli.distilling.windows import WindowObjective
@@ -100,7 +100,7 @@ def _work(
     """All that is done in the run's folder."""
     main, source = accelerator.is_main_process, teacher.source
     with others_wait(accelerator):
-        if main and not run.lessons.exists():
+        if main and not are_whole(run.lessons, config):
             yield from draw_lessons(
                 load_adapted(teacher.run, source), source, config, accelerator, run.lessons
             )

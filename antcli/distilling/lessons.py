@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path as File
 
@@ -25,6 +25,8 @@ FIRST_SEED = 2_000_000
 """Of the teacher's samples, far from the seeds that people look at."""
 SAMPLING_STEPS = 12
 """Of these samples."""
+AT_ONCE = 32
+"""As many samples at most go through all windows before they are kept."""
 
 
 @dataclass(frozen=True)
@@ -64,24 +66,40 @@ def draw_lessons(
     accelerator: Accelerator,
     out: File,
 ) -> Iterator[Taught]:
-    """Write `Lessons` to `out`. The images that the teacher was adapted to play no part."""
+    """Write `Lessons` to `out`, some samples at a time; those that are there already are kept.
+
+    The images that the teacher was adapted to play no part.
+    """
     path, clip, device = source.path, not source.latent, accelerator.device
     first = FIRST_SEED + config.seed * config.images
-    todo = windows(path, config.sampler)
-    at_once = images_at_once(source.shape, device)
-    found: list[list[Tensor]] = []
+    todo, at_once = (
+        windows(path, config.sampler),
+        min(AT_ONCE, images_at_once(source.shape, device)),
+    )
+    found = load_tensors(out) if out.exists() else {}
     predict = _predicting(teacher.to(device), accelerator)
-    for start in range(0, config.images, at_once):
-        seeds = range(first + start, first + min(start + at_once, config.images))
+    for start in range(_count(found), config.images, at_once):
+        done = min(start + at_once, config.images)
+        seeds = range(first + start, first + done)
         x_0 = torch.cat(list(source.sample(predict, seeds, steps=SAMPLING_STEPS, device=device)))
-        ends = [
+        lines = [
             taught(predict, path, x_t, window, config.window_steps, clip=clip)
             for x_t, window in _starts(path, x_0, todo, config.seed, seeds)
         ]
-        found.append([torch.stack(of, 1).cpu() for of in zip(*ends, strict=True)])
-        yield Taught(min(start + at_once, config.images), config.images)
-    x_0, eps = (torch.cat(of) for of in zip(*found, strict=True))
-    save_tensors(out, {"x_0": x_0, "eps": eps}, {})
+        for name, of in zip(("x_0", "eps"), zip(*lines, strict=True), strict=True):
+            new = torch.stack(of, 1).cpu()
+            found[name] = torch.cat([found[name], new]) if name in found else new
+        save_tensors(out, found, {})
+        yield Taught(done, config.images)
+
+
+def are_whole(file: File, config: DistillConfig) -> bool:
+    """Whether `draw_lessons` came to its end."""
+    return file.exists() and _count(load_tensors(file)) == config.images
+
+
+def _count(lessons: Mapping[str, Tensor]) -> int:
+    return len(lessons["x_0"]) if lessons else 0
 
 
 def load_lessons(file: File, source: Source, config: DistillConfig) -> Lessons:

@@ -13,7 +13,7 @@ from adapted_runs import adapted_run
 
 from antcli.artifacts import load_metadata, load_tensors
 from antcli.config import PreviewConfig, TrainingConfig
-from antcli.distilling import distillation
+from antcli.distilling import distillation, lessons
 from antcli.distilling.distillation import Record, check_teacher, distill
 from antcli.distilling.lessons import Taught
 from antcli.distilling.settings import DistillConfig, distill_config_from
@@ -147,6 +147,29 @@ def test_a_student_that_was_stopped_goes_on_to_the_same_weights(make: Make, towa
     assert ("parts/score/" in str(load_tensors(run.state).keys())) == (towards == "distribution")
     run, records = make("cut", towards=towards)
     assert kinds(records) == [Resumed, StepRecord, Preview]
+    torch.testing.assert_close(
+        load_tensors(run.weights), load_tensors(whole.weights), rtol=0, atol=0
+    )
+
+
+def test_lessons_that_were_cut_are_gone_on_with(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lessons, "AT_ONCE", 2)
+    whole, records = make("whole", images=5)
+    assert records[:3] == [Taught(2, 5), Taught(4, 5), Taught(5, 5)]
+    save = lessons.save_tensors
+
+    def once(*arguments: Any) -> None:
+        save(*arguments)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(lessons, "save_tensors", once)
+        run, _ = make("cut", images=5)
+    assert len(load_tensors(run.lessons)["x_0"]) == 2
+    run, records = make("cut", images=5)
+    assert records[:2] == [Taught(4, 5), Taught(5, 5)]
     torch.testing.assert_close(
         load_tensors(run.weights), load_tensors(whole.weights), rtol=0, atol=0
     )
