@@ -1,13 +1,14 @@
 """Few evaluations an image: teachers and their students, on drawn targets where the truth is known.
 
     python benchmarks/distill.py RUNS [--targets sunglasses babies] [--seeds 0 1 2]
-        [--evaluations 1 2 3 4 8] [--samples 250] [--trunk-weights squeezenet1_1.safetensors]
+        [--evaluations 4 2 1 3 8] [--towards windows distribution] [--samples 250]
+        [--trunk-weights squeezenet1_1.safetensors]
 
 RUNS has finished runs of `bridge`, called avatars-TARGET-bridge-SEED. A row is a teacher, drawn by
-dpm++, or a student of it, at some number of evaluations; students are made by the package's
-settings and kept in --students, and what was cut goes on. What is measured is kept in
-benchmarks/results/distill and not measured again; after every row the table and the pages are
-written anew. Of each number of evaluations the first seed of both targets comes first.
+dpm++ from all noise or from where its students begin (`late-teacher`), or a student of it, at some
+number of evaluations. Students are made by the package's settings and kept in --students; what was
+cut goes on. What is measured is kept in benchmarks/results/distill and not measured again; after
+every row the table and the pages are written anew. The first seed of all rows comes first.
 """
 
 from __future__ import annotations
@@ -30,8 +31,9 @@ from way_left import FIRST_SAMPLE
 
 from antcli.artifacts import write_json
 from antcli.devices import make_accelerator
+from antcli.diffusion.sampler import Sampler
 from antcli.distilling.distillation import check_teacher, distill
-from antcli.distilling.settings import distill_config_from
+from antcli.distilling.settings import DistillConfig, distill_config_from
 from antcli.evaluation.lpips import LpipsFeatures, load_lpips
 from antcli.evaluation.samples import check_run_source, load_adapted
 from antcli.images.grid import GAP, grid, save_png, to_float, to_uint8
@@ -41,6 +43,8 @@ RESULTS = HERE / "results"
 WHOLE = 25
 """Evaluations of a teacher that nobody hurries."""
 EVALUATIONS = (4, 2, 1, 3, 8)
+LATE = DistillConfig().share
+"""Of the path, at whose end a student begins."""
 SHOWN = 20
 """Samples of a row on a page."""
 COLUMNS = {
@@ -59,8 +63,8 @@ Row = Mapping[str, Any]
 
 def order(chosen: argparse.Namespace) -> Iterator[tuple[str, int, str, int]]:
     """Target, seed, what draws, its evaluations: what is cut is whole as far as it goes."""
-    first = [("teacher", WHOLE), *(("teacher", n) for n in chosen.evaluations)]
-    rows = [*first, *(("windows", n) for n in chosen.evaluations)]
+    kinds = ("teacher", "late-teacher", *chosen.towards)
+    rows = [("teacher", WHOLE), *itertools.product(kinds, chosen.evaluations)]
     for seed, (row, n), target in itertools.product(chosen.seeds, rows, chosen.targets):
         yield target, seed, row, n
 
@@ -70,7 +74,7 @@ def student_of(teacher: Run, row: str, n: int, seed: int, folder: Path) -> tuple
     run = Run(folder)
     if run.finished:
         return run, None
-    config = distill_config_from({"steps": n, "seed": seed})
+    config = distill_config_from({"steps": n, "seed": seed, "towards": row})
     new, started = not run.started, time.process_time()
     accelerator = make_accelerator(config.device, config.mixed_precision)
     for _ in distill(check_teacher(teacher), config, run, accelerator):
@@ -78,31 +82,29 @@ def student_of(teacher: Run, row: str, n: int, seed: int, folder: Path) -> tuple
     return run, time.process_time() - started if new else None
 
 
-def drawn(run: Run, n: int | None, samples: int) -> tuple[Tensor, float]:
+def drawn(run: Run, sampler: Sampler, samples: int) -> tuple[Tensor, float]:
     """Samples as `ant sample` draws them, in float32, and how many a second of processors."""
     source, device = check_run_source(run), make_accelerator("auto", "no").device
     network, codec = load_adapted(run, source).to(device), source.codec(device)
+    network.sampler = sampler
     started, seeds = time.process_time(), range(FIRST_SAMPLE, FIRST_SAMPLE + samples)
-    batches = source.sample(network, seeds, steps=n, device=device)
+    batches = source.sample(network, seeds, device=device)
     images = torch.cat([to_uint8(codec.decode(x_0).cpu()) for x_0 in batches])
     return to_float(images), samples / (time.process_time() - started)
 
 
 def measured(
-    target: str,
-    seed: int,
-    row: str,
-    n: int,
-    chosen: argparse.Namespace,
-    trunk: LpipsFeatures | None,
+    chosen: argparse.Namespace, name: tuple[str, int, str, int], trunk: LpipsFeatures | None
 ) -> dict[str, Any]:
-    """One row; its first samples are kept as a page."""
+    """One row of `order`; its first samples are kept as a page."""
+    target, seed, row, n = name
     run, cost = Run(chosen.runs / f"avatars-{target}-bridge-{seed}"), None
-    steps: int | None = n
-    if row != "teacher":
+    sampler = Sampler(steps=n, share=LATE if row == "late-teacher" else 1.0)
+    if row in chosen.towards:
         folder = chosen.students / f"{target}-{row}-{n}-{seed}"
-        (run, cost), steps = student_of(run, row, n, seed, folder), None
-    images, a_second = drawn(run, steps, chosen.samples)
+        run, cost = student_of(run, row, n, seed, folder)
+        sampler = run.sampler
+    images, a_second = drawn(run, sampler, chosen.samples)
     save_png(page_of(chosen, target, row, n, seed), grid(to_uint8(images[:SHOWN]), 10, scale=2), {})
     return {
         **measures(images, target),
@@ -170,6 +172,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--targets", nargs="+", default=["sunglasses", "babies"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--evaluations", nargs="+", type=int, default=EVALUATIONS)
+    towards = ["windows", "distribution"]
+    parser.add_argument("--towards", nargs="+", choices=towards, default=towards)
     parser.add_argument("--samples", type=int, default=250)
     parser.add_argument("--trunk-weights", type=Path)
     parser.add_argument("--students", type=Path, default=HERE / ".cache" / "students")

@@ -68,7 +68,7 @@ def distill_command(
     """
     from antcli.devices import make_accelerator
     from antcli.distilling.distillation import check_teacher, default_student_folder, distill
-    from antcli.distilling.settings import distill_config_from
+    from antcli.distilling.settings import AS_WELL, distill_config_from
     from antcli.runs import Run, find_run
 
     training = typed(steps=train_steps, batch_size=batch_size)
@@ -80,6 +80,8 @@ def distill_command(
     if not force:
         student.check_can_start(teacher.run.config(), teacher.identity(config))
     say(f"distilling {teacher.run.folder} to {steps} steps")
+    if steps >= AS_WELL:
+        say(f"note: in {AS_WELL} steps dpm++ draws as well as in 25, without being distilled")
     accelerator = make_accelerator(config.device, config.mixed_precision)
     work_in(
         student,

@@ -16,10 +16,10 @@ from antcli.diffusion.path import Path
 from antcli.diffusion.sampling import images_at_once
 from antcli.distilling.settings import DistillConfig
 from antcli.distilling.windows import Window, taught, windows
-from antcli.methods.choice import Predict
 from antcli.methods.trainable.denoiser import Denoiser
 from antcli.randomness import balanced_choice, generator, normal
 from antcli.sources.source import Source
+from antcli.training.inputs import predicting
 
 FIRST_SEED = 2_000_000
 """Of the teacher's samples, far from the seeds that people look at."""
@@ -72,12 +72,10 @@ def draw_lessons(
     """
     path, clip, device = source.path, not source.latent, accelerator.device
     first = FIRST_SEED + config.seed * config.images
-    todo, at_once = (
-        windows(path, config.sampler),
-        min(AT_ONCE, images_at_once(source.shape, device)),
-    )
+    todo = windows(path, config.sampler)
+    at_once = min(AT_ONCE, images_at_once(source.shape, device))
     found = load_tensors(out) if out.exists() else {}
-    predict = _predicting(teacher.to(device), accelerator)
+    predict = predicting(teacher.to(device), accelerator)
     for start in range(_count(found), config.images, at_once):
         done = min(start + at_once, config.images)
         seeds = range(first + start, first + done)
@@ -118,14 +116,3 @@ def _starts(
         eps = normal(seed, "windows", k, samples, x_0.shape[1:]).to(x_0)
         t = torch.full((len(x_0),), window.t)
         yield (path.add_noise(x_0, eps, t) if k else eps), window
-
-
-def _predicting(teacher: Denoiser, accelerator: Accelerator) -> Predict:
-    """Eps of the teacher, as its samples are drawn."""
-
-    @torch.no_grad()
-    def predict(x_t: Tensor, t: Tensor) -> Tensor:
-        with accelerator.autocast():
-            return teacher.guided(x_t, t)
-
-    return predict

@@ -244,7 +244,12 @@ def network_of(inputs: Inputs, config: AdaptConfig, prepared: Mapping[str, Any])
 
 def source_predict(source: Source, accelerator: Accelerator) -> Predict:
     """Eps of the frozen source, as samples are drawn from it."""
-    network = Denoiser(source.load(), source.convention).to(accelerator.device)
+    network = Denoiser(source.load(), source.convention)
+    return predicting(network.to(accelerator.device), accelerator)
+
+
+def predicting(network: Denoiser, accelerator: Accelerator) -> Predict:
+    """Eps of a network that does not train meanwhile, as samples are drawn from it."""
 
     @torch.no_grad()
     def predict(x_t: Tensor, t: Tensor) -> Tensor:
