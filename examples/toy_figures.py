@@ -1,4 +1,6 @@
-"""How the two toys look: figures of `toy_gaussian.py` and `latent_gaussian.py`."""
+"""How the toys look: figures of `toy_gaussian.py`, `latent_gaussian.py` and
+`diffusion_gan_25_gaussians.py`.
+"""
 
 from __future__ import annotations
 
@@ -103,6 +105,38 @@ def draw_latent(times: Sequence[Any], counts: Mapping[float, Any], path: Path) -
     axes[-1].plot([], [], "--", color="grey", label="filled from the source")
     axes[-1].legend(frameon=False, fontsize=8)
     _save(figure, path)
+
+
+def draw_modes(
+    found: Mapping[str, Sequence[Any]], modes: Tensor, d_target: float, path: Path
+) -> None:
+    """A row of planes for each GAN, one for a seed; beside them r_d and T where there are such."""
+    seeds = max(map(len, found.values()))
+    figure, axes = plt.subplots(
+        len(found), seeds + 1, figsize=(3 * seeds + 4, 6), width_ratios=[*[1] * seeds, 1.3]
+    )
+    for row, (name, of) in zip(axes, found.items(), strict=True):
+        for ax, one in zip(row, of, strict=False):
+            ax.scatter(*modes.T, s=90, facecolors="none", edgecolors="0.8")
+            ax.scatter(*one.samples.T, s=1, color="tab:blue", alpha=0.4)
+            ax.set(aspect="equal", xlim=(-1.3, 1.3), ylim=(-1.3, 1.3))
+            ax.set_title(f"{name}: {one.modes} modes, {one.near:.0%} near", fontsize=9)
+    (verdict, top), moves = axes[:, -1], [one.history for of in found.values() for one in of]
+    for seed, history in enumerate(filter(None, moves)):
+        at = [move.minibatch for move in history]
+        verdict.plot(at, _smoothed([move.r_d for move in history]), lw=0.8, label=f"seed {seed}")
+        top.plot(at, [move.T for move in history], lw=1)
+    verdict.axhline(d_target, color="black", lw=0.6, ls="--")
+    verdict.set(ylabel="r_d, mean of 50 moves")
+    verdict.legend(frameon=False, fontsize=8)
+    top.set(xlabel="minibatches", ylabel="T", ylim=(0, None))
+    _save(figure, path)
+
+
+def _smoothed(values: Sequence[float], width: int = 50) -> np.ndarray:
+    """Means of so many around each, fewer at the ends."""
+    ones = np.ones(min(width, len(values)))
+    return np.convolve(values, ones, "same") / np.convolve(np.ones(len(values)), ones, "same")
 
 
 def _save(figure: Any, path: Path) -> None:

@@ -92,7 +92,7 @@ def distill(
         with others_wait(accelerator):
             if main:
                 run.begin(teacher.run.config(), identity, clear=clear)
-                keep_adapted(teacher.run, run)
+                keep_adapted(teacher.run.weights, run)
         yield from _work(teacher, config, run, accelerator, stop)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -69,8 +70,8 @@ class StudentFolder(RunFolder):
         return {**super()._metadata(title), SAMPLER: asdict(self.training.network.sampler)}
 
 
-def keep_adapted(teacher: Run, run: Run) -> None:
-    """Copy what the student starts from into its run."""
+def keep_adapted(weights: Path, run: Run) -> None:
+    """Copy the adapted weights that a student is laid over into its run."""
     if not run.adapted.exists():
         with replacing(run.adapted) as temporary:
-            shutil.copyfile(teacher.weights, temporary)
+            shutil.copyfile(weights, temporary)

@@ -48,13 +48,18 @@ def curve_svg(scores: Sequence[Score], choice: ChosenStep) -> str:
     Each panel holds a line with a round point for each score, and a dashed line at the chosen
     step, whose number stands below.
     """
+    title = f"Scores over the steps; the step to take is {choice.step}"
+    return as_svg(lambda: curve(scores, choice), title)
+
+
+def as_svg(draw: Callable[[], Figure], title: str) -> str:
+    """What `draw` gives, in the style of the report, as SVG text."""
     from matplotlib import rc_context
 
     text = io.StringIO()
     with rc_context(STYLE):
-        title = f"Scores over the steps; the step to take is {choice.step}"
         metadata = {"Date": None, "Creator": None, "Title": title}
-        curve(scores, choice).savefig(text, format="svg", metadata=metadata)
+        draw().savefig(text, format="svg", metadata=metadata)
     return text.getvalue()
 
 

@@ -66,8 +66,16 @@ def test_all_there_is_to_see_of_a_run(run: Run) -> None:
     assert len(links) == 8
 
 
+def test_a_student_with_a_critic_shows_the_noise_before_it(run: Run) -> None:
+    run.log.write_text('{"step": 1, "T": 5, "r_d": null}\n{"step": 2, "T": 9, "r_d": 0.9}\n')
+    page = Document(report_html(run, measured(run), samples(run)))
+    drawings = [i for i in page.all("img") if (i["src"] or "").startswith("data:image/svg+xml")]
+    assert len(drawings) == 2
+    assert "What lay before the critic" in page.text
+
+
 @pytest.mark.parametrize(
-    ("said", "told"), [({}, "nothing"), ({"training": {"steps": 50}}, "training.steps: 120 -> 50")]
+    ("said", "told"), [({}, "nothing"), ({"training": {"steps": 50}}, "training.steps: 200 -> 50")]
 )
 def test_what_a_method_prefers_by_itself_is_no_changed_setting(
     said: dict[str, Any], told: str, run: Run

@@ -11,12 +11,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from diffusers import ModelMixin
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from antcli.images.grid import to_float
 from antcli.randomness import normal
+from antcli.sources.encoder import Encoder
 from antcli.sources.source import Source
 
 NOISE_LEVEL = 0.1
@@ -43,19 +43,15 @@ class SourceSpace:
         """Load the encoder. Raises `AntError` where the source's weights are damaged."""
         self.t = source.path.at(noise_level)
         self._device = torch.device(device)
-        self._convention, self._size = source.convention, source.size
+        self._size = source.size
         self.codec = source.codec(self._device)
         """Between images and x_0."""
         self._eps = normal(SEED, "source-features", 0, [0], source.shape).to(self._device)
-        self._maps: list[Tensor] = []
-        self._encoder = _encoder(source.load()).to(self._device)
-        for block in _blocks(self._encoder):
-            block.register_forward_hook(self._keep)
-        channels = [*self._encoder.config.block_out_channels]
-        self.dimension = sum(channels) + (channels[-1] if self._encoder.mid_block else 0)
+        self._encoder = Encoder(source.load(), source.convention).to(self._device)
+        self.dimension = sum(self._encoder.channels)
         self.label = (
             f"source {Path(source.name).resolve().name} (sha256:{source.sha256[:8]}, t={self.t}, "
-            f"rms of {len(_blocks(self._encoder))} encoder maps)"
+            f"rms of {len(self._encoder.channels)} encoder maps)"
         )
         self.definition: dict[str, object] = {
             "space": "source",
@@ -83,23 +79,5 @@ class SourceSpace:
         x_0 = self.codec.encode(pixels)
         t = torch.full((len(x_0),), self.t, device=self._device)
         with torch.autocast(self._device.type, enabled=False):  # one label, one precision
-            x_t = self._convention.path.add_noise(x_0, self._eps, t)
-            self._encoder(x_t, t, **self._convention.inputs(x_t))
-        maps, self._maps = self._maps, []
-        return maps
-
-    def _keep(self, block: nn.Module, inputs: object, output: Tensor | tuple[Tensor, ...]) -> None:
-        """A down block gives its output and the maps for its skip connections."""
-        self._maps.append(output if isinstance(output, Tensor) else output[0])
-
-
-def _encoder(unet: ModelMixin) -> ModelMixin:
-    """The U-Net without its decoder, two thirds of the work."""
-    unet.up_blocks = nn.ModuleList()
-    unet.conv_norm_out = unet.conv_out = nn.Identity()
-    return unet
-
-
-def _blocks(unet: ModelMixin) -> list[nn.Module]:
-    """The down blocks and, where there is one, the mid block."""
-    return [*unet.down_blocks, *([unet.mid_block] if unet.mid_block is not None else [])]
+            path = self._encoder.convention.path
+            return self._encoder(path.add_noise(x_0, self._eps, t), t)

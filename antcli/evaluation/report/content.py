@@ -13,6 +13,7 @@ from antcli.config import AdaptConfig, adapt_config_from, differences, to_toml
 from antcli.errors import AntError
 from antcli.evaluation.advice import advise, far_above_chance
 from antcli.evaluation.checkpoints import score_checkpoints
+from antcli.evaluation.critic_noise import critic_noise_svg, read_critic_noise
 from antcli.evaluation.curve import curve_svg
 from antcli.evaluation.evaluate import evaluate_run
 from antcli.evaluation.listener import SILENT, Listener
@@ -94,6 +95,7 @@ def report_html(
         pairs=_pairs(run, evaluation),
         choice=choice,
         curve=choice and drawing(curve_svg(scores, choice), alt),
+        critic_noise=_critic_noise(run),
         steps=[_step(run, score) for score in scores],
         has_checkpoints=bool(run.checkpoints),
         left_out=[
@@ -109,6 +111,13 @@ def _seed(run: Run, seed: int) -> str:
     """The seed of a sample, and its condition where there are several."""
     known = conditions_of(run)
     return f"seed {seed}" if known is None else f"seed {seed}, {known.of_seed(seed)}"
+
+
+def _critic_noise(run: Run) -> Picture | None:
+    """Of a student that was trained with a critic."""
+    steps = read_critic_noise(run.log)
+    alt = "Two curves over the steps: T, and how sure the critic is of the real images."
+    return drawing(critic_noise_svg(steps), alt) if steps else None
 
 
 def _evaluation(run: Run, device: str, listener: Listener) -> dict[str, Any]:
