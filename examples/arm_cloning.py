@@ -53,7 +53,7 @@ TESTED, TRIES = 100, 4
 SHOWN = 20
 """The m of the figure."""
 WIDTHS = Widths(x=2 * MOMENTS, y=PIXELS**2, code=4, head=(128, 128), encoder=(64, 64))
-PRETRAINING = Training(steps=4000, rate=5e-3, batch=50)
+PRETRAINING = Training(steps=2500, rate=5e-3, batch=50)
 TRANSFER = Training(steps=600, rate=3e-3, batch=100)
 
 

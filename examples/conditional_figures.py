@@ -38,9 +38,10 @@ def draw_shots(ax: Axes, results: Results, others: Mapping[str, float], measured
         )  # fmt: skip
     for (name, value), style in zip(others.items(), ("--", ":"), strict=False):
         ax.axhline(value, color="grey", ls=style, lw=1, label=name)
-    ax.set(xscale="log", yscale="log", xlabel="target samples", ylabel=measured)
+    ax.set(xscale="log", xlabel="target samples", ylabel=measured)
     ax.set_xticks(list(results), [str(count) for count in results])
     ax.minorticks_off()
+    ax.set_ylim(bottom=0)
     ax.legend(frameon=False, fontsize=8)
 
 
@@ -57,6 +58,9 @@ def draw_posteriors(
     """
     figure, axes = plt.subplots(1, 1 + len(samples), figsize=(14, 3.6))
     draw_shots(axes[0], results, others, "W2² to the posterior")
+    for ax in axes[2:]:
+        ax.sharex(axes[1])
+        ax.sharey(axes[1])
     for ax, (way, of) in zip(axes[1:], samples.items(), strict=True):
         for i, (points, truth) in enumerate(zip(of, truths, strict=True)):
             ax.scatter(*points.T, s=3, color=f"C{i}", alpha=0.4)

@@ -39,11 +39,11 @@ SOURCES, PER_SOURCE = 10, 1000
 SHOTS = (10, 20, 50, 100)
 TESTED, DRAWN = 20, 64
 """Conditions that are tried, and samples for each of them."""
-SHOWN, CONDITIONS, POINTS = 20, 4, 200
-"""The m of the figure, how many posteriors are in it, and samples of each."""
+SHOWN, POINTS = 20, 100
+"""The m of the figure, and samples of each posterior in it."""
 WIDTHS = Widths(x=UNKNOWN, y=MEASURED, code=UNKNOWN, head=(64, 64), encoder=(64, 64))
-PRETRAINING = Training(steps=3000, rate=5e-3, batch=50)
-TRANSFER = Training(steps=600, rate=3e-3, batch=100)
+PRETRAINING = Training(steps=1500, rate=5e-3, batch=50)
+TRANSFER = Training(steps=300, rate=5e-3, batch=100)
 
 
 @dataclass(frozen=True)
@@ -124,6 +124,13 @@ def errors(here: World, x: Tensor, y: Tensor) -> Tensor:
     return torch.tensor(rows).mean(1)
 
 
+def apart(here: World, y: Tensor) -> Tensor:
+    """Three of the conditions [3, 64]: where x is lowest, in the middle and highest."""
+    means = [float(here.posterior(prior(TARGET), one).mean[0]) for one in y]
+    order = torch.tensor(means).argsort()
+    return y[order[[0, len(y) // 2, -1]]]
+
+
 def without_condition(here: World, y: Tensor) -> float:
     """The same of the prior in the place of every posterior."""
     own = prior(TARGET)
@@ -163,8 +170,9 @@ def main() -> None:
     }
     report(results, others, "W2^2 to the posterior")
     models = adapted(source, WIDTHS, *targets(here, SHOWN), TRANSFER, seeds)
-    samples = {way: drawn(m, y[:CONDITIONS], POINTS, seeds)[0] for way, m in models.items()}
-    truths = [here.posterior(prior(TARGET), one) for one in y[:CONDITIONS]]
+    shown = apart(here, y)
+    samples = {way: drawn(m, shown, POINTS, seeds)[0] for way, m in models.items()}
+    truths = [here.posterior(prior(TARGET), one) for one in shown]
     draw_posteriors(results, others, samples, truths, chosen.out / "conditional_inference.png")
 
 

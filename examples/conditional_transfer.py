@@ -9,8 +9,8 @@ beta 1 to 10 and 1000 samples each, and share an encoder h of y; the target has 
 Learnt with h frozen, from scratch, and, what the paper lacks, with h fine-tuned as well.
 
 The paper leaves open, or was not to be had: the drift (ours is that of Cui, Law and Marzouk, 2016,
-from memory), M (here standard normal), rate, times and sampler; its h is 512 wide, and its
-trainings are a hundred times as long as these.
+from memory), M (here standard normal), rate, times and sampler. Its h is 512 wide; its source
+trains a hundred times as long as ours, and its targets five hundred times.
 """
 
 from __future__ import annotations

@@ -104,7 +104,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (example, conditional_tasks):
         monkeypatch.setattr(module, "REPLICATES", 4)
     settings = {
-        "STEPS": 10, "STEP": 0.1, "MEASURED": 20, "PER_SOURCE": 300, "TESTED": 20, "SHOTS": (10,),
+        "STEPS": 10, "STEP": 0.1, "MEASURED": 20, "PER_SOURCE": 300, "TESTED": 10, "SHOTS": (10,),
         "SAMPLING_STEPS": 8,
         "WIDTHS": replace(example.WIDTHS, x=10, y=20, code=4, encoder=(64,)),
         "TRANSFER": Training(steps=100, rate=3e-3, batch=100),
@@ -117,7 +117,7 @@ def test_with_ten_samples_a_frozen_encoder_is_better_than_none(
     small: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     here = example.problem()
-    source = pretrain(example.WIDTHS, *here.sources(), Training(steps=300, rate=5e-3, batch=50))
+    source = pretrain(example.WIDTHS, *here.sources(), Training(steps=200, rate=5e-3, batch=50))
     results, others = example.measure(here, source, 5.5)
     [of] = results.values()
     frozen, scratch = of[FROZEN], of[SCRATCH]
