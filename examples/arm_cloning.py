@@ -21,7 +21,6 @@ from pathlib import Path
 import torch
 from conditional_figures import draw_arms
 from conditional_tasks import (
-    REPLICATES,
     Model,
     Training,
     Widths,
@@ -46,15 +45,15 @@ NEAREST, FARTHEST = 0.35, 0.85
 """Of the goals from the shoulder; every arm reaches these."""
 SHAKE = 0.02
 """Of a demonstration, in radians."""
-SOURCES, PER_SOURCE = 10, 1000
-SHOTS = (10, 20, 50, 100)
+SOURCES, PER_SOURCE, REPLICATES = 10, 1000, 8
+SHOTS = (10, 30, 100)
 TESTED, TRIES = 100, 4
 """Goals that are tried, and how often each."""
-SHOWN = 20
+SHOWN = 30
 """The m of the figure."""
 WIDTHS = Widths(x=2 * MOMENTS, y=PIXELS**2, code=4, head=(128, 128), encoder=(64, 64))
-PRETRAINING = Training(steps=2500, rate=5e-3, batch=50)
-TRANSFER = Training(steps=600, rate=3e-3, batch=100)
+PRETRAINING = Training(steps=1200, rate=5e-3, batch=50)
+TRANSFER = Training(steps=400, rate=5e-3, batch=100)
 
 
 @dataclass(frozen=True)

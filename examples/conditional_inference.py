@@ -17,7 +17,6 @@ from pathlib import Path
 import torch
 from conditional_figures import draw_posteriors
 from conditional_tasks import (
-    REPLICATES,
     Model,
     Training,
     Widths,
@@ -35,15 +34,15 @@ from antcli.evaluation.frechet import Gaussian, frechet_distance
 from antcli.randomness import generator
 
 UNKNOWN, NUISANCES, MEASURED, DEVIATION = 2, 8, 64, 0.5
-SOURCES, PER_SOURCE = 10, 1000
+SOURCES, PER_SOURCE, REPLICATES = 10, 1000, 8
 SHOTS = (10, 20, 50, 100)
 TESTED, DRAWN = 20, 64
 """Conditions that are tried, and samples for each of them."""
 SHOWN, POINTS = 20, 100
 """The m of the figure, and samples of each posterior in it."""
 WIDTHS = Widths(x=UNKNOWN, y=MEASURED, code=UNKNOWN, head=(64, 64), encoder=(64, 64))
-PRETRAINING = Training(steps=1500, rate=5e-3, batch=50)
-TRANSFER = Training(steps=300, rate=5e-3, batch=100)
+PRETRAINING = Training(steps=1000, rate=5e-3, batch=50)
+TRANSFER = Training(steps=250, rate=5e-3, batch=100)
 
 
 @dataclass(frozen=True)
@@ -99,7 +98,7 @@ TARGET = SOURCES
 
 
 def targets(here: World, count: int) -> tuple[Tensor, Tensor]:
-    """For each replicate so many samples, x [20, count, 2] and y [20, count, 64]."""
+    """For each replicate so many samples, x [8, count, 2] and y [8, count, 64]."""
     draws = (generator(seed, "target") for seed in range(REPLICATES))
     return stacked(here.samples(prior(TARGET), count, draw) for draw in draws)
 

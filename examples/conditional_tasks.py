@@ -26,9 +26,8 @@ FROZEN, TUNED, SCRATCH = "h frozen", "h fine-tuned", "from scratch"
 """How a target is learnt: its head alone; h as well, from the source's; both from nothing."""
 SAMPLING_STEPS = 40
 """With 20, what is drawn of N(0, .3^2) has a spread of .26, with 40 of .30."""
-REPLICATES = 20
-STUDENT = 2.093
-"""Of 19 degrees of freedom: so many standard errors are a 95 % interval."""
+STUDENT = {4: 3.182, 8: 2.365, 20: 2.093}
+"""By the number of values, how many standard errors of their mean are half a 95 % interval."""
 
 
 class Mlps(nn.Module):
@@ -192,11 +191,14 @@ class Estimate:
 
     mean: float
     half: float
+    replicates: int
 
     @classmethod
     def of(cls, values: Tensor) -> Estimate:
-        """Of one value for each of the `REPLICATES` [R]."""
-        return cls(float(values.mean()), STUDENT * float(values.std()) / math.sqrt(len(values)))
+        """Of one value for each replicate [R]; R is one of `STUDENT`."""
+        count = len(values)
+        error = float(values.std()) / math.sqrt(count)
+        return cls(float(values.mean()), STUDENT[count] * error, count)
 
     def __str__(self) -> str:
         return f"{self.mean:.3g} ± {self.half:.2g}"
@@ -221,7 +223,8 @@ def by_shots(
     """
     found = {}
     for count in shots:
-        models = adapted(source, widths, *target(count), how, range(REPLICATES))
+        x, y = target(count)
+        models = adapted(source, widths, x, y, how, range(len(x)))
         found[count] = {way: Estimate.of(errors(model)) for way, model in models.items()}
     return found
 
@@ -234,7 +237,8 @@ def stacked(pairs: Iterable[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
 
 def report(results: Results, others: Mapping[str, float], what: str) -> None:
     """Print a row for each number of target samples, and what needs none."""
-    print(f"{what}; mean and 95 % interval of {REPLICATES} replicates:")
+    replicates = {value.replicates for of in results.values() for value in of.values()}
+    print(f"{what}; mean and 95 % interval of {replicates.pop()} replicates:")
     for count, of in results.items():
         print(f"  m {count:<4} " + "   ".join(f"{way} {value}" for way, value in of.items()))
     for name, value in others.items():

@@ -23,7 +23,6 @@ from pathlib import Path
 import torch
 from conditional_figures import draw_panels
 from conditional_tasks import (
-    REPLICATES,
     Model,
     Results,
     Training,
@@ -43,6 +42,7 @@ STEPS, STEP = 50, 0.02
 MEASURED, DEVIATION = 100, 0.5
 """Numbers in y, and the noise of each."""
 SOURCES, PER_SOURCE = tuple(range(1, 11)), 1000
+REPLICATES = 20
 TARGETS = {"5.5, among the sources'": 5.5, "15, beyond them": 15.0}
 SHOTS = (10, 20, 50, 100)
 SOURCE, NAME = "nearest source, as it is", "conditional_transfer.png"

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import arm_cloning as example
-import conditional_tasks
 import pytest
 import torch
 from arm_cloning import MOMENTS, PIXELS, SOURCE_ARMS, TARGET, Arm, scenes, smooth
@@ -79,8 +78,7 @@ def test_a_picture_shows_the_goal_bright_and_another_thing_dark() -> None:
 def test_all_ways_are_measured_and_drawn(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for module in (example, conditional_tasks):
-        monkeypatch.setattr(module, "REPLICATES", 4)
+    monkeypatch.setattr(example, "REPLICATES", 4)
     settings = {
         "SHOTS": (50,), "TESTED": 20, "TRIES": 1, "SHOWN": 10, "PER_SOURCE": 100,
         "PRETRAINING": replace(example.PRETRAINING, steps=60),

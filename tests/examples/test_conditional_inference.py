@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import conditional_inference as example
-import conditional_tasks
 import pytest
 import torch
 from conditional_inference import TARGET, World, errors, prior, world
@@ -85,8 +84,7 @@ def test_an_ellipse_holds_its_share() -> None:
 def test_with_few_samples_a_frozen_encoder_is_better_than_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for module in (example, conditional_tasks):
-        monkeypatch.setattr(module, "REPLICATES", 4)
+    monkeypatch.setattr(example, "REPLICATES", 4)
     settings = {
         "SHOTS": (20,), "TESTED": 6, "DRAWN": 32, "PER_SOURCE": 400, "POINTS": 8,
         "PRETRAINING": replace(example.PRETRAINING, steps=300),

@@ -117,4 +117,5 @@ def test_an_interval_is_students() -> None:
     # Of 19 degrees of freedom, t at .975 is 2.093; the standard deviation of 0..19 is 5.916.
     assert found.mean == pytest.approx(9.5)
     assert found.half == pytest.approx(2.093 * 5.916 / math.sqrt(20), rel=1e-4)
+    assert found.replicates == 20
     assert str(found) == "9.5 ± 2.8"

@@ -6,7 +6,6 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
-import conditional_tasks
 import conditional_transfer as example
 import pytest
 import torch
@@ -101,8 +100,7 @@ def test_the_drift_has_three_zeros_and_two_wells() -> None:
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Short trainings of fewer replicates and conditions, with a fifth of the numbers."""
-    for module in (example, conditional_tasks):
-        monkeypatch.setattr(module, "REPLICATES", 4)
+    monkeypatch.setattr(example, "REPLICATES", 4)
     settings = {
         "STEPS": 10, "STEP": 0.1, "MEASURED": 20, "PER_SOURCE": 300, "TESTED": 10, "SHOTS": (10,),
         "SAMPLING_STEPS": 8,
