@@ -40,7 +40,7 @@ def draw_gradients(
         ax.set(title=f"classifier {name}", aspect="equal", xlim=(-3.6, 3.6), ylim=(-3.6, 3.6))
     axes[0].legend(frameon=False, loc="upper left", fontsize=8)
     _strips(axes[-1], found, settings)
-    _save(figure, path)
+    save(figure, path)
 
 
 def _strips(ax: Axes, found: Mapping[str, Tensor], settings: Sequence[str]) -> None:
@@ -80,7 +80,7 @@ def draw_paths(
         axes[-1].plot(steps, distances, style, color=colour, label=name)
     axes[-1].set(xlabel="iterations", ylabel="distance of the means", ylim=(0, None))
     axes[-1].legend(frameon=False)
-    _save(figure, path)
+    save(figure, path)
 
 
 def draw_latent(times: Sequence[Any], counts: Mapping[float, Any], path: Path) -> None:
@@ -104,7 +104,7 @@ def draw_latent(times: Sequence[Any], counts: Mapping[float, Any], path: Path) -
         ax.set_ylim(bottom=0)
     axes[-1].plot([], [], "--", color="grey", label="filled from the source")
     axes[-1].legend(frameon=False, fontsize=8)
-    _save(figure, path)
+    save(figure, path)
 
 
 def draw_modes(
@@ -130,7 +130,7 @@ def draw_modes(
     verdict.set(ylabel="r_d, mean of 50 moves")
     verdict.legend(frameon=False, fontsize=8)
     top.set(xlabel="minibatches", ylabel="T", ylim=(0, None))
-    _save(figure, path)
+    save(figure, path)
 
 
 def _smoothed(values: Sequence[float], width: int = 50) -> np.ndarray:
@@ -139,7 +139,8 @@ def _smoothed(values: Sequence[float], width: int = 50) -> np.ndarray:
     return np.convolve(values, ones, "same") / np.convolve(np.ones(len(values)), ones, "same")
 
 
-def _save(figure: Any, path: Path) -> None:
+def save(figure: Any, path: Path) -> None:
+    """Write a figure, the same file of the same numbers."""
     figure.tight_layout()
     figure.savefig(path, dpi=110, metadata={"Software": None})
     plt.close(figure)

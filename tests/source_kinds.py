@@ -16,6 +16,8 @@ from diffusers import (
     VQModel,
 )
 
+from antcli.sources.networks import UNet2DModelOfColumns
+
 UNET = {
     "sample_size": 8,
     "layers_per_block": 1,
@@ -25,7 +27,7 @@ UNET = {
     "norm_num_groups": 4,
     "attention_head_dim": 4,
 }
-TEXT_DIMENSION = 12
+TEXT_DIMENSION, COLUMNS = 12, 5
 LATENT = {"beta_start": 0.0015, "beta_end": 0.0195, "beta_schedule": "scaled_linear"}
 KINDS = (
     "ddim",
@@ -33,6 +35,7 @@ KINDS = (
     "sample",
     "learned-variance",
     "class-conditional",
+    "columns",
     "ldm",
     "ldm-kl",
     "ldm-tiny",
@@ -110,6 +113,9 @@ def write_kind(kind: str, folder: Path) -> Path:
         elif kind == "class-conditional":
             classes = unet(sample_size=16, num_class_embeds=3)
             _write(folder, unet=classes, scheduler=DDPMScheduler())
+        elif kind == "columns":
+            told = UNet2DModelOfColumns(columns=COLUMNS, **(UNET | {"sample_size": 16})).eval()
+            _write(folder, unet=told, scheduler=DDPMScheduler())
         elif kind == "ddim":  # at the root, as early repositories have it
             unet(sample_size=16).save_pretrained(folder)
             DDIMScheduler().save_pretrained(folder)

@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from diffusers import DDIMScheduler, DDPMScheduler, ModelMixin, SchedulerMixin
+from diffusers import DDIMScheduler, DDPMScheduler, ModelMixin, SchedulerMixin, UNet2DModel
 from torch import Tensor
 
 from antcli.diffusion.sampler import FewSteps, Sampler
 from antcli.errors import AntError
 from antcli.methods.trainable.denoiser import like
 from antcli.sources.condition import CLASS, TEXT
+from antcli.sources.networks import UNet2DModelOfColumns
 from antcli.sources.source import Source
 from antcli.sources.writing import write_like, write_source
 
@@ -59,14 +60,18 @@ def write_pipeline(folder: Path, source: Source, unet: ModelMixin, sampler: Samp
 def plain(unet: ModelMixin, condition: Mapping[str, Tensor]) -> ModelMixin:
     """The network without what pipelines of unconditional networks cannot handle.
 
-    The class that it is asked for, a vector that is added to what the time is embedded as, goes
-    into the last bias of that embedding. A learned variance, which `ant` does not use, goes.
+    What it makes of the class or the columns that it is asked for, a vector that is added to what
+    the time is embedded as, goes into the last bias of that embedding. A learned variance, which
+    `ant` does not use, goes.
     """
     values, channels = unet.state_dict(), unet.config.in_channels
     config: dict[str, int | None] = {}
     if CLASS in condition:
-        told = values.pop("class_embedding.weight")[int(condition[CLASS])]
+        with torch.no_grad():
+            [told] = unet.class_embedding(condition[CLASS])
+        values = {n: value for n, value in values.items() if not n.startswith("class_embedding.")}
         values["time_embedding.linear_2.bias"] = values["time_embedding.linear_2.bias"] + told
+        unet = _without_columns(unet)
         config["num_class_embeds"] = None
     if unet.config.out_channels > channels:
         for name in ("conv_out.weight", "conv_out.bias"):
@@ -76,6 +81,14 @@ def plain(unet: ModelMixin, condition: Mapping[str, Tensor]) -> ModelMixin:
         return unet
     unet.register_to_config(**config)
     return like(unet, values)
+
+
+def _without_columns(unet: ModelMixin) -> ModelMixin:
+    """The kind that diffusers has a class for, without weights, of a network of columns."""
+    if not isinstance(unet, UNet2DModelOfColumns):
+        return unet
+    config = {n: v for n, v in unet.config.items() if n != "columns" and not n.startswith("_")}
+    return UNet2DModel.from_config(config)
 
 
 def scheduler(source: Source, sampler: Sampler) -> SchedulerMixin:

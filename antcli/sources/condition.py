@@ -1,4 +1,4 @@
-"""What some sources want beside x_t and t: a class, or an encoded text."""
+"""What some sources want beside x_t and t: a class, columns of numbers, or an encoded text."""
 
 from __future__ import annotations
 
@@ -21,14 +21,17 @@ def make_condition(
 ) -> dict[str, Tensor]:
     """What the network of the source in `folder` is asked with; each tensor is [1, ...].
 
-    Empty for an unconditional source. Raises `AntError` where a class or a text is asked for
-    that the source does not know, or is missing.
+    Empty for an unconditional source; of one that knows columns, all zero, which is the mean of
+    what it has learnt. Raises `AntError` where a class or a text is asked for that the source does
+    not know, or is missing.
     """
     text, classes = "cross_attention_dim" in unet, unet.get("num_class_embeds")
     if config.prompt and not text:
         raise AntError(f"source {name} takes no prompt", "leave `prompt` out", exit_code=2)
     if config.class_label >= 0 and not classes:
         raise AntError(f"source {name} has no classes", "leave `class_label` out", exit_code=2)
+    if columns := unet.get("columns"):
+        return {CLASS: torch.zeros(1, columns)}
     if text:
         return {TEXT: encode_prompt(folder, name, config.prompt)}
     if not classes:

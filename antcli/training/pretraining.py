@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from accelerate import Accelerator
 from diffusers import AutoencoderKL, DDPMScheduler, UNet2DModel
+from torch import Tensor
 
 from antcli.artifacts import to_json
 from antcli.config import TrainingConfig
@@ -15,8 +18,11 @@ from antcli.devices import make_accelerator
 from antcli.diffusion.convention import Convention
 from antcli.diffusion.examples import Examples
 from antcli.diffusion.path import BetaPath
+from antcli.methods.choice import Step
 from antcli.methods.trainable.tuned import TunedDenoiser
 from antcli.randomness import seeded
+from antcli.sources.condition import CLASS
+from antcli.sources.networks import UNet2DModelOfColumns
 from antcli.sources.writing import write_source
 from antcli.training.loop import StepRecord, Training
 
@@ -42,11 +48,16 @@ def small_unet(
     *,
     x_channels: int = 3,
     attention: int = 1,
+    columns: int = 0,
 ) -> UNet2DModel:
-    """An untrained U-Net of a few million parameters, with attention on its smallest maps."""
+    """An untrained U-Net of a few million parameters, with attention on its smallest maps.
+
+    With `columns`, it is told of each image in so many numbers.
+    """
     plain = len(channels) - attention
+    kind = partial(UNet2DModelOfColumns, columns=columns) if columns else UNet2DModel
     with seeded(seed):
-        return UNet2DModel(
+        return kind(
             sample_size=size,
             in_channels=x_channels,
             out_channels=x_channels,
@@ -68,10 +79,10 @@ class Model:
     autoencoder: AutoencoderKL | None = None
 
 
-def pixel_model(size: int, seed: int) -> Model:
+def pixel_model(size: int, seed: int, columns: int = 0) -> Model:
     """A small U-Net of pixels, with the betas of Ho et al. 2020."""
     scheduler = DDPMScheduler(beta_start=1e-4, beta_end=0.02, beta_schedule="linear")
-    return Model(small_unet(size, seed=seed), scheduler)
+    return Model(small_unet(size, seed=seed, columns=columns), scheduler)
 
 
 def latent_model(autoencoder: AutoencoderKL, size: int, seed: int) -> Model:
@@ -84,6 +95,37 @@ def latent_model(autoencoder: AutoencoderKL, size: int, seed: int) -> Model:
     return Model(unet, scheduler, autoencoder)
 
 
+class ConditionalDenoiser(TunedDenoiser):
+    """All of a network trains that is told of every image in columns, or asked for them."""
+
+    def forward(self, x_t: Tensor, t: Tensor, columns: Tensor | None = None) -> Tensor:
+        """eps_theta(x_t, t) of images with these columns, [B, size]; without, of none."""
+        asked = self.convention
+        if columns is not None:
+            self.convention = replace(asked, condition={CLASS: columns})
+        try:
+            return super().forward(x_t, t)
+        finally:
+            self.convention = asked
+
+
+class ConditionalTraining(Training):
+    """A training whose network is told of each of its images in columns, [N, size]."""
+
+    def __init__(self, columns: Tensor, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self.columns = columns.to(self.accelerator.device)
+
+    def _draw(self) -> list[Step]:
+        """As ever, each step asking for the columns of its own images."""
+
+        def asking(step: Step) -> Step:
+            predict: Callable[..., Tensor] = step.predict
+            return replace(step, predict=partial(predict, columns=self.columns[step.images]))
+
+        return [asking(step) for step in super()._draw()]
+
+
 def pretrain(
     examples: Examples,
     folder: Path,
@@ -91,17 +133,23 @@ def pretrain(
     accelerator: Accelerator,
     seed: int = 0,
     model: Model | None = None,
+    columns: Tensor | None = None,
 ) -> Iterator[StepRecord]:
     """Train a small U-Net (DDPM, Algorithm 1); without `model`, one of pixels.
 
-    Latents have to be scaled. Goes on from
-    `folder`/state.safetensors where there is one. After the last step `folder` is a diffusers
-    pipeline in fp16, of the averaged weights.
+    Latents have to be scaled. `columns`, [N, size], are what it is told of each example, if it is
+    a network of such; they should have a mean of 0, which it is asked for where nothing is said.
+    Goes on from `folder`/state.safetensors where there is one. After the last step `folder` is a
+    diffusers pipeline in fp16, of the averaged weights.
     """
     model = model or pixel_model(examples.x_0.shape[-1], seed)
     convention = Convention(BetaPath(model.scheduler.betas.double()))
-    network = TunedDenoiser(model.unet, convention)
-    training = Training(network, examples, config, accelerator, seed=seed)
+    rest = examples, config, accelerator
+    if columns is None:
+        training = Training(TunedDenoiser(model.unet, convention), *rest, seed=seed)
+    else:
+        network = ConditionalDenoiser(model.unet, convention)
+        training = ConditionalTraining(columns, network, *rest, seed=seed)
     state = folder / "state.safetensors"
     if state.exists():
         training.load(state)
@@ -121,10 +169,11 @@ def pretrain_logged(
     config: TrainingConfig,
     seed: int = 0,
     model: Model | None = None,
+    columns: Tensor | None = None,
 ) -> None:
     """Pretrain to the end on whatever device there is, every twentieth step in log.jsonl."""
     accelerator = make_accelerator("auto", "auto")
-    records = pretrain(examples, folder, config, accelerator, seed, model)
+    records = pretrain(examples, folder, config, accelerator, seed, model, columns)
     write_log(records, folder / "log.jsonl", accelerator)
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from diffusers import AutoencoderKL, DDPMScheduler, LDMPipeline, UNet2DModel
 from PIL import Image
-from source_kinds import KINDS, TEXT_DIMENSION, write_kind
+from source_kinds import COLUMNS, KINDS, TEXT_DIMENSION, write_kind
 
 from antcli.artifacts import load_tensors
 from antcli.devices import make_accelerator
@@ -74,8 +74,9 @@ def test_what_is_predicted_is_the_noise(kind: str, start: Start) -> None:
     network, t = load_adapted(run, asked), torch.tensor([300])
     x_t = torch.randn(1, *asked.shape)
     with torch.no_grad():
-        labels = {"class_labels": torch.tensor([1])} if kind == "class-conditional" else {}
-        output = network.unet(x_t, t, **labels).sample[:, : asked.shape[0]].double()
+        labels = {"class-conditional": torch.tensor([1]), "columns": torch.zeros(1, COLUMNS)}
+        told = {"class_labels": labels[kind]} if kind in labels else {}
+        output = network.unet(x_t, t, **told).sample[:, : asked.shape[0]].double()
         found = network(x_t, t)
     alpha_bar = float(torch.cumprod(1 - asked.scheduler.betas.double(), 0)[300])
     a, b = alpha_bar**0.5, (1 - alpha_bar) ** 0.5

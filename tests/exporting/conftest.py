@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from adapted_runs import adapted_run
-from source_kinds import TEXT_DIMENSION, write_kind
+from source_kinds import COLUMNS, TEXT_DIMENSION, write_kind
 
 from antcli.runs import Run
 
@@ -22,6 +22,7 @@ def make_run(tiny_source: Path, tiny_target: Path, tmp_path: Path) -> MakeRun:
         source = tiny_source if kind == "pixels" else write_kind(kind, tmp_path / "private" / kind)
         asks = {
             "class-conditional": {"class_labels": torch.tensor([1])},
+            "columns": {"class_labels": torch.randn(1, COLUMNS)},
             "text": {
                 "encoder_hidden_states": torch.randn(1, 5, TEXT_DIMENSION),
                 "nothing.encoder_hidden_states": torch.randn(1, 5, TEXT_DIMENSION),

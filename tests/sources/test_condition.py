@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from source_kinds import TEXT_DIMENSION, write_kind
+from source_kinds import COLUMNS, TEXT_DIMENSION, write_kind
 
 from antcli.config import ConditionConfig
 from antcli.errors import AntError
@@ -34,6 +34,22 @@ def test_a_class(tmp_path: Path) -> None:
         error = refusal(folder, ConditionConfig(class_label=label))
         assert "one of 3 classes" in error.message
         assert "`class_label`, 0 to 2" in error.hint
+
+
+def test_columns_are_asked_for_at_their_mean(tmp_path: Path) -> None:
+    folder = write_kind("columns", tmp_path / "columns")
+    source = find_source(str(folder))
+    condition = source.conditioned(ConditionConfig()).condition
+    torch.testing.assert_close(condition, {"class_labels": torch.zeros(1, COLUMNS)})
+    network, x_t, t = source.load(), torch.randn(2, 3, 16, 16), torch.tensor([3, 500])
+    two = torch.randn(2, COLUMNS)
+    [told] = network(x_t, t, class_labels=two, return_dict=False)
+    for i in range(2):
+        [alone] = network(x_t[i : i + 1], t[i], class_labels=two[i : i + 1], return_dict=False)
+        torch.testing.assert_close(told[i], alone[0])
+    [other] = network(x_t, t, class_labels=two.flip(0), return_dict=False)
+    assert not torch.allclose(told, other)
+    assert "no classes" in refusal(folder, ConditionConfig(class_label=0)).message
 
 
 def test_a_text_needs_its_encoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

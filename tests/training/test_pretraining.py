@@ -10,8 +10,10 @@ from antcli.artifacts import load_tensors
 from antcli.config import TrainingConfig
 from antcli.diffusion.examples import Pixels
 from antcli.diffusion.path import BetaPath
+from antcli.methods.choice import Step
 from antcli.sources.source import find_source
 from antcli.training import pretraining
+from antcli.training.loop import Training
 from antcli.training.pretraining import PRETRAINING, pretrain, small_unet
 
 CONFIG = TrainingConfig(steps=3, batch_size=2, learning_rate=1e-3, warmup_steps=0)
@@ -22,8 +24,8 @@ IMAGES = Pixels(torch.arange(6 * 3 * 8 * 8).remainder(256).to(torch.uint8).view(
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     """The smallest network of the same make."""
 
-    def smaller(size: int, seed: int) -> object:
-        return small_unet(size, channels=(32, 32), seed=seed)
+    def smaller(size: int, seed: int, columns: int) -> object:
+        return small_unet(size, channels=(32, 32), seed=seed, columns=columns)
 
     monkeypatch.setattr(pretraining, "small_unet", smaller)
 
@@ -67,6 +69,35 @@ def test_what_is_written_is_the_average(
         average = state[f"average/unet.{name}"]
         torch.testing.assert_close(written, average.half().float(), rtol=0, atol=0)
         assert not torch.equal(average, state[f"weights/unet.{name}"])
+
+
+def test_a_network_is_told_of_its_own_images_in_columns(
+    tmp_path: Path, accelerator: Accelerator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In every part of every batch; and what it makes of them trains with the rest."""
+    columns = torch.randn(6, 4, generator=torch.Generator().manual_seed(0))
+    model = pretraining.pixel_model(8, 0, columns=4)
+    before = {name: value.clone() for name, value in model.unet.state_dict().items()}
+    told: list[torch.Tensor] = []
+    model.unet.class_embedding.register_forward_pre_hook(lambda _, given: told.append(given[0]))
+    drawn: list[torch.Tensor] = []
+    draw = Training._draw
+
+    def watched(training: Training) -> list[Step]:
+        steps = draw(training)
+        drawn.extend(step.images for step in steps)
+        return steps
+
+    monkeypatch.setattr(Training, "_draw", watched)
+    config = replace(CONFIG, batch_size=3, micro_batch=2, flip=False)
+    list(pretrain(IMAGES, tmp_path, config, accelerator, 0, model, columns))
+    assert [len(images) for images in drawn] == [2, 1] * 3
+    for images, columns_told in zip(drawn, told, strict=True):
+        torch.testing.assert_close(columns_told, columns[images])
+    source = find_source(str(tmp_path))
+    assert source.unet_config["columns"] == 4
+    weight = "class_embedding.linear_1.weight"
+    assert not torch.equal(source.load().state_dict()[weight], before[weight])
 
 
 def test_the_shipped_network_has_two_to_five_million_parameters() -> None:
