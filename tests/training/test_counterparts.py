@@ -310,8 +310,8 @@ def test_of_what_is_put_on_the_source_changes_the_place_alone(
 ) -> None:
     images = with_glasses(people)[:count]
     found, records = climb(images)
-    assert records[0] == SourceSamples(64, 64)
-    assert [type(record) for record in records[:2]] == [SourceSamples, SourceDimension]
+    assert records[:4] == [SourceSamples(done, 64) for done in (16, 32, 48, 64)]
+    assert type(records[4]) is SourceDimension
     chosen = records[-1].chosen
     assert 0.05 < chosen.anew < 0.8
     assert any(rung.reach for rung in rungs(chosen, find_source(str(tiny_source)).path))
