@@ -103,6 +103,6 @@ def test_with_few_samples_a_frozen_encoder_is_better_than_none(
     monkeypatch.setattr("sys.argv", ["conditional_inference", "--out", str(tmp_path)])
     example.main()
     frozen, scratch = kept[20][FROZEN], kept[20][SCRATCH]
-    assert frozen.mean + frozen.half < scratch.mean - scratch.half
+    assert frozen.mean < 0.8 * scratch.mean
     assert (tmp_path / "conditional_inference.png").stat().st_size > 0
     assert "W2^2 to the posterior; mean" in capsys.readouterr().out

@@ -119,7 +119,7 @@ def test_with_ten_samples_a_frozen_encoder_is_better_than_none(
     results, others = example.measure(here, source, 5.5)
     [of] = results.values()
     frozen, scratch = of[FROZEN], of[SCRATCH]
-    assert frozen.mean + frozen.half < scratch.mean - scratch.half
+    assert frozen.mean < 0.8 * scratch.mean
     assert 0 < others[example.SOURCE] < scratch.mean
     example.draw_panels({"beta 5.5": (results, others)}, "distance", tmp_path / "figure.png")
     assert (tmp_path / "figure.png").stat().st_size > 0
