@@ -24,7 +24,12 @@ FACTS = {"config", "status", "step"}
 """What every run tells of itself, beside its identity."""
 LOCK = ".lock"
 """Held by the process that works in a run; the system lets go of it with the process."""
-SAME_RESULT = ("config.training.low_memory", "config.training.micro_batch", "config.preview.keep")
+SAME_RESULT = (
+    "config.training.low_memory",
+    "config.training.micro_batch",
+    "config.preview.keep",
+    "distilled.training.micro_batch",
+)
 """Settings that do not change what a run comes to: it may go on with others."""
 
 

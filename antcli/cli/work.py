@@ -23,6 +23,7 @@ def work_in(
     records: Callable[[Callable[[], bool]], Iterator[Record]],
     steps: int,
     what: str = "adapting",
+    less_memory: str = "--low-memory or a smaller --micro-batch",
 ) -> None:
     """Show the records of a training of `steps` steps; `records` is told how to ask for its end.
 
@@ -47,8 +48,8 @@ def work_in(
     except torch.OutOfMemoryError as error:
         raise AntError(
             f"the memory of {accelerator.device} does not suffice",
-            "type the same command with --low-memory or a smaller --micro-batch: the run goes on, "
-            "and the result is the same",
+            f"type the same command with {less_memory}: the run goes on, and the result is the "
+            "same",
         ) from error
     except KeyboardInterrupt:
         if signal.SIGTERM in stop:

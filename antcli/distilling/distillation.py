@@ -77,10 +77,15 @@ def distill(
 ) -> Iterator[Record]:
     """Make a student of the teacher; a run that was cut goes on where it was, unless `clear`.
 
-    Raises `KeyboardInterrupt` after the step in which `stop()` turned true, with the state
-    saved, and `NonFiniteLossError` with the last good state kept.
+    Raises `AntError` where that would be the teacher's own, `KeyboardInterrupt` after the step in
+    which `stop()` turned true, with the state saved, and `NonFiniteLossError` with the last good
+    state kept.
     """
     check_batch(config.training, accelerator.num_processes)
+    if run.folder.resolve() == teacher.run.folder.resolve():
+        raise AntError(
+            f"{run.folder} cannot be distilled into itself", "choose another `out`", exit_code=2
+        )
     main, identity = accelerator.is_main_process, teacher.identity(config)
     with run.held() if main else nullcontext():
         with others_wait(accelerator):

@@ -123,6 +123,10 @@ def test_what_cannot_be_distilled_is_told(ant: Callable, run: Path, student: Pat
     again = ant("distill", student, *QUICK)
     assert (again.code, again.out) == (2, "")
     assert "is distilled itself" in again.err
+    itself = ant("distill", run, *QUICK, "--out", run, "--force")
+    assert (itself.code, itself.out) == (2, "")
+    assert "cannot be distilled into itself" in itself.err
+    assert ant("sample", run, "-n", 1, "--steps", 1).code == 0
     unknown = ant("distill", run, "--train", "everything", "--out", run / "x")
     assert unknown.code == 2
     assert "choices.trains" in unknown.err

@@ -19,6 +19,7 @@ from antcli.distilling.lessons import Taught
 from antcli.distilling.settings import DistillConfig, distill_config_from
 from antcli.errors import AntError
 from antcli.evaluation.samples import check_run_source, load_adapted
+from antcli.exporting.export import export_run
 from antcli.runs import Run
 from antcli.training.adaptation import Preview, Resumed
 from antcli.training.loop import StepRecord
@@ -130,6 +131,13 @@ def test_it_is_a_run_that_needs_no_other(make: Make, teachers: dict[str, Run]) -
     ]
     assert sizes[0] == sizes[1]  # of the same rank
     assert json.loads(load_metadata(moved.weights)["ant.sampler"])["steps"] == 2
+
+
+def test_what_lies_over_adaptors_is_exported_by_nobody(make: Make) -> None:
+    run, _ = make(teacher="adaptor")
+    with pytest.raises(AntError, match="modules beside the network"):
+        export_run(run)
+    assert not run.exports.exists()
 
 
 def test_it_learns_its_lessons(make: Make) -> None:

@@ -1,5 +1,8 @@
 """What a student's step has to say, against closed forms and a slow float64."""
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -7,7 +10,7 @@ from torch import Tensor
 from antcli.diffusion.path import BetaPath, StraightPath
 from antcli.diffusion.sampler import FewSteps
 from antcli.diffusion.sampling import sample
-from antcli.distilling.windows import line, taught, windows
+from antcli.distilling.windows import WindowObjective, line, taught, windows
 
 MEAN, SPREAD = 0.3, 0.5
 """Of the pixels of a Gaussian teacher, whose ODE has a closed form."""
@@ -144,3 +147,26 @@ def test_a_student_with_noise_of_its_own_has_the_teachers_distribution(path, ste
     # 65,536 pixels; where it begins, noise is taken for x_t, and ends are at whole thousandths
     assert float(x_0.mean()) == pytest.approx(MEAN, abs=0.03)
     assert float(x_0.std()) == pytest.approx(SPREAD, abs=0.03)
+
+
+def test_the_loss_weighs_every_window_alike() -> None:
+    path, t = PATHS["betas"], torch.tensor([799, 399, 100])
+    x_0, eps, off = torch.randn(3, 3, 2, 4, 4, dtype=torch.float64).unbind(0)
+    off = off * torch.tensor([0.1, 0.02, 0.003], dtype=torch.float64).view(-1, 1, 1, 1)
+    output = (eps + off).requires_grad_()
+    step: Any = SimpleNamespace(path=path, t=t, x_t=path.add_noise(x_0, eps, t), output=output)
+    found = WindowObjective().loss(step, eps)
+    slow = 0.0
+    for i in range(3):
+        alpha, sigma = level(path, float(t[i]))
+        # of x_0, where there is more noise than signal, else of eps
+        worth = sigma / alpha if sigma > alpha else 1.0
+        error = sum((worth * e) ** 2 for e in off[i].flatten().tolist()) / off[i].numel()
+        slow += ((error + 1e-6) ** 0.5 - 1e-3) / 3
+    assert float(found.detach()) == pytest.approx(slow)
+    (gradient,) = torch.autograd.grad(found, output)
+    sizes = [
+        float(g.norm()) / max(sigma / alpha, 1)
+        for g, (alpha, sigma) in zip(gradient, (level(path, at) for at in t.tolist()), strict=True)
+    ]
+    assert max(sizes) < 1.1 * min(sizes)  # though the errors are a hundredfold apart
