@@ -145,10 +145,11 @@ def main() -> None:
                 continue
             curve = trained(source, images, before, seed, chosen.steps)
             told = {"before": before, "seed": seed, "target": chosen.target, "curve": curve}
-            rows.append({**told, **provenance()})
+            rows.append({**told, **provenance(), "precision": "float32"})
             kept.write_text(json.dumps(rows, indent=1) + "\n")
             print(before, seed, {k: round(v, 2) for k, v in curve[-1].items()}, flush=True)
-    text = "# What a critic of ten images knows\n\n" + table(rows) + "\n" + made_by(rows)
+    picture = "![Verdicts over the batches, by what lies before the critic.](critic-memory.png)"
+    text = f"# What a critic of ten images knows\n\n{picture}\n\n{table(rows)}\n{made_by(rows)}"
     (RESULTS / "critic-memory.md").write_text(text)
     drawing(rows, RESULTS / "critic-memory.png")
 
