@@ -54,7 +54,9 @@ def _steps(times: list[float]) -> list[tuple[float, float]]:
 
 def _below(path: Path, t: float, s: float) -> float:
     """Where the line of `ddpm` ends."""
-    alpha, sigma = path.alpha_sigma(torch.tensor([t, s]), torch.empty(1, dtype=torch.float64))
+    alpha, sigma = path.alpha_sigma(
+        torch.tensor([t, s]), torch.empty(1, dtype=torch.float64, device="cpu")
+    )
     n_t, n_s = (sigma / alpha).flatten().tolist()
     return path.at(path.share_where(n_s**2 / n_t))
 
@@ -77,7 +79,7 @@ def taught(
     clip: bool,
 ) -> tuple[Tensor, Tensor]:
     """x_0 and eps of the line from x_t to where `steps` of the teacher's DDIM end a window."""
-    times = torch.linspace(window.t, window.end, steps + 1, dtype=torch.float64)
+    times = torch.linspace(window.t, window.end, steps + 1, dtype=torch.float64, device="cpu")
     x_end = along(predict, path, x_t, times, Ddim(no_noise), clip)
     t, end = (torch.full((len(x_t),), at) for at in (window.t, window.end))
     return line(path, x_t, t, x_end, end)

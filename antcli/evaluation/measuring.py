@@ -124,7 +124,8 @@ def _memorization(row: Row, tools: Tools, passes: _Passes) -> dict[str, Any]:
         found = memorization(to_target, centres.apart)
         return {**found.as_dict(), "space": tools.trunk.label}
     assert tools.space is not None and passes.features is not None
-    samples, target = passes.features.double(), _features(tools.target, TARGET, tools).double()
+    samples = passes.features.cpu().double()
+    target = _features(tools.target, TARGET, tools).cpu().double()
     found = memorization(pairwise_distances(samples, target), pairwise_distances(target, target))
     return {**found.as_dict(), "space": tools.space.label}
 
