@@ -46,9 +46,13 @@ class StudentFolder(RunFolder):
         return load_tensors(file)["images"]
 
     @property
-    def _adapted_images(self) -> Tensor:
+    def _above(self) -> str:
+        return "teacher"
+
+    @property
+    def _adapted_images(self) -> dict[str, Tensor]:
         with self.training.averaged():
-            return self._drawn(self.training.network)
+            return {"student": self._drawn(self.training.network)}
 
     def _drawn(self, network: Denoiser, condition: str = "") -> Tensor:
         """As `ant sample` draws them; a student has no conditions."""

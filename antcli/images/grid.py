@@ -63,14 +63,18 @@ def grid(
 
 
 def comparison_page(
-    source: Tensor, adapted: Tensor | Mapping[str, Tensor], columns: int = 8
+    source: Tensor,
+    adapted: Tensor | Mapping[str, Tensor],
+    columns: int = 8,
+    *,
+    above: str = "source",
 ) -> Image.Image:
     """Images of a source and of what was adapted from it, those below each other of the same noise.
 
     All are uint8 [N, 3, H, W], the same noise at the same place. A row of the source's stands
-    above the row of the adapted model's, or above those of several conditions by their names, with
-    a caption at the left of each; sizes are those of `grid`. Raises `ValueError` for any other
-    tensors, and for some of different shapes.
+    above the row of the adapted model's, or above those of several by their names, with a caption
+    at the left of each, `above` at the first; sizes are those of `grid`. Raises `ValueError` for
+    any other tensors, and for some of different shapes.
     """
     count, height, width = _checked(source)
     below = {"adapted": adapted} if isinstance(adapted, Tensor) else adapted
@@ -82,10 +86,10 @@ def comparison_page(
     rows = [
         (caption, grid(images[start : start + columns], columns, scale))
         for start in range(0, count, columns)
-        for caption, images in (("source", source), *below.items())
+        for caption, images in ((above, source), *below.items())
     ]
     font = ImageFont.load_default(size=max(16, height * scale // 8))
-    left = round(max(map(font.getlength, ("adapted", *below)))) + 2 * GAP
+    left = round(max(map(font.getlength, ("adapted", above, *below)))) + 2 * GAP
     row_height, band = rows[0][1].height, 1 + len(below)
     page_height = len(rows) * row_height + (len(rows) // band - 1) * GAP
     page = Image.new("RGB", (left + rows[0][1].width, page_height), "white")

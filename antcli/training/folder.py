@@ -71,10 +71,15 @@ class RunFolder:
 
         Those of several conditions have a row each.
         """
-        page = comparison_page(self._source_images, self._adapted_images)
+        page = comparison_page(self._source_images, self._adapted_images, above=self._above)
         text = {"ant.run": str(self.run.folder), "ant.step": str(self.training.step)}
         for path in (self.run.preview_at(self.training.step), self.run.preview):
             save_png(path, page, text)
+
+    @property
+    def _above(self) -> str:
+        """What stands above what is trained, on a page."""
+        return "source"
 
     @property
     def _adapted_images(self) -> Tensor | dict[str, Tensor]:
