@@ -1,13 +1,17 @@
-"""Finished runs without a training: what trains has random values, so it is far from its source."""
+"""Finished runs: by a quick training, or without: then what trains has random values, so it is far
+from its source.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 
 from antcli.artifacts import file_hash, save_tensors
+from antcli.cli.main import main
 from antcli.config import adapt_config_from
 from antcli.images.target import check_target
 from antcli.methods.build import build_network
@@ -40,3 +44,15 @@ def adapted_run(
         save_tensors(run.condition, asks, {})
     save_tensors(run.weights, network.trained(), {"ant.t_limit": repr(network.t_limit)})
     return run
+
+
+def trained_run(source: Path, target: Path, settings: Path, out: Path, *more: str) -> Path:
+    """`ant adapt` as it is typed, into `out`; nothing outside its folder is written."""
+    options = ["--target", str(target), "--out", str(out), "--config", str(settings), *more]
+    plain = ["--mixed-precision", "no", "--device", "cpu"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(out.parent / "state"))
+        with pytest.raises(SystemExit) as end:
+            main(["adapt", "--source", str(source), *options, *plain])
+    assert end.value.code == 0
+    return out

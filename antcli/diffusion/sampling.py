@@ -72,7 +72,8 @@ def sample(
             own = conditions[start : start + batch_size].to(device)
             asked = partial(predict, condition=own)
         try:
-            x_0 = _denoised(asked, path, noise(), times, SOLVERS[scheduler](noise), clip)
+            solver = SOLVERS[scheduler](noise)
+            x_0 = _bounded(along(asked, path, noise(), times, solver, clip), clip)
         except torch.OutOfMemoryError:
             if batch_size == 1:
                 raise
@@ -105,7 +106,7 @@ def resample(
     times = path.steps(steps, limit)
     x_t = path.add_noise(x_0, noise(), times[:1].expand(len(x_0)))
     known = None if changed is None else (x_0, changed)
-    return _denoised(predict, path, x_t, times, Ddpm(noise), clip, known)
+    return _bounded(along(predict, path, x_t, times, Ddpm(noise), clip, known), clip)
 
 
 class Noise:
@@ -126,17 +127,8 @@ class Noise:
         return torch.stack(draws).to(self.device)
 
 
-def _denoised(
-    predict: Callable[[Tensor, Tensor], Tensor],
-    path: Path,
-    x_t: Tensor,
-    times: Tensor,
-    solver: Ddim,
-    clip: bool,
-    known: tuple[Tensor, Tensor] | None = None,
-) -> Tensor:
-    x_t = along(predict, path, x_t, times, solver, clip, known)
-    return x_t.clamp(-1, 1) if clip else x_t
+def _bounded(x_0: Tensor, clip: bool) -> Tensor:
+    return x_0.clamp(-1, 1) if clip else x_0
 
 
 @torch.no_grad()
@@ -156,8 +148,7 @@ def along(
     for t, after in itertools.pairwise(times.tolist()):
         at = torch.full((len(x_t),), t)  # on the CPU, where a look at it costs nothing
         eps = predict(x_t, at).float()
-        x_0 = path.to_x_0(eps, x_t, at)
-        x_0 = x_0.clamp(-1, 1) if clip else x_0
+        x_0 = _bounded(path.to_x_0(eps, x_t, at), clip)
         if known is not None:
             x_0 = torch.lerp(known[0], x_0, known[1])
         x_t = solver.step(x_t, x_0, eps, *_level(path, t), *_level(path, after))

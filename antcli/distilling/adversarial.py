@@ -31,7 +31,7 @@ from antcli.errors import AntError
 from antcli.methods.build import Objective
 from antcli.methods.choice import Predict, Step
 from antcli.methods.trainable.denoiser import Denoiser
-from antcli.randomness import balanced_choice, generator, normal
+from antcli.randomness import generator, normal
 from antcli.settings import Chance, Count, NonNegative, settings
 from antcli.training.loop import Part, StepRecord, Training, moved
 
@@ -234,12 +234,8 @@ class AdversarialTraining(Training):
         def draw(stream: str) -> torch.Generator:
             return generator(self.seed, stream, self.step, turn)
 
-        images = balanced_choice(len(self.examples), size, draw("images"))
-        mirrored = torch.zeros(size, dtype=torch.bool)
-        if self.config.flip:
-            mirrored = torch.rand(size, generator=draw("flips")) < 0.5
-        there = self.examples.x_0.device
-        x_0 = moved(self.examples.take(moved(images, there), moved(mirrored, there)), device)
+        x_0, images, mirrored = self._examples(draw, list(range(size)))
+        x_0 = moved(x_0, device)
         path = self.network.convention.path
         t = path.uniform(size, draw("timesteps"), path.limit(MOST_NOISE))
         eps, seen_eps = (

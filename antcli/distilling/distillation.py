@@ -14,7 +14,7 @@ from antcli.artifacts import file_hash
 from antcli.config import AdaptConfig, PreviewConfig
 from antcli.diffusion.sampler import FewSteps
 from antcli.distilling.distribution import MatchingObjective, own_score
-from antcli.distilling.folder import StudentFolder, keep_adapted
+from antcli.distilling.folder import StudentFolder, keep_adapted, through
 from antcli.distilling.lessons import Lessons, Taught, are_whole, draw_lessons, load_lessons
 from antcli.distilling.settings import DistillConfig
 from antcli.distilling.training import LessonTraining
@@ -27,7 +27,7 @@ from antcli.methods.trainable.denoiser import Denoiser
 from antcli.processes import others_wait
 from antcli.runs import Run
 from antcli.sources.source import Source
-from antcli.training.adaptation import Preview, Resumed, begin, keep
+from antcli.training.adaptation import Preview, Resumed
 from antcli.training.loop import StepRecord, check_batch
 
 Record = Taught | Resumed | StepRecord | Preview | Score
@@ -121,18 +121,7 @@ def _work(
     student = _student_config(teacher.run.config(), config)
     identity = teacher.identity(config)
     folder = StudentFolder(run, training, source, identity, student, None, teacher.run)
-    yield from begin(folder)
-    with others_wait(accelerator):
-        if main:
-            folder.cut()
-    for record in training.steps():
-        if main:
-            folder.log(record)
-        yield record
-        yield from keep(folder, None, [], stop)
-    with others_wait(accelerator):
-        if main:
-            folder.finish(None)
+    yield from through(folder, stop)
 
 
 def build_training(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,11 +14,14 @@ from torch import Tensor
 from antcli.artifacts import load_tensors, replacing, save_tensors
 from antcli.config import AdaptConfig
 from antcli.evaluation.samples import SAMPLER, load_adapted
-from antcli.evaluation.stopping import ChosenStep
+from antcli.evaluation.stopping import ChosenStep, Score
 from antcli.images.grid import to_uint8
 from antcli.methods.trainable.denoiser import Denoiser
+from antcli.processes import others_wait
 from antcli.runs import Run
+from antcli.training.adaptation import Preview, Resumed, begin, keep
 from antcli.training.folder import RunFolder
+from antcli.training.loop import StepRecord
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,29 @@ class StudentFolder(RunFolder):
 
     def _metadata(self, title: str) -> dict[str, object]:
         return {**super()._metadata(title), SAMPLER: asdict(self.training.network.sampler)}
+
+
+def through(
+    folder: StudentFolder, stop: Callable[[], bool]
+) -> Iterator[Resumed | StepRecord | Preview | Score]:
+    """A student's training to its end, and all that its folder keeps; it goes on where it was cut.
+
+    Raises `KeyboardInterrupt`, the state saved, where some process is asked to stop.
+    """
+    training, accelerator = folder.training, folder.training.accelerator
+    main = accelerator.is_main_process
+    yield from begin(folder)
+    with others_wait(accelerator):
+        if main:
+            folder.cut()
+    for record in training.steps():
+        if main:
+            folder.log(record)
+        yield record
+        yield from keep(folder, None, [], stop)
+    with others_wait(accelerator):
+        if main:
+            folder.finish(None)
 
 
 def keep_adapted(weights: Path, run: Run) -> None:

@@ -16,12 +16,11 @@ from antcli.artifacts import load_metadata, load_tensors
 from antcli.config import AdaptConfig, PreviewConfig, TrainingConfig, adapt_config_from, merge
 from antcli.diffusion.sampler import FewSteps
 from antcli.distilling.adversarial import (
-    AdversarialRecord,
     AdversarialSettings,
     AdversarialTraining,
 )
 from antcli.distilling.critic import Critic
-from antcli.distilling.folder import StudentFolder, keep_adapted
+from antcli.distilling.folder import StudentFolder, keep_adapted, through
 from antcli.errors import AntError
 from antcli.evaluation.samples import check_run_source, load_adapted
 from antcli.evaluation.stopping import Score
@@ -33,9 +32,9 @@ from antcli.runs import Run
 from antcli.settings import checked, settings
 from antcli.sources.encoder import Encoder
 from antcli.sources.source import Source
-from antcli.training.adaptation import Preview, Resumed, begin, keep
+from antcli.training.adaptation import Preview, Resumed
 from antcli.training.inputs import examples_of, source_predict
-from antcli.training.loop import check_batch
+from antcli.training.loop import StepRecord, check_batch
 
 TRAINING = {
     "steps": 100,
@@ -114,7 +113,7 @@ def refine(
     stop: Callable[[], bool] = lambda: False,
     *,
     clear: bool = False,
-) -> Iterator[AdversarialRecord | Resumed | Preview | Score]:
+) -> Iterator[StepRecord | Resumed | Preview | Score]:
     """Go on with a student in a run of its own; one that was cut goes on where it was.
 
     With `clear` it begins anew. Raises `KeyboardInterrupt` after the step in which `stop()` turned
@@ -130,18 +129,7 @@ def refine(
         told = replace(student.config, training=config.training, preview=PREVIEW)
         training = _training(student, config, accelerator)
         folder = StudentFolder(run, training, student.source, identity, told, None, student.run)
-        yield from begin(folder)
-        with others_wait(accelerator):
-            if main:
-                folder.cut()
-        for record in training.steps():
-            if main:
-                folder.log(record)
-            yield record
-            yield from keep(folder, None, [], stop)
-        with others_wait(accelerator):
-            if main:
-                folder.finish(None)
+        yield from through(folder, stop)
 
 
 def _training(

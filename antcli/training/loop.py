@@ -6,7 +6,7 @@ import itertools
 import json
 import math
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -242,23 +242,30 @@ class Training:
         def draw(stream: str) -> torch.Generator:
             return generator(self.seed, stream, self.step)
 
-        images = balanced_choice(len(self.examples), size, draw("images"))[mine]
+        x_0, images, mirrored = self._examples(draw, mine)
         path, limit = self.network.convention.path, self.network.limit
         t = path.antithetic(size, draw("timesteps"), limit)[mine]
         chance = torch.rand(size, 2, generator=draw("chance"))[mine]
-        mirrored = torch.zeros(len(mine), dtype=torch.bool)
-        if self.config.flip:
-            mirrored = torch.rand(size, generator=draw("flips"))[mine] < 0.5
-        there = self.examples.x_0.device
-        x_0 = self.examples.take(moved(images, there), moved(mirrored, there))
         augmentation = self.parts[""].objective.augmentation
         label = None
         if augmentation is not None:
             label = augmentation.draw(size, draw("augmentation"))[mine]
-            x_0 = augmentation.change(x_0, moved(label, there))
+            x_0 = augmentation.change(x_0, moved(label, x_0.device))
         condition = None if self.conditions is None else self.conditions[images]
         eps = normal(self.seed, "noise", self.step, own, x_0.shape[1:])
         return self._parts((x_0, eps, t, images, mirrored, chance), label, condition)
+
+    def _examples(
+        self, draw: Callable[[str], torch.Generator], mine: list[int]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Some of a global batch: x_0 where the examples are; which these are, mirrored or not."""
+        size = self.config.batch_size
+        images = balanced_choice(len(self.examples), size, draw("images"))[mine]
+        mirrored = torch.zeros(len(mine), dtype=torch.bool)
+        if self.config.flip:
+            mirrored = torch.rand(size, generator=draw("flips"))[mine] < 0.5
+        there = self.examples.x_0.device
+        return self.examples.take(moved(images, there), moved(mirrored, there)), images, mirrored
 
     @property
     def _at_once(self) -> int:

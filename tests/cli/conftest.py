@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from adapted_runs import trained_run
 from safetensors.torch import save_file
 from torchvision.models import squeezenet1_1
 
@@ -86,14 +87,7 @@ def finished_run(
 ) -> Path:
     """A finished run; copy it to change it."""
     out = tmp_path_factory.mktemp("runs") / "run"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_STATE_HOME", str(out.parent / "state"))
-        options = ["--target", str(tiny_target), "--out", str(out), "--config", str(quick)]
-        main_options = ["adapt", "--source", str(tiny_source), *options]
-        with pytest.raises(SystemExit) as end:
-            main([*main_options, "--mixed-precision", "no", "--device", "cpu"])
-        assert end.value.code == 0
-    return out
+    return trained_run(tiny_source, tiny_target, quick, out)
 
 
 @pytest.fixture

@@ -8,26 +8,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from adapted_runs import trained_run
 from diffusers import DDPMPipeline
 from PIL import Image
 from source_kinds import write_kind
 
 import antcli
 from antcli.artifacts import load_metadata, load_tensors, save_tensors
-from antcli.cli.main import main
 from antcli.errors import AntError
 from antcli.evaluation.samples import conditions_of
 from antcli.runs import Run
 from antcli.sources.source import find_source
-
-
-def adapted(source: Path, target: Path, quick: Path, out: Path) -> Path:
-    options = ["--target", str(target), "--out", str(out), "--config", str(quick)]
-    plain = ["--mixed-precision", "no", "--device", "cpu", "--method", "lora"]
-    with pytest.raises(SystemExit) as end:
-        main(["adapt", "--source", str(source), *options, *plain])
-    assert end.value.code == 0
-    return out
 
 
 @pytest.fixture(scope="session")
@@ -35,9 +26,7 @@ def finished(
     tiny_source: Path, tiny_conditions: Path, quick: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     out = tmp_path_factory.mktemp("runs") / "several"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_STATE_HOME", str(out.parent / "state"))
-        return adapted(tiny_source, tiny_conditions, quick, out)
+    return trained_run(tiny_source, tiny_conditions, quick, out, "--method", "lora")
 
 
 @pytest.fixture

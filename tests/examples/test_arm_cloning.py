@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import arm_cloning as example
 import pytest
 import torch
 from arm_cloning import MOMENTS, PIXELS, SOURCE_ARMS, TARGET, Arm, scenes, smooth
-from conditional_tasks import FROZEN, SCRATCH, TUNED, Estimate, Results, Training
+from conditional_tasks import FROZEN, SCRATCH, TUNED, Training
 
 from antcli.randomness import generator
 
@@ -76,26 +77,14 @@ def test_a_picture_shows_the_goal_bright_and_another_thing_dark() -> None:
 
 
 def test_all_ways_are_measured_and_drawn(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    run_small: Callable[..., Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(example, "REPLICATES", 4)
     settings = {
         "SHOTS": (50,), "TESTED": 20, "TRIES": 1, "SHOWN": 10, "PER_SOURCE": 100,
         "PRETRAINING": replace(example.PRETRAINING, steps=60),
         "TRANSFER": Training(steps=30, rate=5e-3, batch=100),
     }  # fmt: skip
-    for name, value in settings.items():
-        monkeypatch.setattr(example, name, value)
-    kept: dict[int, dict[str, Estimate]] = {}
-    report = example.report
-
-    def keeping(results: Results, *more: Any) -> None:
-        kept.update(results)
-        report(results, *more)
-
-    monkeypatch.setattr(example, "report", keeping)
-    monkeypatch.setattr("sys.argv", ["arm_cloning", "--out", str(tmp_path)])
-    example.main()
+    kept = run_small(example, settings)
     assert list(kept[50]) == [FROZEN, TUNED, SCRATCH]
     for found in kept[50].values():
         assert 0 < found.mean < 1 and 0 < found.half < 0.3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import conditional_inference as example
 import pytest
 import torch
 from conditional_inference import TARGET, World, errors, prior, world
-from conditional_tasks import FROZEN, SCRATCH, Estimate, Results, Training
+from conditional_tasks import FROZEN, SCRATCH, Training
 
 from antcli.evaluation.frechet import Gaussian
 from antcli.randomness import generator
@@ -82,26 +83,14 @@ def test_an_ellipse_holds_its_share() -> None:
 
 
 def test_with_few_samples_a_frozen_encoder_is_better_than_none(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    run_small: Callable[..., Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(example, "REPLICATES", 4)
     settings = {
         "SHOTS": (20,), "TESTED": 6, "DRAWN": 32, "PER_SOURCE": 400, "POINTS": 8,
         "PRETRAINING": replace(example.PRETRAINING, steps=300),
         "TRANSFER": Training(steps=100, rate=5e-3, batch=100),
     }  # fmt: skip
-    for name, value in settings.items():
-        monkeypatch.setattr(example, name, value)
-    kept: dict[int, dict[str, Estimate]] = {}
-    report = example.report
-
-    def keeping(results: Results, *more: Any) -> None:
-        kept.update(results)
-        report(results, *more)
-
-    monkeypatch.setattr(example, "report", keeping)
-    monkeypatch.setattr("sys.argv", ["conditional_inference", "--out", str(tmp_path)])
-    example.main()
+    kept = run_small(example, settings)
     frozen, scratch = kept[20][FROZEN], kept[20][SCRATCH]
     assert frozen.mean < 0.8 * scratch.mean
     assert (tmp_path / "conditional_inference.png").stat().st_size > 0

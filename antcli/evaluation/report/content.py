@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -76,7 +76,7 @@ def report_html(
     adapted model, from the same noise. Raises `AntError` where one of these cannot be read.
     """
     scores, config, facts = read_scores(run.scores), run.config(), run.facts()
-    targets = _target_paths(run)
+    targets, told = _target_paths(run), _seeds(run)
     choice = choose(scores) if scores else None
     alt = f"Three curves over the steps; step {choice.step if choice else 0} is marked."
     return render(
@@ -87,7 +87,7 @@ def report_html(
         folder=shlex.quote(str(run.folder)),
         evaluation=evaluation,
         preview=whole_page(run.preview, "samples"),
-        samples=[(_seed(run, int(b.stem)), [square(a), square(b)]) for a, b in samples],
+        samples=[(told(int(b.stem)), [square(a), square(b)]) for a, b in samples],
         worth=[*_worth(run, evaluation, scores)],
         advice=advise(run, evaluation, scores),
         targets=targets and [(path.name, [square(path)]) for path in targets[:MOST_TARGETS]],
@@ -107,10 +107,10 @@ def report_html(
     )
 
 
-def _seed(run: Run, seed: int) -> str:
-    """The seed of a sample, and its condition where there are several."""
+def _seeds(run: Run) -> Callable[[int], str]:
+    """Tells of a seed, and the condition of its sample where there are several."""
     known = conditions_of(run)
-    return f"seed {seed}" if known is None else f"seed {seed}, {known.of_seed(seed)}"
+    return lambda seed: f"seed {seed}" + ("" if known is None else f", {known.of_seed(seed)}")
 
 
 def _critic_noise(run: Run) -> Picture | None:
