@@ -8,6 +8,13 @@ import torch
 from torch import Tensor
 
 
+def moved(x: Tensor, device: torch.device) -> Tensor:
+    """`x` on a device; of a GPU, on its way there, while the host goes on."""
+    if device.type == "cuda" and x.device.type == "cpu":
+        return x.pin_memory().to(device, non_blocking=True)
+    return x.to(device)
+
+
 @dataclass(frozen=True)
 class Examples:
     """`Pixels` or `Latents`: as many x_0 as it is long, each with its mirror image."""

@@ -23,7 +23,7 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from antcli.config import TrainingConfig
-from antcli.diffusion.examples import Examples
+from antcli.diffusion.examples import Examples, moved
 from antcli.diffusion.sampling import SOLVERS, Noise, along
 from antcli.distilling.critic import Critic, CriticSettings
 from antcli.distilling.distribution import LookedAt, direction, own_score
@@ -33,7 +33,7 @@ from antcli.methods.choice import Predict, Step
 from antcli.methods.trainable.denoiser import Denoiser
 from antcli.randomness import generator, normal
 from antcli.settings import Chance, Count, NonNegative, settings
-from antcli.training.loop import Part, StepRecord, Training, moved
+from antcli.training.loop import Part, StepRecord, Training
 
 MOST_NOISE = 0.98
 """Share of the path below which scores are compared (DMD2)."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from antcli.diffusion.examples import moved
 from antcli.distilling.distribution import LookedAt
 from antcli.distilling.lessons import Lessons
 from antcli.methods.choice import Step
 from antcli.processes import own_share
 from antcli.randomness import generator, normal
-from antcli.training.loop import Training, moved
+from antcli.training.loop import Training
 
 LEAST = 0.02
 """Of the way from where an answer ends to where a student begins, at which it is looked at."""
@@ -28,7 +29,7 @@ class LessonTraining(Training):
         own = list(own_share(self.accelerator, range(size)))
         sample, window = (of[own] for of in lessons.draw(size, self.seed, self.step))
         x_0, eps, t = lessons.x_0[sample, window], lessons.eps[sample, window], lessons.t[window]
-        mirrored, chance = torch.zeros(len(own), dtype=torch.bool), torch.zeros(len(own), 2)
+        mirrored, chance = torch.zeros(len(own), dtype=torch.bool), torch.zeros(len(own), 3)
         steps = self._parts((x_0, eps, t, sample, mirrored, chance))
         if len(self.parts) == 1:
             return steps

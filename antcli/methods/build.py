@@ -16,6 +16,7 @@ from antcli.config import AdaptConfig
 from antcli.diffusion.convention import Convention
 from antcli.errors import AntError
 from antcli.methods.choice import Augmentation, Choice, Rule, Step
+from antcli.methods.counterparts import Counterparts
 from antcli.methods.table import CHOICES, choice, method_of, setting
 from antcli.methods.trainable.denoiser import Denoiser
 from antcli.randomness import seeded
@@ -33,6 +34,8 @@ class Objective:
     """Each with what it is multiplied by."""
     augmentation: Augmentation | None = None
     """What becomes of the images beforehand; None: nothing."""
+    counterparts: Counterparts | None = None
+    """What the source has in the place of each image; None: nothing asks for it."""
     visiting: bool = False
     """Whether what the rules ask is on the device only while they do."""
 
@@ -128,7 +131,8 @@ def build_objective(config: AdaptConfig, prepared: Mapping[str, Any]) -> Objecti
     penalties = tuple((weight, rule(penalty)) for weight, penalty in penalties_of(config))
     noise, target = rule(choices["noise"]), rule(choices["target"])
     visiting = config.training.low_memory
-    return Objective(noise, target, penalties, _augmentation(config), visiting)
+    pairs: Counterparts | None = prepared.get("counterparts")
+    return Objective(noise, target, penalties, _augmentation(config), pairs, visiting)
 
 
 def check_pixels(config: AdaptConfig, *, latent: bool) -> None:

@@ -73,7 +73,7 @@ class Step:
     mirrored: Tensor
     """Which of them are mirror images."""
     chance: Tensor
-    """[B, 2], uniform in [0, 1): for rules that choose."""
+    """[B, 3], uniform in [0, 1): for rules that choose."""
     before: Tensor | None = None
     """The noise as it was drawn, where a rule has changed it since."""
 
@@ -83,7 +83,8 @@ class Step:
     """Of the network with its averaged weights."""
     watched: bool = False
     """Whether the network's maps are kept."""
-    augmentation: Augmentation | None = None
+    pair: Tensor | None = None
+    """x'_0, [B, C, H, W]: what the source has in the place of each image, where that is known."""
     label: Tensor | None = None
     """[B, size], how x_0 was augmented, where there is an augmentation."""
     condition: Tensor | None = None
@@ -98,6 +99,12 @@ class Step:
     def drawn(self) -> Tensor:
         """The noise as it was drawn."""
         return self.eps if self.before is None else self.before
+
+    @property
+    def counterpart(self) -> Tensor:
+        """x'_0, for rules that learn from pairs."""
+        assert self.pair is not None
+        return self.pair
 
     @cached_property
     def x_t(self) -> Tensor:
@@ -142,12 +149,6 @@ class Step:
         if self.condition is None:
             return nullcontext()
         return self.network.told(condition=self.condition)
-
-    def alike(self, images: Tensor) -> Tensor:
-        """Other images, augmented as those of this step are."""
-        if self.augmentation is None or self.label is None:
-            return images
-        return self.augmentation.change(images, self.label)
 
     def averaged(self, x_t: Tensor, t: Tensor) -> Tensor:
         """Eps of the averaged network, float32, without a graph."""

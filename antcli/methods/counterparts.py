@@ -5,7 +5,8 @@ of the source's domain that has kept what the noise left: colours, pose, composi
 domain is not new the image stays as it is, at every step on the way (RePaint, Lugmayr et al. 2022).
 Image and counterpart are a pair, and what sets the two apart is what is new in the target's domain,
 with the ten people, or whatever the images show, taken out. Two choices of a method learn from the
-pairs: the bridged noise and the counterpart's target.
+pairs: the bridged noise and the counterpart's target. What is new in places may be put on others of
+the source's images, and these are pairs as well (`transplants.py`).
 """
 
 from __future__ import annotations
@@ -13,12 +14,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
+import torch
 from annotated_types import Ge, Le
 from torch import Tensor
 
-from antcli.diffusion.examples import Examples
+from antcli.diffusion.examples import Examples, moved
 from antcli.diffusion.path import Path
-from antcli.methods.choice import Step
+from antcli.methods.transplants import Transplants
 from antcli.settings import Count, settings
 
 REFERENCE_SIDE = 32
@@ -77,6 +79,8 @@ class CounterpartSettings:
     """Share of the path up to which images are noised, all of each of them drawn anew. 0: as much
     as it takes for the source to draw nothing new, read off the images, and there alone where the
     domain is new."""
+    transplants: bool = True
+    """Whether what is new in a few places is learnt on other images of the source, too."""
 
 
 @dataclass(frozen=True)
@@ -89,12 +93,26 @@ class Counterparts:
     """Share of the path above which the source predicts alone."""
     bridge: float
     """alpha / sigma at the limit."""
+    transplants: Transplants | None = None
+    """What is new in places, and what it may be put on."""
 
-    def of(self, step: Step) -> Tensor:
-        """A counterpart x'_0 of each image of a step, drawn by its chance, changed as it was."""
-        draw = (step.chance[:, 0] * self.draws).long()
-        drawn = self.examples.take(step.images * self.draws + draw, step.mirrored)
-        return step.alike(drawn.to(step.x_0))
+    def pairs(
+        self, x_0: Tensor, images: Tensor, mirrored: Tensor, t: Tensor, chance: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """x_0 [B, C, H, W] of some images, or what is new in them on others; and x'_0 of each.
+
+        `images`, `mirrored`, `t`, [B], and `chance` in [0, 1), [B, 2], are on the CPU. The first
+        chance says which of the draws is taken, the second which other image.
+        """
+        draw = (chance[:, 0] * self.draws).long()
+        there = self.examples.x_0.device
+        of = moved(images * self.draws + draw, there)
+        drawn = self.examples.take(of, moved(mirrored, there)).to(x_0)
+        if self.transplants is None:
+            return x_0, drawn
+        hosts, new, put = self.transplants.put(images, mirrored, t, chance[:, 1])
+        hosts = hosts.to(x_0)
+        return torch.where(put, hosts.lerp(x_0, new.to(x_0)), x_0), torch.where(put, hosts, drawn)
 
 
 def draws_of_each(settings: CounterpartSettings, images: int) -> int:

@@ -23,8 +23,9 @@ GROUPS = 100
 NEW, ALMOST = 0.995, 0.95
 """A place is new where it differs more than this share of all places of the source's own do; beside
 a new one, where it differs more than the second share."""
-CHANGED = 0.5
-"""Of the largest difference of an image to what the source drew in its place: more is a change."""
+CHANGED, LARGEST = 0.5, 0.99
+"""Of the largest difference of an image to what the source drew in its place more than the first
+share is a change; the largest is larger than the second share of all."""
 PLAIN = 0.5
 """Share of the mean spread of a number that is added to its own: a place that never changes."""
 
@@ -150,7 +151,7 @@ def changes(images: Tensor, drawn: Tensor, among: Tensor) -> Tensor:
     colours = features(images)[:, :3]
     draws = features(drawn)[:, :3].unflatten(0, (len(images), -1))
     off = (colours - draws.median(1).values).norm(dim=1)
-    largest = off.flatten(1).quantile(0.99, 1).view(-1, 1, 1)
+    largest = off.flatten(1).quantile(LARGEST, 1).view(-1, 1, 1)
     return (off > CHANGED * largest) & among
 
 

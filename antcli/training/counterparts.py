@@ -9,18 +9,27 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 from torch import Tensor
+from torch.nn import functional
 
 from antcli.artifacts import load_metadata, load_tensors, save_tensors
 from antcli.config import AdaptConfig
 from antcli.diffusion.examples import Examples, Latents, Pixels
 from antcli.methods.build import said_limit
-from antcli.methods.counterparts import Counterparts, asked_for, draws_of_each, shares
+from antcli.methods.counterparts import (
+    REFERENCE_SIDE,
+    Counterparts,
+    asked_for,
+    draws_of_each,
+    shares,
+)
 from antcli.methods.places import Places
+from antcli.methods.transplants import NOISE, Transplants, fitting, newness
 from antcli.sources.source import Source
 from antcli.training.inputs import (
     Inputs,
     SourceSamples,
     examples_of,
+    images_of,
     metadata,
     sample_source,
 )
@@ -29,6 +38,8 @@ from antcli.training.source_dimension import SourceDimension, source_dimension
 
 OWN, OWN_STEPS = 64, 15
 """Images of the source with which the target's are compared, and steps of drawing one."""
+SEEN = 5
+"""Counterparts of an image that say how much of each of its places is new."""
 TITLE = "the source's counterparts of the target's images"
 
 
@@ -66,7 +77,7 @@ def make_counterparts(
     images = examples_of(source, inputs.target.images, accelerator.device, flip=flip)
     sides = [_all(images, mirrored=mirrored) for mirrored in ((False, True) if flip else (False,))]
     drawing = Drawing(source, settings.steps, accelerator, config.seed)
-    ways = yield from _ways(inputs, config, drawing, sides[0])
+    own, ways = yield from _ways(inputs, config, drawing, sides[0])
     t_limit = said_limit(config) or max(way.t_limit for way in ways)
     drawn: list[Tensor] = []
     draws = draws_of_each(settings, len(images))
@@ -85,6 +96,8 @@ def make_counterparts(
                 yield CounterpartsDrawn(sum(map(len, [*drawn, *parts])), total)
         drawn.append(torch.cat(parts)[_in_order(ways, draws)])
     tensors = dict(zip(("x_0", "mirrored"), drawn, strict=False))
+    if settings.transplants:
+        tensors |= _transplants(inputs, ways, own, drawn[0].unflatten(0, (-1, draws)), drawing)
     facts = {
         **metadata(inputs, config, TITLE),
         "ant.t_limit": repr(t_limit),
@@ -106,6 +119,8 @@ class _Way:
     noise: float
     t_limit: float
     changed: Tensor | None
+    closely: bool = False
+    """Whether that is what changed in each image."""
 
     @property
     def anew(self) -> float:
@@ -119,26 +134,56 @@ def _in_order(ways: Sequence[_Way], draws: int) -> Tensor:
     return (images.argsort()[:, None] * draws + torch.arange(draws)).flatten()
 
 
+def _transplants(
+    inputs: Inputs, ways: Sequence[_Way], own: Tensor, drawn: Tensor, drawing: Drawing
+) -> dict[str, Tensor]:
+    """What is new in places of the images of some domains, and on which of its own images the
+    source is told of it; nothing where there is no such domain.
+
+    `own` are uint8 [M, 3, H, W], `drawn` x_0 [N, draws, C, h, w].
+    """
+    if not any(way.closely for way in ways):
+        return {}
+    source, device = inputs.source, drawing.accelerator.device
+    new = torch.zeros(len(drawn), 1, *drawn.shape[-2:])
+    hosts = torch.full((len(drawn), len(own)), -1)
+    for way in ways:
+        if way.closely:
+            assert way.changed is not None
+            images, of = inputs.target.images[way.images], drawn[way.images][:, :SEEN]
+            seen = images_of(source, of.flatten(0, 1), device)
+            whole = newness(images, seen, way.changed)
+            new[way.images] = functional.interpolate(whole, new.shape[-2:], mode="area")
+            hosts[way.images] = fitting(images, whole, way.changed, own)
+    x_0 = examples_of(source, own, device, flip=False).x_0.cpu()
+    return {"hosts": x_0, "new": new, "fitting": hosts}
+
+
 def _ways(
     inputs: Inputs, config: AdaptConfig, drawing: Drawing, x_0: Tensor
-) -> Generator[SourceSamples | SourceDimension, None, list[_Way]]:
-    """The way of each domain: what the settings say of all, or what is read off its images."""
+) -> Generator[SourceSamples | SourceDimension, None, tuple[Tensor, list[_Way]]]:
+    """Images of the source, and the way of each domain: what the settings say of all, no images
+    being needed then, or what is read off its images.
+    """
     source, noise = inputs.source, config.counterparts.noise
     path, side = source.path, source.shape[-1]
     if noise:
         both = asked_for(noise, path, side)
-        return [_Way(name, of, *both, None) for name, of in inputs.domains.items()]
-    own: list[Tensor] = []
+        ways = [_Way(name, of, *both, None) for name, of in inputs.domains.items()]
+        return inputs.target.images[:0], ways
+    drawn: list[Tensor] = []
     seeds = range(config.seed * OWN, (config.seed + 1) * OWN)
     for batch in sample_source(source, seeds, OWN_STEPS, drawing.accelerator):
-        own.append(batch)
-        yield SourceSamples(sum(map(len, own)), OWN)
-    yield from source_dimension(source, torch.cat(own))
-    places, ways = Places.of(torch.cat(own)), []
+        drawn.append(batch)
+        yield SourceSamples(sum(map(len, drawn)), OWN)
+    own = torch.cat(drawn)
+    yield from source_dimension(source, own)
+    places, ways = Places.of(own), []
     for name, of in inputs.domains.items():
         rung, changed = climb(places, inputs.target.images[of], drawing, x_0[of])
-        ways.append(_Way(name, of, *shares(rung, path, side), changed))
-    return ways
+        closely = rung.closely and changed is not None
+        ways.append(_Way(name, of, *shares(rung, path, side), changed, closely))
+    return own, ways
 
 
 def load_counterparts(file: Path, source: Source, device: torch.device) -> Counterparts:
@@ -152,7 +197,15 @@ def load_counterparts(file: Path, source: Source, device: torch.device) -> Count
     if mirrored is not None:
         mirrored = mirrored.to(device)
     examples = Latents(x_0, mirrored) if source.latent else Pixels(x_0)
-    return Counterparts(examples, int(facts["ant.draws"]), t_limit, float(alpha / sigma))
+    transplants = None
+    if "hosts" in tensors:
+        x_0, new = tensors["hosts"].to(device), tensors["new"].to(device)
+        # A latent's mirror image is not kept: a host may well stand as it is.
+        hosts = Latents(x_0, x_0) if source.latent else Pixels(x_0)
+        least = path.at(path.share_where(NOISE * source.shape[-1] / REFERENCE_SIDE))
+        transplants = Transplants(hosts, new, tensors["fitting"], least)
+    draws, bridge = int(facts["ant.draws"]), float(alpha / sigma)
+    return Counterparts(examples, draws, t_limit, bridge, transplants)
 
 
 def _all(images: Examples, *, mirrored: bool) -> Tensor:

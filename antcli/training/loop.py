@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from antcli.config import TrainingConfig
-from antcli.diffusion.examples import Examples
+from antcli.diffusion.examples import Examples, moved
 from antcli.errors import AntError
 from antcli.methods.build import Objective
 from antcli.methods.choice import Step
@@ -27,6 +27,9 @@ from antcli.processes import own_share
 from antcli.randomness import balanced_choice, generator, normal
 from antcli.training.checkpoints import Trained, load_state, save_state
 from antcli.training.ema import Ema
+
+KNOWN = ("pair", "label", "condition")
+"""What is known of a step's images in some trainings only."""
 
 
 class NonFiniteLossError(ArithmeticError):
@@ -58,13 +61,6 @@ def learning_rate(config: TrainingConfig, step: int) -> float:
     progress = (step - config.warmup_steps) / max(1, config.steps - config.warmup_steps)
     fall = (1 - config.final_learning_rate) * (1 - math.cos(math.pi * min(1.0, progress))) / 2
     return config.learning_rate * (1 - fall)
-
-
-def moved(x: Tensor, device: torch.device) -> Tensor:
-    """`x` on a device; of a GPU, on its way there, while the host goes on."""
-    if device.type == "cuda" and x.device.type == "cpu":
-        return x.pin_memory().to(device, non_blocking=True)
-    return x.to(device)
 
 
 def check_batch(config: TrainingConfig, processes: int) -> None:
@@ -245,15 +241,20 @@ class Training:
         x_0, images, mirrored = self._examples(draw, mine)
         path, limit = self.network.convention.path, self.network.limit
         t = path.antithetic(size, draw("timesteps"), limit)[mine]
-        chance = torch.rand(size, 2, generator=draw("chance"))[mine]
-        augmentation = self.parts[""].objective.augmentation
-        label = None
+        chance = torch.rand(size, 3, generator=draw("chance"))[mine]
+        objective = self.parts[""].objective
+        augmentation, counterparts = objective.augmentation, objective.counterparts
+        pair = label = None
+        if counterparts is not None:
+            x_0, pair = counterparts.pairs(x_0, images, mirrored, t, chance[:, ::2])
         if augmentation is not None:
             label = augmentation.draw(size, draw("augmentation"))[mine]
-            x_0 = augmentation.change(x_0, moved(label, x_0.device))
+            told = moved(label, x_0.device)
+            x_0 = augmentation.change(x_0, told)
+            pair = None if pair is None else augmentation.change(pair, told)
         condition = None if self.conditions is None else self.conditions[images]
         eps = normal(self.seed, "noise", self.step, own, x_0.shape[1:])
-        return self._parts((x_0, eps, t, images, mirrored, chance), label, condition)
+        return self._parts((x_0, eps, t, images, mirrored, chance), pair, label, condition)
 
     def _examples(
         self, draw: Callable[[str], torch.Generator], mine: list[int]
@@ -275,11 +276,12 @@ class Training:
     def _parts(
         self,
         drawn: Iterable[Tensor],
+        pair: Tensor | None = None,
         label: Tensor | None = None,
         condition: Tensor | None = None,
     ) -> list[Step]:
         """What was drawn for this process' share, in as many parts as memory wants."""
-        device, augmentation = self.accelerator.device, self.parts[""].objective.augmentation
+        device = self.accelerator.device
 
         def parts(x: Tensor | None) -> Iterable[Any]:
             if x is None:
@@ -287,11 +289,12 @@ class Training:
             return moved(x, device).split(self._at_once)
 
         network, predict, autocast = self.network, self.parts[""].wrapped, self.accelerator.autocast
-        of: Any = {"done": self.step, "average": self._average, "augmentation": augmentation}
+        of: Any = {"done": self.step, "average": self._average}
         return [
-            Step(network, predict, autocast, *x, **{**of, "label": said, "condition": condition})
-            for *x, said, condition in zip(
-                *map(parts, (*drawn, label, condition)),
+            Step(network, predict, autocast, *x, **{**of, **dict(zip(KNOWN, known, strict=True))})
+            for x, known in zip(
+                zip(*map(parts, drawn), strict=True),
+                zip(*map(parts, (pair, label, condition)), strict=False),
                 strict=False,  # None has no end
             )
         ]

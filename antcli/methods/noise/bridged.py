@@ -15,25 +15,25 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from antcli.methods.choice import Choice, Rule, Step
-from antcli.methods.counterparts import Counterparts, CounterpartSettings
+from antcli.methods.counterparts import CounterpartSettings
 
 
 @dataclass(frozen=True)
 class BridgedNoise(Rule):
     """eps + u kappa (x'_0 - x_0), u the square root of a uniform number."""
 
-    counterparts: Counterparts
+    kappa: float
+    """alpha / sigma at the limit."""
 
     def __call__(self, step: Step) -> Tensor:
         """[B, C, H, W]."""
         u = step.chance[:, 1].sqrt().view(-1, 1, 1, 1).to(step.x_0)
-        hidden = self.counterparts.of(step) - step.x_0
-        return step.eps + u * self.counterparts.bridge * hidden
+        return step.eps + u * self.kappa * (step.counterpart - step.x_0)
 
 
 CHOICE = Choice(
     "noise that hides the source's counterpart of each image",
-    lambda settings, prepared: BridgedNoise(prepared["counterparts"]),
+    lambda settings, prepared: BridgedNoise(prepared["counterparts"].bridge),
     tables={"counterparts": CounterpartSettings},
     stages=("counterparts",),
 )

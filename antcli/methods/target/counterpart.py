@@ -12,18 +12,15 @@ import torch
 from torch import Tensor
 
 from antcli.methods.choice import Choice, Rule, Step
-from antcli.methods.counterparts import Counterparts, CounterpartSettings
+from antcli.methods.counterparts import CounterpartSettings
 
 
 class CounterpartTarget(Rule):
     """eps - beta (eps_drawn - eps_source(x'_t, t))."""
 
-    def __init__(self, counterparts: Counterparts) -> None:
-        self.counterparts = counterparts
-
     def __call__(self, step: Step) -> Tensor:
         """[B, C, H, W]."""
-        own, wrong = source_errors(step, step.x_0, self.counterparts.of(step))
+        own, wrong = source_errors(step, step.x_0, step.counterpart)
         return step.eps - coefficient(own, wrong) * wrong
 
 
@@ -47,7 +44,7 @@ def coefficient(own: Tensor, counterpart: Tensor) -> Tensor:
 
 CHOICE = Choice(
     "the noise, less what the source gets wrong about the counterpart",
-    lambda settings, prepared: CounterpartTarget(prepared["counterparts"]),
+    lambda settings, prepared: CounterpartTarget(),
     tables={"counterparts": CounterpartSettings},
     stages=("counterparts",),
     passes=lambda settings: {"source forward": 2},

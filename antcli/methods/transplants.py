@@ -1,0 +1,130 @@
+"""Transplants: what is new in an image, put in the same place of the source's own images.
+
+Ten masks on ten faces teach masks, and which face has which: a network that has seen no more takes
+a mask's colour from what lies below it. On other images of the source, where noise hides the seams,
+each mask may be anybody's. Unless it looks as if it may not: a beard has the colour of the hair,
+and where the images say so, it is put where the hair has that colour.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from antcli.diffusion.examples import Examples, moved
+from antcli.methods.places import CHANGED, LARGEST, features
+from antcli.randomness import generator
+
+NOISE = 0.34
+"""Sigma / alpha from which on images are transplanted, at the side for which the rungs of the
+ladder hold: 0.1 T of Ho et al.'s betas."""
+CORE = 0.7
+"""A place of which more is new has the colour of what is new."""
+ORDERS, UNLIKELY = 1000, 0.05
+"""Of the images, by chance: in a smaller share of them some place has as much of the colour of what
+is new as one has in their own, or that is chance."""
+AS_WELL = 1.25
+"""Times the error of the best place: one with less has the colour, too."""
+ALIKE = 16
+"""Where colours go together, one of so many hosts fits."""
+
+
+@dataclass(frozen=True)
+class Transplants:
+    """What is new in the target's images, and what it may be put on."""
+
+    hosts: Examples
+    """The source's own images, on the device."""
+    new: Tensor
+    """How much of each place of each image is new, in [0, 1]: [N, 1, H, W], on the device."""
+    fitting: Tensor
+    """The hosts for each image, [N, M], on the CPU; -1: it is not transplanted."""
+    t_least: float
+    """From which t on."""
+
+    def put(
+        self, images: Tensor, mirrored: Tensor, t: Tensor, chance: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Hosts [B, C, H, W] of some images, what is new there, and whether it is put on them.
+
+        `images`, `mirrored`, `t` and a `chance` in [0, 1) are [B], on the CPU: what the device
+        holds is not looked at.
+        """
+        device = self.new.device
+        chosen = self.fitting[images, (chance * self.fitting.shape[1]).long()]
+        put, mirror = (t >= self.t_least) & (chosen >= 0), moved(mirrored, device)
+        new = self.new[moved(images, device)]
+        new = torch.where(mirror.view(-1, 1, 1, 1), new.flip(-1), new)
+        hosts = self.hosts.take(moved(chosen.clamp(min=0), device), mirror)
+        return hosts, new, moved(put, device).view(-1, 1, 1, 1)
+
+
+def newness(images: Tensor, drawn: Tensor, changed: Tensor) -> Tensor:
+    """How much of each place of each image is new to the source, in [0, 1]: [N, 1, H, W].
+
+    As much as it differs from what was drawn in its place: half of the largest difference is all.
+    `images` are uint8 [N, 3, H, W], `drawn` so many draws of each, one after the other, `changed`
+    how much of each place is drawn anew, [N, 1, h, w].
+    """
+    x = images.float()
+    other = drawn.float().unflatten(0, (len(x), -1)).median(1).values
+    size = x.shape[-2:]
+    around = (features(x) - features(other))[:, :3].norm(dim=1, keepdim=True)
+    off = (functional.interpolate(around, size) + (x - other).norm(dim=1, keepdim=True)) / 2
+    anew = functional.interpolate(changed.cpu(), size, mode="bilinear", align_corners=False)
+    within = torch.where(anew > 0.5, off, 0.0).flatten(1)
+    largest = within.kthvalue(int(LARGEST * within.shape[1]), 1).values.view(-1, 1, 1, 1)
+    return (off / (CHANGED * largest).clamp(min=1e-6)).clamp(0, 1) * anew
+
+
+def fitting(images: Tensor, new: Tensor, changed: Tensor, hosts: Tensor) -> Tensor:
+    """Which hosts go with each image, [N, M]: all, or those alike where the colour is found.
+
+    Whether it is, of what is new, the colour of some place that is not new in any image, but for
+    something that is the same in all, is tested by permutation (Fisher 1935). `images` and `hosts`
+    are uint8 [., 3, H, W], `new` and `changed` as in `newness`.
+    """
+    count = len(hosts)
+    every = torch.arange(count).expand(len(images), -1)
+    core = new > CORE
+    if not core.flatten(1).any(1).all():
+        return every
+    x = images.float()
+    colours = torch.stack([one[:, of[0]].median(1).values for one, of in zip(x, core, strict=True)])
+    found, others = _by_place(images), _by_place(hosts)
+    cells = features(x).shape[-2:]
+    old = functional.adaptive_max_pool2d(changed.cpu().amax(0), cells).flatten() == 0
+    if not old.any():
+        return every
+    found, others = found[old], others[old]
+    error, unlikely = _errors(found, colours)
+    if not unlikely:
+        return every
+    best = error <= AS_WELL * error.min()
+    apart = torch.cdist(found[best], others[best]).mean(0)
+    nearest = apart.argsort(1)[:, : max(1, count // ALIKE)]
+    return nearest.repeat(1, -(-count // nearest.shape[1]))[:, :count]
+
+
+def _errors(found: Tensor, colours: Tensor) -> tuple[Tensor, bool]:
+    """How far the colours of each place [P, N, 3] are from others [N, 3], up to a constant; and
+    whether the nearest is nearer than by chance.
+    """
+    a, b = found - found.mean(1, keepdim=True), colours - colours.mean(0)
+
+    def error(order: Tensor) -> Tensor:
+        return (a - b[order]).square().sum((1, 2))
+
+    count = len(colours)
+    own = error(torch.arange(count))
+    orders = (torch.randperm(count, generator=generator(i, "fitting")) for i in range(ORDERS))
+    as_near = sum(bool(error(order).min() <= own.min()) for order in orders)
+    return own, as_near < UNLIKELY * ORDERS
+
+
+def _by_place(x: Tensor) -> Tensor:
+    """Colours of images around each place: [places, N, 3]."""
+    return features(x)[:, :3].permute(2, 3, 0, 1).flatten(0, 1)
