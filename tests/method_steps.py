@@ -28,7 +28,7 @@ def as_step(
 
     network: Any = Network(convention=PLAIN, source=source)
     upright = torch.zeros(len(t), dtype=torch.bool)
-    chance = torch.rand(len(t), 2, generator=torch.Generator().manual_seed(len(t)))
+    chance = torch.rand(len(t), 3, generator=torch.Generator().manual_seed(len(t)))
     images = torch.arange(len(t))
     return Step(network, network, nullcontext, x_0, eps, t, images, upright, chance)
 

@@ -9,7 +9,6 @@ import pytest
 import torch
 from accelerate import Accelerator
 from diffusers import UNet2DModel
-from method_steps import as_step
 from torch import Tensor
 
 from antcli.config import AdaptConfig, TrainingConfig, adapt_config_from
@@ -18,7 +17,6 @@ from antcli.diffusion.examples import Pixels
 from antcli.errors import AntError
 from antcli.methods.augmentation.ada import Ada, AugmentationSettings
 from antcli.methods.build import build_network, build_objective, check_pixels
-from antcli.methods.choice import Step
 from antcli.methods.counterparts import Counterparts
 from antcli.training.loop import Training
 
@@ -246,13 +244,19 @@ def test_what_is_drawn_counts_by_the_place_in_the_global_batch(
         torch.testing.assert_close(own.x_0, whole.x_0[index::processes], rtol=0, atol=1e-6)
 
 
-def test_a_counterpart_is_changed_as_its_image_is() -> None:
-    pixels = torch.randint(256, (4, 3, SIDE, SIDE), dtype=torch.uint8, generator=seeded())
-    pairs = Counterparts(Pixels(pixels), 2, 0.5, 0.3)
-    eps, t, label = torch.zeros(2, 3, SIDE, SIDE), torch.tensor([1, 2]), ALWAYS.draw(2, seeded())
-    plain: Step = as_step(eps, eps, t)
-    step = replace(plain, augmentation=ALWAYS, label=label)
-    torch.testing.assert_close(pairs.of(step), ALWAYS.change(pairs.of(plain), label))
+def test_a_counterpart_is_changed_as_its_image_is(
+    make_unet: MakeUnet, accelerator: Accelerator
+) -> None:
+    training = training_of(make_unet, accelerator)
+    (plain,) = training._draw()
+    assert plain.pair is None
+    kept = training.examples.x_0.repeat_interleave(2, 0)
+    pairs = Counterparts(Pixels(kept), 2, 0.5, 0.3)
+    training.parts[""].objective = replace(training.parts[""].objective, counterparts=pairs)
+    (step,) = training._draw()
+    # Each counterpart is its image: after the change, too.
+    torch.testing.assert_close(step.counterpart, step.x_0, rtol=0, atol=0)
+    torch.testing.assert_close(step.x_0, plain.x_0, rtol=0, atol=0)
 
 
 def test_latents_have_no_pixels_to_change() -> None:

@@ -35,20 +35,17 @@ def wrong_source(x_t: Tensor, t: Tensor) -> Tensor:
     return 0.7 * x_t + 0.2 * torch.sin(3 * x_t.flip(-1)) * torch.cos(t / 300).view(-1, 1, 1, 1)
 
 
-def counterparts_of(x_0: Tensor) -> Counterparts:
-    """As drawn from the source: two for each of three images."""
-    kappa = (ALPHA_BAR[LIMIT - 1] / (1 - ALPHA_BAR[LIMIT - 1])) ** 0.5
-    return Counterparts(Latents(x_0), DRAWS, LIMIT / PATH.span, kappa)
+KAPPA = (ALPHA_BAR[LIMIT - 1] / (1 - ALPHA_BAR[LIMIT - 1])) ** 0.5
+PAIRS = Counterparts(Latents(drawn(2, 6, 3, 8, 8)), DRAWS, LIMIT / PATH.span, KAPPA)
 
 
-def a_step(u: float | None = None) -> Step:
+def a_step(u: float | None = None, *, same: bool = False) -> Step:
+    """With some counterpart of each image; or with the image as its counterpart."""
     step = as_step(drawn(0), drawn(1), T, source=wrong_source)
+    step = replace(step, pair=step.x_0 if same else drawn(2))
     if u is None:
         return step
-    return replace(step, chance=torch.stack([step.chance[:, 0], torch.full((3,), u**2)], 1))
-
-
-PAIRS = counterparts_of(drawn(2, 6, 3, 8, 8))
+    return replace(step, chance=torch.full((3, 3), u**2))
 
 
 # --- noise ---------------------------------------------------------------------------------
@@ -56,8 +53,8 @@ PAIRS = counterparts_of(drawn(2, 6, 3, 8, 8))
 
 def test_at_the_limit_x_t_is_the_noised_counterpart() -> None:
     step = a_step(u=1.0)
-    bridged = replace(step, eps=BridgedNoise(PAIRS)(step), before=step.eps)
-    noised = PATH.add_noise(PAIRS.of(step), step.eps, T)
+    bridged = replace(step, eps=BridgedNoise(KAPPA)(step), before=step.eps)
+    noised = PATH.add_noise(step.counterpart, step.eps, T)
     torch.testing.assert_close(bridged.x_t[0], noised[0], rtol=1e-9, atol=1e-12)
     # Further down it is on the way to the image.
     kept = [(bridged.x_t[i] - noised[i]).abs().mean().item() for i in range(3)]
@@ -67,11 +64,11 @@ def test_at_the_limit_x_t_is_the_noised_counterpart() -> None:
 def test_x_t_against_a_slow_loop() -> None:
     """x_t = alpha x_0 + sigma eps + u kappa sigma (x'_0 - x_0), u the root of a uniform."""
     step = a_step()
-    bridged = replace(step, eps=BridgedNoise(PAIRS)(step), before=step.eps)
+    bridged = replace(step, eps=BridgedNoise(KAPPA)(step), before=step.eps)
     for i, t in enumerate(T.tolist()):
-        x_0, other = step.x_0[i], PAIRS.examples.x_0[2 * i + int(step.chance[i, 0] * 2)]
+        x_0, other = step.x_0[i], step.counterpart[i]
         alpha, sigma = ALPHA_BAR[t] ** 0.5, (1 - ALPHA_BAR[t]) ** 0.5
-        u, kappa = float(step.chance[i, 1]) ** 0.5, PAIRS.bridge
+        u, kappa = float(step.chance[i, 1]) ** 0.5, KAPPA
         expected = alpha * x_0 + sigma * step.eps[i] + u * kappa * sigma * (other - x_0)
         # u is a float32.
         torch.testing.assert_close(bridged.x_t[i], expected, rtol=1e-6, atol=1e-6)
@@ -80,18 +77,16 @@ def test_x_t_against_a_slow_loop() -> None:
 
 
 def test_a_counterpart_that_is_the_image_leaves_the_noise() -> None:
-    step = a_step()
-    same = counterparts_of(step.x_0.repeat_interleave(DRAWS, 0))
-    torch.testing.assert_close(BridgedNoise(same)(step), step.eps, rtol=0, atol=0)
+    step = a_step(same=True)
+    torch.testing.assert_close(BridgedNoise(KAPPA)(step), step.eps, rtol=0, atol=0)
 
 
 # --- target --------------------------------------------------------------------------------
 
 
 def test_for_a_counterpart_that_is_the_image_the_target_is_what_the_source_says() -> None:
-    step = a_step()
-    same = counterparts_of(step.x_0.repeat_interleave(DRAWS, 0))
-    found = CounterpartTarget(same)(step)
+    step = a_step(same=True)
+    found = CounterpartTarget()(step)
     expected = step.source(step.x_t, T)
     # The source is read in float32.
     torch.testing.assert_close(found, expected.double(), rtol=0, atol=1e-5)
@@ -101,14 +96,14 @@ def test_for_a_counterpart_that_is_the_image_the_target_is_what_the_source_says(
 def test_the_target_on_bridged_noise_against_a_slow_loop() -> None:
     """What the source gets wrong is asked with the noise as it was drawn, image by image."""
     step = a_step()
-    bridged = replace(step, eps=BridgedNoise(PAIRS)(step), before=step.eps)
-    found = CounterpartTarget(PAIRS)(bridged)
+    bridged = replace(step, eps=BridgedNoise(KAPPA)(step), before=step.eps)
+    found = CounterpartTarget()(bridged)
     for i, t in enumerate(T.tolist()):
         alpha, sigma = ALPHA_BAR[t] ** 0.5, (1 - ALPHA_BAR[t]) ** 0.5
         eps = step.eps[i]
         own, wrong = (
             eps - wrong_source((alpha * x_0 + sigma * eps)[None], T[i : i + 1])[0]
-            for x_0 in (step.x_0[i], PAIRS.of(step)[i])
+            for x_0 in (step.x_0[i], step.counterpart[i])
         )
         beta = min(max(float((own * wrong).sum() / (wrong * wrong).sum()), 0.0), 1.0)
         expected = bridged.eps[i] - beta * wrong
@@ -162,6 +157,7 @@ def test_nothing_but_the_loss_has_a_gradient(
         predict=network,
         x_0=drawn_step.x_0.float(),
         eps=drawn_step.eps.float(),
+        pair=drawn_step.counterpart.float(),
     )
     step, target = objective.prepared(step)
     assert not step.eps.requires_grad and not target.requires_grad

@@ -122,7 +122,8 @@ def test_adaptors_start_from_the_seed_alone(make_unet: MakeUnet) -> None:
 @pytest.mark.parametrize("method", METHODS)
 def test_parts_follow_the_table(method: str) -> None:
     config = named(method)
-    objective = build_objective(config, dict.fromkeys(stages_of(config), nn.Identity()))
+    prepared = {**dict.fromkeys(stages_of(config), nn.Identity()), "counterparts": PAIRS}
+    objective = build_objective(config, prepared)
     noises = {"adversarial": AdversarialNoise, "bridged": BridgedNoise}
     targets = {
         "guided": GuidedTarget,

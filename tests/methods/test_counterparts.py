@@ -1,11 +1,9 @@
 """Counterparts: ways to draw them, how far to noise, and which of them a step is given."""
 
 import itertools
-from dataclasses import replace
 
 import pytest
 import torch
-from method_steps import as_step
 from torch import Tensor
 
 from antcli.diffusion.examples import Latents, Pixels
@@ -117,11 +115,9 @@ def test_a_step_is_given_draw_k_of_image_i_mirrored_as_it_is(latent: bool) -> No
     images, chosen = torch.tensor([2, 0, 3, 3]), torch.tensor([0, 2, 1, 2])
     mirrored = torch.tensor([False, True, True, False])
     like = torch.zeros(4, 3, 4, 4, dtype=torch.float64)
-    step = as_step(like, like, torch.tensor([1, 2, 3, 4]))
     within = torch.tensor([0, 0.5, 0.1, 0.99])
     chance = torch.stack([(chosen + within) / draws, torch.rand(4)], 1)
-    step = replace(step, images=images, mirrored=mirrored, chance=chance)
-    found = counterparts.of(step)
+    _, found = counterparts.pairs(like, images, mirrored, torch.arange(4), chance)
     expected = x_0[images * draws + chosen].double()
     if latent:
         expected = expected + 0.5 * mirrored.view(-1, 1, 1, 1)
@@ -132,15 +128,14 @@ def test_a_step_is_given_draw_k_of_image_i_mirrored_as_it_is(latent: bool) -> No
 
 
 def test_chance_reaches_every_draw_and_none_beyond() -> None:
-    like = torch.zeros(2, 3, 4, 4)
-    step = as_step(like, like, torch.tensor([1, 2]))
+    like, images = torch.zeros(2, 3, 4, 4), torch.arange(2)
     for draws in (1, 7, 10, 16):
         counterparts = Counterparts(Pixels(numbered(2, draws)), draws, 0.5, 1.0)
         most = torch.nextafter(torch.ones(2, 2), torch.zeros(2, 2))
         for chance, draw in ((torch.zeros(2, 2), 0), (most, draws - 1)):
-            given = replace(step, chance=chance)
-            found = ((counterparts.of(given)[:, 0, 0, 0] + 1) * 127.5).round().tolist()
-            assert found == [draw, draws + draw]
+            _, found = counterparts.pairs(like, images, images > 1, images, chance)
+            numbers = ((found[:, 0, 0, 0] + 1) * 127.5).round().tolist()
+            assert numbers == [draw, draws + draw]
 
 
 def test_many_images_have_fewer_draws_each() -> None:

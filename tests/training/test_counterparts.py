@@ -340,6 +340,38 @@ def test_of_each_image_the_source_changes_what_is_new_in_it_alone(
     assert (right[:5] < left[:5] / 4).all() and (left[5:] < right[5:] / 4).all()
 
 
+def test_what_is_put_on_is_put_on_others_too(people: Tensor, climb: Callable[..., Any]) -> None:
+    """Each of ten in any colour, where it may be seen what is put where."""
+    images = with_glasses(people)
+    found, _ = climb(images)
+    assert found.transplants is not None
+    new, hosts = found.transplants.new, found.transplants.hosts
+    assert new.shape == (10, 1, 16, 16) and len(hosts) == 64
+    assert (new[:, :, 5:8, 4:7] > 0.8).all() and new.mean() < 0.3
+    i, upright, t = torch.arange(10), torch.zeros(10, dtype=torch.bool), torch.full((10,), 400)
+    own = to_float(images)
+    x_0, other = found.pairs(own, i, upright, t, torch.rand(10, 2))
+    bare = {tuple(host.flatten().tolist()) for host in hosts.take(torch.arange(64), upright[:1])}
+    assert all(tuple(x.flatten().tolist()) in bare for x in other)
+    assert (x_0 - own)[:, :, 6, 5].abs().max() < 0.3  # a share of it is the host's
+    assert ((x_0 - other)[:, :, 12:] == 0).all()
+    # Of little noise each is as it is.
+    x_0, other = found.pairs(own, i, upright, 0 * t, torch.rand(10, 2))
+    torch.testing.assert_close(x_0, own, rtol=0, atol=0)
+
+
+def test_nothing_is_put_on_others_where_that_is_not_wanted(
+    people: Tensor, climb: Callable[..., Any], config: AdaptConfig, make: Make
+) -> None:
+    save(Path(config.target).parent / "people", with_glasses(people))
+    target, less = str(Path(config.target).parent / "people"), {"noise": 0.0, "transplants": False}
+    without = replace(config, target=target, counterparts=replace(config.counterparts, **less))
+    assert make(without).transplants is None
+    # Nor where all of an image is drawn anew.
+    assert make(config).transplants is None
+    assert climb(as_sketches(people), "sketches")[0].transplants is None
+
+
 @pytest.mark.parametrize("count", [10, 1])
 def test_of_other_colours_everywhere_the_source_changes_all(
     count: int, people: Tensor, climb: Callable[..., Any], tiny_source: Path

@@ -29,6 +29,7 @@ from antcli.methods.target.guided import GuidanceConfig, GuidedTarget
 from antcli.methods.trainable.adaptors import AdaptedDenoiser, AdaptorConfig
 from antcli.methods.trainable.denoiser import Denoiser
 from antcli.methods.trainable.tuned import TunedDenoiser
+from antcli.methods.transplants import Transplants
 from antcli.training.loop import NonFiniteLossError, Part, StepRecord, Training, learning_rate
 
 CONFIG = TrainingConfig(steps=6, batch_size=4, warmup_steps=2)
@@ -67,7 +68,11 @@ def make_training(make_unet: MakeUnet, accelerator: Accelerator) -> MakeTraining
         if bridge:
             names = {"source": "a", "target": "b", "method": "bridge"}
             settings = adapt_config_from(names, {"training": {"low_memory": config.low_memory}})
-            pairs = Counterparts(Pixels(some_images(6)), 2, 0.5, 0.3)
+            of = torch.rand(3, 1, SIZE, SIZE, generator=torch.Generator().manual_seed(6))
+            hosts = Pixels(some_images(5))
+            fitting = torch.tensor([[0, 1, 2, 3, 4], [-1] * 5, [4] * 5])
+            moved = Transplants(hosts, of, fitting, t_least=100)
+            pairs = Counterparts(Pixels(some_images(6)), 2, 0.5, 0.3, moved)
             network = build_network(unet, settings, PLAIN, pairs.t_limit)
             parts = {"objective": build_objective(settings, {"counterparts": pairs})}
         return Training(
@@ -570,9 +575,9 @@ def test_what_is_drawn_counts_by_the_place_in_the_global_batch(
         return [torch.cat([getattr(step, name) for step in steps]) for name in names]
 
     whole = drawn(0, 1)
-    assert whole[0].shape == (7, 2)
+    assert whole[0].shape == (7, 3)
     assert whole[0].min() >= 0 and whole[0].max() < 1
-    assert len(whole[0].unique()) == 14
+    assert len(whole[0].unique()) == 21
     for i in range(processes):
         mine = [found[i::processes] for found in whole]
         torch.testing.assert_close(drawn(i, processes, **less), mine, rtol=0, atol=0)

@@ -1,0 +1,171 @@
+"""Transplants: how much of a place is new, which hosts fit, and what a step is given."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from antcli.diffusion.examples import Latents, Pixels
+from antcli.methods import transplants as module
+from antcli.methods.counterparts import Counterparts
+from antcli.methods.transplants import ALIKE, Transplants, fitting, newness
+
+SIDE, COUNT, HOSTS = 16, 10, 64
+THING = slice(4, 9)
+
+
+def colours(count: int, seed: int) -> Tensor:
+    """[N, 3, 1, 1], far apart."""
+    draw = torch.Generator().manual_seed(seed)
+    return torch.randint(20, 236, (count, 3, 1, 1), generator=draw).to(torch.uint8)
+
+
+def plain(count: int, seed: int) -> Tensor:
+    """Images of a colour, with a band of another on the right."""
+    images = colours(count, seed).expand(-1, -1, SIDE, SIDE).clone()
+    images[..., 12:] = colours(count, seed + 1)
+    return images
+
+
+def wearing(images: Tensor, of: Tensor) -> Tensor:
+    """With a thing of some colours in the same place of each."""
+    images = images.clone()
+    images[:, :, THING, THING] = of
+    return images
+
+
+def around_the_thing(count: int = 1) -> Tensor:
+    changed = torch.zeros(count, 1, SIDE, SIDE)
+    changed[:, :, 3:10, 3:10] = 1
+    return changed
+
+
+# --- how much of a place is new ------------------------------------------------------------
+
+
+def test_of_an_image_the_thing_is_new_and_nothing_else() -> None:
+    bare = plain(COUNT, 0)
+    images = wearing(bare, 255 - bare[:, :, :1, :1])
+    found = newness(images, bare.repeat_interleave(3, 0), around_the_thing())
+    assert found.shape == (COUNT, 1, SIDE, SIDE)
+    assert (found[:, :, THING, THING] == 1).all()
+    # Around it lies what the places' average spreads of it, further off nothing.
+    assert (found[:, :, 3:10, 3:10] <= 1).all() and found.sum() < COUNT * 7 * 7
+    assert (found * (1 - around_the_thing()) == 0).all()
+
+
+def test_half_of_the_largest_difference_is_all_and_less_is_less() -> None:
+    bare = torch.full((1, 3, SIDE, SIDE), 100, dtype=torch.uint8)
+    images = bare.clone()
+    for row, brighter in ((4, 80), (5, 80), (6, 80), (7, 80), (10, 10)):
+        images[:, :, row, 4:9] = 100 + brighter
+    found = newness(images, bare, torch.ones(1, 1, SIDE, SIDE))[0, 0]
+    assert (found[5:7, 5:8] == 1).all()
+    assert 0 < found[10, 6] < 0.5
+    assert (found[14] == 0).all()
+
+
+def test_one_draw_that_went_wrong_does_not_count() -> None:
+    bare = plain(COUNT, 0)
+    images = wearing(bare, 255 - bare[:, :, :1, :1])
+    drawn = bare.repeat_interleave(3, 0)
+    expected = newness(images, drawn, around_the_thing())
+    drawn[::3] = 255 - drawn[::3]
+    torch.testing.assert_close(newness(images, drawn, around_the_thing()), expected)
+
+
+def test_what_never_differs_is_nowhere_new() -> None:
+    images = plain(COUNT, 0)
+    found = newness(images, images.repeat_interleave(2, 0), torch.ones(1, 1, SIDE, SIDE))
+    assert (found == 0).all()
+
+
+# --- hosts that fit ------------------------------------------------------------------------
+
+
+def fits(images: Tensor, hosts: Tensor) -> Tensor:
+    new = torch.zeros(len(images), 1, SIDE, SIDE)
+    new[:, :, THING, THING] = 1
+    return fitting(images, new, around_the_thing(len(images)), hosts)
+
+
+def test_a_thing_of_the_colour_of_the_band_goes_where_the_band_has_it() -> None:
+    bare, hosts = plain(COUNT, 0), plain(HOSTS, 7)
+    darker = (bare[:, :, :1, 15:].float() * 0.9).to(torch.uint8)
+    found = fits(wearing(bare, darker), hosts)
+    assert found.shape == (COUNT, HOSTS)
+    for image, row in zip(bare, found, strict=True):
+        apart = (hosts[:, :, 0, 15].float() - image[:, 0, 15].float()).norm(dim=1)
+        assert set(row.tolist()) == set(apart.argsort()[: HOSTS // ALIKE].tolist())
+
+
+def test_chance_is_taken_for_more_no_more_often_than_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "ORDERS", 200)
+    hosts, tries = plain(HOSTS, 7), 100
+    bound = 0  # to some hosts; of any colour, a thing goes anywhere
+    for seed in range(tries):
+        images = wearing(plain(COUNT, 3 * seed), colours(COUNT, 3 * seed + 2))
+        bound += int((fits(images, hosts) != torch.arange(HOSTS)).any())
+    # A binomial of .05: more than twelve of a hundred are seen in one of a thousand tests.
+    assert bound <= 12
+
+
+def test_a_thing_that_is_the_same_in_all_goes_anywhere() -> None:
+    images = wearing(plain(COUNT, 0), torch.tensor([10, 200, 90]).view(1, 3, 1, 1).byte())
+    assert (fits(images, plain(HOSTS, 7)) == torch.arange(HOSTS)).all()
+
+
+def test_where_nothing_is_new_in_one_image_or_everything_in_all_nothing_is_tested() -> None:
+    bare, hosts = plain(COUNT, 0), plain(5, 7)
+    images = wearing(bare, bare[:, :, :1, 15:])
+    new = torch.zeros(COUNT, 1, SIDE, SIDE)
+    new[1:, :, THING, THING] = 1
+    found = fitting(images, new, around_the_thing(COUNT), hosts)
+    assert (found == torch.arange(5)).all()
+    new[0] = new[1]
+    assert (fitting(images, new, torch.ones_like(new), hosts) == torch.arange(5)).all()
+    # Of five hosts one is left.
+    assert (fits(images, hosts).diff(dim=1) == 0).all()
+
+
+# --- what a step is given ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("latent", [True, False])
+def test_pairs_against_a_slow_loop(latent: bool) -> None:
+    draws, hosts, kept = 3, plain(5, 0), plain(4 * 3, 2)
+    draw = torch.Generator().manual_seed(0)
+    new = torch.rand(4, 1, SIDE, SIDE, generator=draw)
+    fits = torch.tensor([[0, 1, 2, 3, 4], [2] * 5, [-1] * 5, [4, 3, 2, 1, 0]])
+
+    def examples(x: Tensor) -> Pixels | Latents:
+        return Latents(x.float(), x.float() + 0.5) if latent else Pixels(x)
+
+    transplants = Transplants(examples(hosts), new, fits, t_least=100)
+    pairs = Counterparts(examples(kept), draws, 0.5, 1.0, transplants)
+    images = torch.tensor([0, 1, 2, 3, 3, 0])
+    mirrored = torch.tensor([False, True, True, True, False, True])
+    t = torch.tensor([100, 400, 300, 250, 99, 0])
+    chance = torch.rand(6, 2, generator=draw)
+    x_0 = torch.randn(6, 3, SIDE, SIDE, generator=draw)
+    found = pairs.pairs(x_0, images, mirrored, t, chance)
+    for k, (i, flip) in enumerate(zip(images.tolist(), mirrored.tolist(), strict=True)):
+        one, turned = torch.tensor([0]), mirrored[k : k + 1]
+        expected = (
+            x_0[k],
+            examples(kept[i * draws + int(chance[k, 0] * draws)][None]).take(one, turned)[0],
+        )
+        host = int(fits[i, int(chance[k, 1] * 5)])
+        if int(t[k]) >= 100 and host >= 0:
+            other = examples(hosts[host][None]).take(one, turned)[0]
+            much = new[i].flip(-1) if flip else new[i]
+            expected = (1 - much) * other + much * x_0[k], other
+        for one_found, one_expected in zip(found, expected, strict=True):
+            torch.testing.assert_close(one_found[k], one_expected)
+
+
+def test_without_transplants_an_image_stays_as_it_is() -> None:
+    kept = plain(6, 0)
+    x_0 = torch.randn(3, 3, SIDE, SIDE)
+    i, t = torch.arange(3), torch.full((3,), 900)
+    found, _ = Counterparts(Pixels(kept), 2, 0.5, 1.0).pairs(x_0, i, i > 3, t, torch.rand(3, 2))
+    assert found is x_0
