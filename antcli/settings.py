@@ -74,9 +74,10 @@ def _normalised(kind: Any, values: Any) -> Any:
 
 
 def _readable_error(kind: Any, error: Any) -> AntError:
-    *table, key = [str(part) for part in error["loc"]]
-    name, what, context = ".".join([*table, key]), error["type"], error.get("ctx", {})
+    where = [str(part) for part in error["loc"]]  # nowhere: of all the settings together
+    name, what, context = ".".join(where), error["type"], error.get("ctx", {})
     if what == "unexpected_keyword_argument":
+        *table, key = where
         known = [part.name for part in fields(_table(kind, table))]
         near = difflib.get_close_matches(key, known, n=1)
         prefix = "".join(f"{part}." for part in table)
@@ -86,7 +87,9 @@ def _readable_error(kind: Any, error: Any) -> AntError:
         return AntError(f"setting {name} is missing", f"say {name} = ...", exit_code=2)
     if what == "value_error":
         part, _, range_ = str(context["error"]).partition(": ")
-        return AntError(f"{name}.{part} is out of range", f"it is {range_}", exit_code=2)
+        return AntError(
+            f"{'.'.join([*where, part])} is out of range", f"it is {range_}", exit_code=2
+        )
     ranges = {"greater_than": ("above", "gt"), "greater_than_equal": ("at least", "ge")}
     ranges |= {"less_than": ("below", "lt"), "less_than_equal": ("at most", "le")}
     if what in ranges:

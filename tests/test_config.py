@@ -9,6 +9,7 @@ from antcli.config import AdaptConfig, adapt_config_from, differences, read_toml
 from antcli.errors import AntError
 from antcli.methods.presets import paper
 from antcli.methods.trainable.lora import LoraSettings
+from antcli.settings import checked, settings
 
 NAMES: dict[str, Any] = {"source": "avatars", "target": "photos"}
 
@@ -200,6 +201,22 @@ def test_ranges(table: str, key: str, bad: list[Any], good: list[Any]) -> None:
     for value in good:
         config = adapt_config_from(NAMES, {table: {key: value}})
         assert getattr(getattr(config, table), key) == value
+
+
+def test_what_is_wrong_with_settings_as_a_whole_is_told_too() -> None:
+    @settings
+    class Whole:
+        """Settings that check themselves."""
+
+        least: int = 0
+
+        def __post_init__(self) -> None:
+            if self.least > 1:
+                raise ValueError("least: 0 or 1")
+
+    assert checked(Whole, {"least": 1}) == Whole(1)
+    with pytest.raises(AntError, match=r"^least is out of range"):
+        checked(Whole, {"least": 2})
 
 
 def test_every_number_has_a_range() -> None:

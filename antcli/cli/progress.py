@@ -79,12 +79,17 @@ def follow(
 
 
 def _found(chosen: Chosen) -> str:
-    """Where the images were found to be new, and how much noise hides it."""
+    """Where the images were found to be new, and how much noise hides it; or what was said."""
     whose = f"{chosen.condition}: " if chosen.condition else ""
     hidden = f"noise up to {chosen.noise:.2f} of the path hides it from the source"
+    if chosen.said:
+        told = f"noise up to {chosen.noise:.2f} of the path, as said, all of each image"
+        return f"{whose}{told} is drawn anew"
     if chosen.anew < 1:
+        bound = "; it goes with the colour of something beside it" if chosen.bound else ""
         return (
-            f"{whose}what is new lies in {chosen.anew:.0%} of each image, the rest stays: {hidden}"
+            f"{whose}what is new lies in {chosen.anew:.0%} of each image{bound}, "
+            f"the rest stays: {hidden}"
         )
     return f"{whose}what is new lies anywhere in the images: {hidden}"
 

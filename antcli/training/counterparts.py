@@ -54,6 +54,10 @@ class Chosen:
     """Share of an image that is drawn anew."""
     condition: str = ""
     """Of which images, where they are of several domains."""
+    said: bool = False
+    """Whether the noise was said, not read off the images."""
+    bound: bool = False
+    """Whether what is new has the colour of something beside it, and keeps it on other images."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +111,11 @@ def make_counterparts(
     }
     save_tensors(out, tensors, facts)
     for way in ways:
-        yield CounterpartsDrawn(total, total, Chosen(way.noise, t_limit, way.anew, way.domain))
+        bound = "fitting" in tensors and _bound(tensors["fitting"][way.images])
+        chosen = Chosen(
+            way.noise, t_limit, way.anew, way.domain, said=bool(settings.noise), bound=bound
+        )
+        yield CounterpartsDrawn(total, total, chosen)
 
 
 @dataclass(frozen=True)
@@ -157,6 +165,11 @@ def _transplants(
             hosts[way.images] = fitting(images, whole, way.changed, own)
     x_0 = examples_of(source, own, device, flip=False).x_0.cpu()
     return {"hosts": x_0, "new": new, "fitting": hosts}
+
+
+def _bound(fitting: Tensor) -> bool:
+    """Whether images are put on some hosts only."""
+    return bool((fitting >= 0).all() and len(fitting[0].unique()) < fitting.shape[1])
 
 
 def _ways(

@@ -83,7 +83,7 @@ def test_a_rule_of_thumb_is_told_of_the_source_s_own_samples(
 
 def test_noise_that_is_asked_for_is_said(adapt: Callable) -> None:
     done = adapt()
-    said = "what is new lies anywhere in the images: noise up to 0.40 of the path hides it"
+    said = "noise up to 0.40 of the path, as said, all of each image is drawn anew"
     assert done.err.count(said) == 1
     assert "sampling the source" not in done.err  # there is nothing to be found
 

@@ -138,7 +138,7 @@ def test_counterparts_of_pixels_against_drawing_each_alone(config: AdaptConfig, 
     assert (to_float(expected) - own).abs().mean() > 0.05
     assert records == [
         CounterpartsDrawn(10 * DRAWS, 10 * DRAWS),
-        CounterpartsDrawn(10 * DRAWS, 10 * DRAWS, Chosen(NOISE, NOISE, 1.0)),
+        CounterpartsDrawn(10 * DRAWS, 10 * DRAWS, Chosen(NOISE, NOISE, 1.0, said=True)),
     ]
 
 
@@ -358,6 +358,22 @@ def test_what_is_put_on_is_put_on_others_too(people: Tensor, climb: Callable[...
     # Of little noise each is as it is.
     x_0, other = found.pairs(own, i, upright, 0 * t, torch.rand(10, 2))
     torch.testing.assert_close(x_0, own, rtol=0, atol=0)
+
+
+def test_what_has_the_colour_of_something_beside_it_is_said_to(
+    people: Tensor, climb: Callable[..., Any]
+) -> None:
+    """And goes where that colour is: glasses as dark as the image is bright, or as another is."""
+    colours = 255 - people[:, :, 12:, 12:].float().mean((2, 3), keepdim=True).to(torch.uint8)
+    for bound in (True, False):
+        images = people.clone()
+        images[:, :, 5:8, 4:7] = 255 - colours if bound else colours.roll(5, 0)
+        images[:, :, 5:8, 4:7] = images[:, :, 5:8, 4:7] // 3
+        found, records = climb(images, f"bound-{bound}")
+        assert found.transplants is not None
+        assert records[-1].chosen.bound == bound
+        fits = [len(row.unique()) for row in found.transplants.fitting]
+        assert fits == [4 if bound else 64] * 10
 
 
 def test_nothing_is_put_on_others_where_that_is_not_wanted(
