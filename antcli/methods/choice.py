@@ -85,6 +85,9 @@ class Step:
     """Whether the network's maps are kept."""
     pair: Tensor | None = None
     """x'_0, [B, C, H, W]: what the source has in the place of each image, where that is known."""
+    kept: Tensor | None = None
+    """[B, 1, H, W], in [0, 1]: how much of each place of x_0 is the counterpart's, where that is
+    known."""
     label: Tensor | None = None
     """[B, size], how x_0 was augmented, where there is an augmentation."""
     condition: Tensor | None = None

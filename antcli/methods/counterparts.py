@@ -98,8 +98,9 @@ class Counterparts:
 
     def pairs(
         self, x_0: Tensor, images: Tensor, mirrored: Tensor, t: Tensor, chance: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """x_0 [B, C, H, W] of some images, or what is new in them on others; and x'_0 of each.
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """x_0 [B, C, H, W] of some images, or what is new in them on others; and x'_0 of each; and
+        how much of each place is the same in both, [B, 1, H, W], where that is known of all images.
 
         `images`, `mirrored`, `t`, [B], and `chance` in [0, 1), [B, 2], are on the CPU. The first
         chance says which of the draws is taken, the second which other image.
@@ -109,10 +110,11 @@ class Counterparts:
         of = moved(images * self.draws + draw, there)
         drawn = self.examples.take(of, moved(mirrored, there)).to(x_0)
         if self.transplants is None:
-            return x_0, drawn
+            return x_0, drawn, None
         hosts, new, put = self.transplants.put(images, mirrored, t, chance[:, 1])
-        hosts = hosts.to(x_0)
-        return torch.where(put, hosts.lerp(x_0, new.to(x_0)), x_0), torch.where(put, hosts, drawn)
+        hosts, new = hosts.to(x_0), new.to(x_0)
+        x_0 = torch.where(put, hosts.lerp(x_0, new), x_0)
+        return x_0, torch.where(put, hosts, drawn), 1 - new if self.transplants.of_all else None
 
 
 def draws_of_each(settings: CounterpartSettings, images: int) -> int:

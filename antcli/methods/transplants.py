@@ -9,6 +9,7 @@ and where the images say so, it is put where the hair has that colour.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -44,6 +45,11 @@ class Transplants:
     """The hosts for each image, [N, M], on the CPU; -1: it is not transplanted."""
     t_least: float
     """From which t on."""
+
+    @cached_property
+    def of_all(self) -> bool:
+        """Whether all images are transplanted, so that of all it is known what is new in them."""
+        return bool((self.fitting >= 0).all())
 
     def put(
         self, images: Tensor, mirrored: Tensor, t: Tensor, chance: Tensor

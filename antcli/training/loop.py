@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import math
 import time
@@ -27,9 +26,6 @@ from antcli.processes import own_share
 from antcli.randomness import balanced_choice, generator, normal
 from antcli.training.checkpoints import Trained, load_state, save_state
 from antcli.training.ema import Ema
-
-KNOWN = ("pair", "label", "condition")
-"""What is known of a step's images in some trainings only."""
 
 
 class NonFiniteLossError(ArithmeticError):
@@ -244,17 +240,19 @@ class Training:
         chance = torch.rand(size, 3, generator=draw("chance"))[mine]
         objective = self.parts[""].objective
         augmentation, counterparts = objective.augmentation, objective.counterparts
-        pair = label = None
+        pair = kept = label = None
         if counterparts is not None:
-            x_0, pair = counterparts.pairs(x_0, images, mirrored, t, chance[:, ::2])
+            x_0, pair, kept = counterparts.pairs(x_0, images, mirrored, t, chance[:, ::2])
         if augmentation is not None:
             label = augmentation.draw(size, draw("augmentation"))[mine]
             told = moved(label, x_0.device)
             x_0 = augmentation.change(x_0, told)
-            pair = None if pair is None else augmentation.change(pair, told)
+            # What is moved has its places elsewhere.
+            pair, kept = None if pair is None else augmentation.change(pair, told), None
         condition = None if self.conditions is None else self.conditions[images]
         eps = normal(self.seed, "noise", self.step, own, x_0.shape[1:])
-        return self._parts((x_0, eps, t, images, mirrored, chance), pair, label, condition)
+        drawn = x_0, eps, t, images, mirrored, chance
+        return self._parts(drawn, pair=pair, kept=kept, label=label, condition=condition)
 
     def _examples(
         self, draw: Callable[[str], torch.Generator], mine: list[int]
@@ -273,32 +271,28 @@ class Training:
         """How many images of its share a process puts through the network together."""
         return self.config.micro_batch or (1 if self.config.low_memory else self.config.batch_size)
 
-    def _parts(
-        self,
-        drawn: Iterable[Tensor],
-        pair: Tensor | None = None,
-        label: Tensor | None = None,
-        condition: Tensor | None = None,
-    ) -> list[Step]:
-        """What was drawn for this process' share, in as many parts as memory wants."""
+    def _parts(self, drawn: Iterable[Tensor], **known: Tensor | None) -> list[Step]:
+        """What was drawn for this process' share, in as many parts as memory wants.
+
+        `known` is what is known of the images in some trainings only, by its name in a step.
+        """
         device = self.accelerator.device
 
-        def parts(x: Tensor | None) -> Iterable[Any]:
-            if x is None:
-                return itertools.repeat(None)
-            return moved(x, device).split(self._at_once)
+        def parts(x: Tensor) -> Iterator[Tensor]:
+            return iter(moved(x, device).split(self._at_once))
 
         network, predict, autocast = self.network, self.parts[""].wrapped, self.accelerator.autocast
         of: Any = {"done": self.step, "average": self._average}
+        more = {name: parts(x) for name, x in known.items() if x is not None}
         return [
-            Step(network, predict, autocast, *x, **{**of, **dict(zip(KNOWN, known, strict=True))})
-            for x, known in zip(
-                zip(*map(parts, drawn), strict=True),
-                zip(*map(parts, (pair, label, condition)), strict=False),
-                strict=False,  # None has no end
-            )
+            Step(network, predict, autocast, *x, **{**of, **_next_of(more)})
+            for x in zip(*map(parts, drawn), strict=True)
         ]
 
     def _average(self, x_t: Tensor, t: Tensor) -> Tensor:
         """What the network says with its averaged weights."""
         return functional_call(self.network, self.ema.average, (x_t, t))
+
+
+def _next_of(columns: Mapping[str, Iterator[Tensor]]) -> dict[str, Any]:
+    return {name: next(column) for name, column in columns.items()}

@@ -110,6 +110,19 @@ def test_the_target_on_bridged_noise_against_a_slow_loop() -> None:
         torch.testing.assert_close(found[i], expected, rtol=0, atol=1e-5)
 
 
+def test_where_places_are_known_to_be_kept_all_is_taken_off_there() -> None:
+    step = a_step()
+    kept = torch.rand(3, 1, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(7))
+    bridged = replace(step, eps=BridgedNoise(KAPPA)(step), before=step.eps, kept=kept)
+    found = CounterpartTarget()(bridged)
+    for i, t in enumerate(T.tolist()):
+        alpha, sigma = ALPHA_BAR[t] ** 0.5, (1 - ALPHA_BAR[t]) ** 0.5
+        x_t = alpha * step.counterpart[i] + sigma * step.eps[i]
+        wrong = step.eps[i] - wrong_source(x_t[None], T[i : i + 1])[0]
+        expected = bridged.eps[i] - kept[i] * wrong
+        torch.testing.assert_close(found[i], expected, rtol=0, atol=1e-5)
+
+
 def test_the_coefficient_is_that_of_least_squares() -> None:
     own, other = drawn(3), drawn(4)
     own = own + torch.tensor([0.6, -0.4, 3.0]).view(-1, 1, 1, 1).double() * other

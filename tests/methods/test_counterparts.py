@@ -117,7 +117,7 @@ def test_a_step_is_given_draw_k_of_image_i_mirrored_as_it_is(latent: bool) -> No
     like = torch.zeros(4, 3, 4, 4, dtype=torch.float64)
     within = torch.tensor([0, 0.5, 0.1, 0.99])
     chance = torch.stack([(chosen + within) / draws, torch.rand(4)], 1)
-    _, found = counterparts.pairs(like, images, mirrored, torch.arange(4), chance)
+    _, found, _ = counterparts.pairs(like, images, mirrored, torch.arange(4), chance)
     expected = x_0[images * draws + chosen].double()
     if latent:
         expected = expected + 0.5 * mirrored.view(-1, 1, 1, 1)
@@ -133,7 +133,7 @@ def test_chance_reaches_every_draw_and_none_beyond() -> None:
         counterparts = Counterparts(Pixels(numbered(2, draws)), draws, 0.5, 1.0)
         most = torch.nextafter(torch.ones(2, 2), torch.zeros(2, 2))
         for chance, draw in ((torch.zeros(2, 2), 0), (most, draws - 1)):
-            _, found = counterparts.pairs(like, images, images > 1, images, chance)
+            _, found, _ = counterparts.pairs(like, images, images > 1, images, chance)
             numbers = ((found[:, 0, 0, 0] + 1) * 127.5).round().tolist()
             assert numbers == [draw, draws + draw]
 

@@ -1,5 +1,7 @@
 """Transplants: how much of a place is new, which hosts fit, and what a step is given."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
@@ -147,7 +149,10 @@ def test_pairs_against_a_slow_loop(latent: bool) -> None:
     t = torch.tensor([100, 400, 300, 250, 99, 0])
     chance = torch.rand(6, 2, generator=draw)
     x_0 = torch.randn(6, 3, SIDE, SIDE, generator=draw)
-    found = pairs.pairs(x_0, images, mirrored, t, chance)
+    *found, same = pairs.pairs(x_0, images, mirrored, t, chance)
+    assert same is None  # of the third image nothing is known
+    of_all = replace(transplants, fitting=fits.clamp(min=0))
+    _, _, same = replace(pairs, transplants=of_all).pairs(x_0, images, mirrored, t, chance)
     for k, (i, flip) in enumerate(zip(images.tolist(), mirrored.tolist(), strict=True)):
         one, turned = torch.tensor([0]), mirrored[k : k + 1]
         expected = (
@@ -159,6 +164,7 @@ def test_pairs_against_a_slow_loop(latent: bool) -> None:
             other = examples(hosts[host][None]).take(one, turned)[0]
             much = new[i].flip(-1) if flip else new[i]
             expected = (1 - much) * other + much * x_0[k], other
+            torch.testing.assert_close(same[k], 1 - much)
         for one_found, one_expected in zip(found, expected, strict=True):
             torch.testing.assert_close(one_found[k], one_expected)
 
@@ -167,5 +173,6 @@ def test_without_transplants_an_image_stays_as_it_is() -> None:
     kept = plain(6, 0)
     x_0 = torch.randn(3, 3, SIDE, SIDE)
     i, t = torch.arange(3), torch.full((3,), 900)
-    found, _ = Counterparts(Pixels(kept), 2, 0.5, 1.0).pairs(x_0, i, i > 3, t, torch.rand(3, 2))
-    assert found is x_0
+    pairs = Counterparts(Pixels(kept), 2, 0.5, 1.0)
+    found, _, known = pairs.pairs(x_0, i, i > 3, t, torch.rand(3, 2))
+    assert found is x_0 and known is None

@@ -350,13 +350,13 @@ def test_what_is_put_on_is_put_on_others_too(people: Tensor, climb: Callable[...
     assert (new[:, :, 5:8, 4:7] > 0.8).all() and new.mean() < 0.3
     i, upright, t = torch.arange(10), torch.zeros(10, dtype=torch.bool), torch.full((10,), 400)
     own = to_float(images)
-    x_0, other = found.pairs(own, i, upright, t, torch.rand(10, 2))
+    x_0, other, _ = found.pairs(own, i, upright, t, torch.rand(10, 2))
     bare = {tuple(host.flatten().tolist()) for host in hosts.take(torch.arange(64), upright[:1])}
     assert all(tuple(x.flatten().tolist()) in bare for x in other)
     assert (x_0 - own)[:, :, 6, 5].abs().max() < 0.3  # a share of it is the host's
     assert ((x_0 - other)[:, :, 12:] == 0).all()
     # Of little noise each is as it is.
-    x_0, other = found.pairs(own, i, upright, 0 * t, torch.rand(10, 2))
+    x_0, other, _ = found.pairs(own, i, upright, 0 * t, torch.rand(10, 2))
     torch.testing.assert_close(x_0, own, rtol=0, atol=0)
 
 

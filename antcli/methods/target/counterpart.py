@@ -2,8 +2,10 @@
 
 Of ten images a network learns two things: what their domain is, and whom they show. What the source
 gets wrong about the counterpart x'_0, eps - eps_source(x'_t) with the same noise, holds the second
-and not the first. It is taken off the target as a control variate, as much as the source's error
-about the image shares with it, by least squares: all of it where the counterpart is the image.
+and not the first. It is taken off the target as a control variate. Where it is known which places
+of the image are the counterpart's it is taken off in these; else of all the image, as much as the
+source's error about it shares with it, by least squares: all of it where the counterpart is the
+image.
 """
 
 from __future__ import annotations
@@ -16,10 +18,13 @@ from antcli.methods.counterparts import CounterpartSettings
 
 
 class CounterpartTarget(Rule):
-    """eps - beta (eps_drawn - eps_source(x'_t, t))."""
+    """eps - beta (eps_drawn - eps_source(x'_t, t)), beta of each place or of each image."""
 
     def __call__(self, step: Step) -> Tensor:
         """[B, C, H, W]."""
+        if step.kept is not None:
+            (wrong,) = source_errors(step, step.counterpart)
+            return step.eps - step.kept * wrong
         own, wrong = source_errors(step, step.x_0, step.counterpart)
         return step.eps - coefficient(own, wrong) * wrong
 
