@@ -98,11 +98,13 @@ class Method:
 
 BRIDGE = {
     "training": {
-        "steps": 200,
+        "steps": 240,
         "learning_rate": 1e-3,
         "final_learning_rate": 0.02,
         "ema_decay": 0.97,
     },
+    # A page costs as much as ten steps.
+    "preview": {"every": 60},
     "lora": {"rank": 16},
 }
 """A rate that falls to almost nothing, so that the last step is the one to take."""
