@@ -40,6 +40,7 @@ from antcli.images.folder import read_folder
 from antcli.images.grid import grid, save_png, to_uint8
 from antcli.methods.build import stages_of
 from antcli.methods.classifier import Classifier
+from antcli.methods.table import METHODS
 from antcli.methods.trainable.adaptors import AdaptorConfig
 from antcli.methods.trainable.denoiser import Denoiser
 from antcli.sources.source import Source, find_source
@@ -98,7 +99,9 @@ class Bench:
         """The default recipe, all rows at equal steps."""
         training = TrainingConfig(steps=self.chosen.steps)
         rate = LEARNING_RATE.get(row, training.learning_rate)
-        adaptor = replace(AdaptorConfig(), **defaults_for(self.source).get("adaptor", {}))
+        adaptor = replace(
+            AdaptorConfig(), **defaults_for(self.source, METHODS["ant"]).get("adaptor", {})
+        )
         return AdaptConfig(
             source=self.name,
             target=str(SHOTS / self.target),

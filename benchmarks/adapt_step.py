@@ -42,6 +42,7 @@ from antcli.diffusion.examples import Examples, Latents, Pixels
 from antcli.methods.build import build_network, build_objective, choices_of
 from antcli.methods.classifier import new_classifier
 from antcli.methods.counterparts import Counterparts
+from antcli.methods.table import METHODS
 from antcli.sources.source import find_source
 from antcli.training.inputs import defaults_for
 from antcli.training.loop import StepRecord, Training
@@ -85,8 +86,8 @@ def cases() -> dict[str, Callable[[], Case]]:
 
     def carried(name: str) -> Callable[[], Case]:
         source = find_source(name)
-        about = source.load, source.convention, source.shape, source.latent, defaults_for(source)
-        return lambda: Case(*about)
+        about = source.load, source.convention, source.shape, source.latent
+        return lambda: Case(*about, defaults_for(source, METHODS["ant"]))
 
     shape = (3, 256, 256)
     return {

@@ -33,6 +33,7 @@ from antcli.methods.choice import Predict
 from antcli.methods.classifier import Classifier
 from antcli.methods.counterparts import Counterparts
 from antcli.methods.presets import PRESETS, Preset
+from antcli.methods.table import Method, method_of
 from antcli.methods.trainable.denoiser import Denoiser
 from antcli.processes import gathered, others_wait, own_share
 from antcli.sources.source import Source, find_source
@@ -102,12 +103,13 @@ class Inputs:
         }
 
 
-def defaults_for(source: Source) -> dict[str, Any]:
+def defaults_for(source: Source, method: Method) -> dict[str, Any]:
     """The settings whose defaults depend on the source."""
     if not source.latent:
         return {}
     # The paper's c of its LDM; and glasses that 100 steps leave half-drawn are there after 200.
-    return {"adaptor": {"pooling": 2}, "training": {"steps": 200}}
+    longer = {} if "steps" in method.settings.get("training", {}) else {"steps": 200}
+    return {"adaptor": {"pooling": 2}, "training": longer}
 
 
 def settings_for(
@@ -125,7 +127,7 @@ def settings_for(
     """
     checked = adapt_config_from(said)
     source = find_source(checked.source)
-    layers, remark = [defaults_for(source)], ""
+    layers, remark = [defaults_for(source, method_of(checked))], ""
     if preset is not None:
         layers.append(PRESETS[preset](source.shape, source.latent))
         init = layers[-1]["classifier"]["init"]

@@ -377,12 +377,19 @@ def test_a_settings_file_counts_for_every_option_that_is_not_typed(
 
 
 @pytest.mark.parametrize(
-    ("source", "pooling", "steps"), [("avatars", 4, 200), ("avatars-64", 2, 200)]
+    ("source", "method", "pooling", "steps"),
+    [
+        ("avatars", "bridge", 4, 240),
+        ("avatars-64", "bridge", 2, 240),
+        ("avatars", "ant", 4, 100),
+        ("avatars-64", "ant", 2, 200),
+    ],
 )
 def test_defaults_fit_the_source(
-    ant: Callable, tiny_target: Path, source: str, pooling: int, steps: int
+    ant: Callable, tiny_target: Path, source: str, method: str, pooling: int, steps: int
 ) -> None:
     command = ["adapt", "--source", source, "--target", tiny_target, "--dry-run"]
+    command += ["--method", method]
     plan = ant(*command).out
     assert f"pooling = {pooling}\n" in plan
     assert f"[training]\nsteps = {steps}\n" in plan
