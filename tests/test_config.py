@@ -33,7 +33,7 @@ def test_defaults_hold_where_nothing_is_said() -> None:
 def test_the_bridge_is_the_default_with_settings_of_its_own() -> None:
     bridge = adapt_config_from(NAMES)
     assert bridge.method == AdaptConfig("", "").method == "bridge"
-    assert (bridge.training.steps, bridge.training.ema_decay) == (200, 0.97)
+    assert (bridge.training.steps, bridge.training.ema_decay) == (240, 0.97)
     assert (bridge.training.learning_rate, bridge.training.final_learning_rate) == (1e-3, 0.02)
     assert bridge.lora.rank == 16
     said = adapt_config_from(NAMES, {"training": {"steps": 7}, "lora": {"rank": 4}})

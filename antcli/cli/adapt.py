@@ -244,7 +244,7 @@ def _show_plan(settings: AdaptConfig, run: Run, inputs: Inputs) -> None:
     result(f"# learns from {choices['augmentation'].help}")
     for weight, penalty in penalties_of(settings):
         result(f"# penalty, {weight:g} times: {penalty.help}")
-    result(f"# evaluations per step and image: {passes}")
+    result(f"# evaluations per step and image, at most: {passes}")
 
 
 def _told(conditions: Conditions) -> str:

@@ -188,7 +188,9 @@ def check_tuned(config: AdaptConfig) -> None:
 
 
 def evaluations_per_step(config: AdaptConfig) -> dict[str, int]:
-    """Passes through each network that one training step takes, for each image of the batch."""
+    """Passes through each network that a training step takes, for each image; at most: where it is
+    known what is new in an image, the source is asked once less.
+    """
     passes = Counter({"denoiser forward": 1, "denoiser backward": 1})
     for chosen in choices_of(config):
         passes.update(chosen.passes(_settings(chosen, config)))

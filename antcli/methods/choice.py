@@ -41,7 +41,7 @@ class Choice:
     stages: tuple[str, ...] = ()
     """What has to be there before training; see `training/stages.py`."""
     passes: Callable[[Any], Mapping[str, int]] = lambda settings: {}
-    """Passes through each network that it adds to a step, for each image."""
+    """Passes through each network that it adds to a step, for each image; at most."""
     tunes: bool = False
     """Of what trains: whether it is weights that the source has, too."""
     of_tuned: bool = False

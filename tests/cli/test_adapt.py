@@ -480,7 +480,7 @@ def test_auto_has_room_and_keeps_a_larger_number(
 def test_auto_leaves_the_steps_of_a_rate_that_settles(ant: Callable, tiny_target: Path) -> None:
     command = ["adapt", "--source", "avatars", "--target", tiny_target]
     plan = ant(*command, "--steps", "auto", "--dry-run")
-    assert "[training]\nsteps = 200\n" in plan.out
+    assert "[training]\nsteps = 240\n" in plan.out
     assert "auto = true" in plan.out
 
 
