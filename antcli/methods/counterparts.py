@@ -111,10 +111,9 @@ class Counterparts:
         drawn = self.examples.take(of, moved(mirrored, there)).to(x_0)
         if self.transplants is None:
             return x_0, drawn, None
-        hosts, new, put = self.transplants.put(images, mirrored, t, chance[:, 1])
-        hosts, new = hosts.to(x_0), new.to(x_0)
-        x_0 = torch.where(put, hosts.lerp(x_0, new), x_0)
-        return x_0, torch.where(put, hosts, drawn), 1 - new if self.transplants.of_all else None
+        worn, hosts, new, put = self.transplants.put(x_0, images, mirrored, t, chance[:, 1])
+        x_0, drawn = torch.where(put, worn, x_0), torch.where(put, hosts, drawn)
+        return x_0, drawn, 1 - new if self.transplants.of_all else None
 
 
 def draws_of_each(settings: CounterpartSettings, images: int) -> int:

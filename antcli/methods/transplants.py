@@ -45,6 +45,9 @@ class Transplants:
     """The hosts for each image, [N, M], on the CPU; -1: it is not transplanted."""
     t_least: float
     """From which t on."""
+    worn: Examples | None = None
+    """Of latents, which know no places to the pixel: what the autoencoder makes of the hosts of
+    each image, one after the other, with what is new put on them."""
 
     @cached_property
     def of_all(self) -> bool:
@@ -52,20 +55,35 @@ class Transplants:
         return bool((self.fitting >= 0).all())
 
     def put(
-        self, images: Tensor, mirrored: Tensor, t: Tensor, chance: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Hosts [B, C, H, W] of some images, what is new there, and whether it is put on them.
+        self, x_0: Tensor, images: Tensor, mirrored: Tensor, t: Tensor, chance: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """What is new in x_0 [B, C, H, W] of some images, on hosts; the hosts; how much of each
+        place is new; and whether it is to be put on them.
 
         `images`, `mirrored`, `t` and a `chance` in [0, 1) are [B], on the CPU: what the device
         holds is not looked at.
         """
-        device = self.new.device
-        chosen = self.fitting[images, (chance * self.fitting.shape[1]).long()]
+        device, count = self.new.device, self.fitting.shape[1]
+        which = (chance * count).long()
+        chosen = self.fitting[images, which]
         put, mirror = (t >= self.t_least) & (chosen >= 0), moved(mirrored, device)
         new = self.new[moved(images, device)]
         new = torch.where(mirror.view(-1, 1, 1, 1), new.flip(-1), new)
-        hosts = self.hosts.take(moved(chosen.clamp(min=0), device), mirror)
-        return hosts, new, moved(put, device).view(-1, 1, 1, 1)
+        hosts = self.hosts.take(moved(chosen.clamp(min=0), device), mirror).to(x_0)
+        new = new.to(x_0)
+        if self.worn is None:
+            worn = hosts.lerp(x_0, new)
+        else:
+            worn = self.worn.take(moved(images * count + which, device), mirror).to(x_0)
+        return worn, hosts, new, moved(put, device).view(-1, 1, 1, 1)
+
+
+def put_on(images: Tensor, new: Tensor, hosts: Tensor, fitting: Tensor) -> Tensor:
+    """What is new in each image on each of the hosts that fit it, uint8 [N * M, 3, H, W]."""
+    of = hosts[fitting.clamp(min=0).flatten()].float()
+    each = fitting.shape[1]
+    worn = of.lerp(images.float().repeat_interleave(each, 0), new.repeat_interleave(each, 0))
+    return worn.round().to(torch.uint8)
 
 
 def newness(images: Tensor, drawn: Tensor, changed: Tensor) -> Tensor:

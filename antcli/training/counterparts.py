@@ -23,7 +23,8 @@ from antcli.methods.counterparts import (
     shares,
 )
 from antcli.methods.places import Places
-from antcli.methods.transplants import NOISE, Transplants, fitting, newness
+from antcli.methods.transplants import NOISE, Transplants, fitting, newness, put_on
+from antcli.randomness import generator
 from antcli.sources.source import Source
 from antcli.training.inputs import (
     Inputs,
@@ -100,8 +101,9 @@ def make_counterparts(
                 yield CounterpartsDrawn(sum(map(len, [*drawn, *parts])), total)
         drawn.append(torch.cat(parts)[_in_order(ways, draws)])
     tensors = dict(zip(("x_0", "mirrored"), drawn, strict=False))
-    if settings.transplants:
-        tensors |= _transplants(inputs, ways, own, drawn[0].unflatten(0, (-1, draws)), drawing)
+    if settings.transplants and any(way.closely for way in ways):
+        each = drawn[0].unflatten(0, (-1, draws))
+        tensors |= _transplants(inputs, ways, own, each, drawing, flip=flip)
     facts = {
         **metadata(inputs, config, TITLE),
         "ant.t_limit": repr(t_limit),
@@ -143,28 +145,43 @@ def _in_order(ways: Sequence[_Way], draws: int) -> Tensor:
 
 
 def _transplants(
-    inputs: Inputs, ways: Sequence[_Way], own: Tensor, drawn: Tensor, drawing: Drawing
+    inputs: Inputs,
+    ways: Sequence[_Way],
+    own: Tensor,
+    drawn: Tensor,
+    drawing: Drawing,
+    *,
+    flip: bool,
 ) -> dict[str, Tensor]:
     """What is new in places of the images of some domains, and on which of its own images the
-    source is told of it; nothing where there is no such domain.
+    source is told of it.
 
     `own` are uint8 [M, 3, H, W], `drawn` x_0 [N, draws, C, h, w].
     """
-    if not any(way.closely for way in ways):
-        return {}
     source, device = inputs.source, drawing.accelerator.device
-    new = torch.zeros(len(drawn), 1, *drawn.shape[-2:])
+    new = torch.zeros(len(drawn), 1, *inputs.target.images.shape[-2:])
     hosts = torch.full((len(drawn), len(own)), -1)
     for way in ways:
         if way.closely:
             assert way.changed is not None
             images, of = inputs.target.images[way.images], drawn[way.images][:, :SEEN]
             seen = images_of(source, of.flatten(0, 1), device)
-            whole = newness(images, seen, way.changed)
-            new[way.images] = functional.interpolate(whole, new.shape[-2:], mode="area")
-            hosts[way.images] = fitting(images, whole, way.changed, own)
-    x_0 = examples_of(source, own, device, flip=False).x_0.cpu()
-    return {"hosts": x_0, "new": new, "fitting": hosts}
+            new[way.images] = newness(images, seen, way.changed)
+            hosts[way.images] = fitting(images, new[way.images], way.changed, own)
+    found = {"hosts": own}
+    if source.latent:
+        # As many of each as there are counterparts: each has to pass the autoencoder.
+        each, order = drawn.shape[1], generator(drawing.seed, "hosts")
+        hosts = torch.stack([of[torch.randperm(len(own), generator=order)[:each]] for of in hosts])
+        found["worn"] = put_on(inputs.target.images, new, own, hosts)
+        new = functional.interpolate(new, drawn.shape[-2:], mode="area")
+    tensors = {}
+    for name, images in found.items():
+        x_0 = examples_of(source, images, device, flip=flip)
+        tensors[name] = x_0.x_0.cpu()
+        if isinstance(x_0, Latents) and x_0.mirrored is not None:
+            tensors[f"{name}_mirrored"] = x_0.mirrored.cpu()
+    return {**tensors, "new": new, "fitting": hosts}
 
 
 def _bound(fitting: Tensor) -> bool:
@@ -206,19 +223,21 @@ def load_counterparts(file: Path, source: Source, device: torch.device) -> Count
     path = source.path
     at = path.steps(1, path.limit(t_limit))[:1]
     alpha, sigma = path.alpha_sigma(at, torch.empty(1, dtype=torch.float64))
-    x_0, mirrored = tensors["x_0"].to(device), tensors.get("mirrored")
-    if mirrored is not None:
-        mirrored = mirrored.to(device)
-    examples = Latents(x_0, mirrored) if source.latent else Pixels(x_0)
+
+    def read(name: str, mirrored: str) -> Examples:
+        x_0, other = tensors[name].to(device), tensors.get(mirrored)
+        if not source.latent:
+            return Pixels(x_0)
+        return Latents(x_0, None if other is None else other.to(device))
+
     transplants = None
     if "hosts" in tensors:
-        x_0, new = tensors["hosts"].to(device), tensors["new"].to(device)
-        # A latent's mirror image is not kept: a host may well stand as it is.
-        hosts = Latents(x_0, x_0) if source.latent else Pixels(x_0)
         least = path.at(path.share_where(NOISE * source.shape[-1] / REFERENCE_SIDE))
-        transplants = Transplants(hosts, new, tensors["fitting"], least)
+        worn = read("worn", "worn_mirrored") if "worn" in tensors else None
+        hosts, new = read("hosts", "hosts_mirrored"), tensors["new"].to(device)
+        transplants = Transplants(hosts, new, tensors["fitting"], least, worn)
     draws, bridge = int(facts["ant.draws"]), float(alpha / sigma)
-    return Counterparts(examples, draws, t_limit, bridge, transplants)
+    return Counterparts(read("x_0", "mirrored"), draws, t_limit, bridge, transplants)
 
 
 def _all(images: Examples, *, mirrored: bool) -> Tensor:

@@ -75,7 +75,7 @@ def test_a_student_with_a_critic_shows_the_noise_before_it(run: Run) -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "told"), [({}, "nothing"), ({"training": {"steps": 50}}, "training.steps: 200 -> 50")]
+    ("said", "told"), [({}, "nothing"), ({"training": {"steps": 50}}, "training.steps: 240 -> 50")]
 )
 def test_what_a_method_prefers_by_itself_is_no_changed_setting(
     said: dict[str, Any], told: str, run: Run

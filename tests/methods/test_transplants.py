@@ -9,7 +9,7 @@ from torch import Tensor
 from antcli.diffusion.examples import Latents, Pixels
 from antcli.methods import transplants as module
 from antcli.methods.counterparts import Counterparts
-from antcli.methods.transplants import ALIKE, Transplants, fitting, newness
+from antcli.methods.transplants import ALIKE, Transplants, fitting, newness, put_on
 
 SIDE, COUNT, HOSTS = 16, 10, 64
 THING = slice(4, 9)
@@ -167,6 +167,30 @@ def test_pairs_against_a_slow_loop(latent: bool) -> None:
             torch.testing.assert_close(same[k], 1 - much)
         for one_found, one_expected in zip(found, expected, strict=True):
             torch.testing.assert_close(one_found[k], one_expected)
+
+
+def test_of_latents_the_autoencoder_has_seen_what_is_put_on_what() -> None:
+    fits = torch.tensor([[3, 1], [0, 4], [2, 2]])
+    images, hosts = wearing(plain(3, 0), colours(3, 5)), plain(5, 7)
+    new = around_the_thing(3) / 2
+    made = put_on(images, new, hosts, fits)
+    for k, one in enumerate(made):
+        expected = (1 - new[k // 2]) * hosts[fits.flatten()[k]] + new[k // 2] * images[k // 2]
+        assert (one - expected).abs().max() <= 0.5  # but for rounding
+    codes, mirrored = made.float(), torch.tensor([True, False, True])
+    coarse = torch.rand(3, 1, 4, 4)
+    worn = Latents(codes[..., ::4, ::4], codes[..., ::4, ::4] + 0.5)
+    at = Latents(hosts[..., ::4, ::4].float(), hosts[..., ::4, ::4] + 0.5)
+    pairs = Counterparts(worn, 2, 0.5, 1.0, Transplants(at, coarse, fits, 10, worn))
+    chance = torch.tensor([[0.1, 0.7], [0.1, 0.2], [0.1, 0.9]])
+    i, x_0 = torch.arange(3), torch.zeros(3, 3, 4, 4)
+    found, other, kept = pairs.pairs(x_0, i, mirrored, torch.tensor([10, 10, 9]), chance)
+    torch.testing.assert_close(found[0], codes[1, :, ::4, ::4] + 0.5)
+    torch.testing.assert_close(found[1], codes[2, :, ::4, ::4])
+    torch.testing.assert_close(other[0], at.x_0[1] + 0.5)
+    torch.testing.assert_close(other[1], at.x_0[0])
+    assert (found[2] == 0).all() and kept is not None
+    torch.testing.assert_close(kept[0], 1 - coarse[0].flip(-1))
 
 
 def test_without_transplants_an_image_stays_as_it_is() -> None:

@@ -474,7 +474,12 @@ def test_of_latents_the_part_is_made_for_their_size(
     drawn_first, *closely = [part for part in parts if part is not None]
     assert len(closely) == len(parts) - 1 and drawn_first.shape == (1, 1, *source.shape[1:])
     assert all(part.shape[1:] == (1, *source.shape[1:]) for part in closely)
-    drawn = load_counterparts(file, source, torch.device("cpu")).examples
+    found = load_counterparts(file, source, torch.device("cpu"))
+    transplants, drawn = found.transplants, found.examples
+    assert transplants is not None and transplants.worn is not None
+    assert transplants.new.shape == (10, 1, *source.shape[1:])
+    assert transplants.fitting.shape == (10, DRAWS)  # as many pass the autoencoder
+    assert transplants.worn.x_0.shape == transplants.worn.mirrored.shape == drawn.x_0.shape
     assert drawn.x_0.shape == (10 * DRAWS, *source.shape)
     chosen = records[-1].chosen
     assert 0 < chosen.anew < 1
