@@ -61,7 +61,7 @@ class Places:
         spread = found.std(0)
         unit = spread + PLAIN * spread.mean((1, 2), keepdim=True) + 1e-6
         height, width = found.shape[-2:]
-        return cls(_by_place(found / unit), unit, (height, width))
+        return cls(by_place(found / unit), unit, (height, width))
 
     def distances(self, images: Tensor) -> Tensor:
         """Energy distance of images, uint8 [N, 3, H, W], at each place, unbiased: [rows, columns].
@@ -69,7 +69,7 @@ class Places:
         As a share of the distance of two of the source's own. One image alone is taken to be of a
         domain as wide as the source's.
         """
-        a = _by_place(features(images) / self.unit)
+        a = by_place(features(images) / self.unit)
         within = _within(self._own_apart)
         between = _apart(a, self.own).mean((1, 2))
         own = within if a.shape[1] == 1 else _within(_apart(a, a))
@@ -115,7 +115,7 @@ def _energy(between: Tensor, own: Tensor, within: Tensor) -> Tensor:
     return (2 * between - own - within) / within.clamp(min=1e-6)
 
 
-def _by_place(found: Tensor) -> Tensor:
+def by_place(found: Tensor) -> Tensor:
     """[N, C, rows, columns] as [places, N, C]."""
     return found.permute(2, 3, 0, 1).flatten(0, 1)
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from antcli.diffusion.examples import Examples, moved
-from antcli.methods.places import CHANGED, LARGEST, features
+from antcli.methods.places import CHANGED, LARGEST, by_place, features
 from antcli.randomness import generator
 
 NOISE = 0.34
@@ -118,12 +118,11 @@ def fitting(images: Tensor, new: Tensor, changed: Tensor, hosts: Tensor) -> Tens
         return every
     x = images.float()
     colours = torch.stack([one[:, of[0]].median(1).values for one, of in zip(x, core, strict=True)])
-    found, others = _by_place(images), _by_place(hosts)
-    cells = features(x).shape[-2:]
-    old = functional.adaptive_max_pool2d(changed.cpu().amax(0), cells).flatten() == 0
+    found = features(x)[:, :3]
+    old = functional.adaptive_max_pool2d(changed.cpu().amax(0), found.shape[-2:]).flatten() == 0
     if not old.any():
         return every
-    found, others = found[old], others[old]
+    found, others = by_place(found)[old], by_place(features(hosts)[:, :3])[old]
     error, unlikely = _errors(found, colours)
     if not unlikely:
         return every
@@ -147,8 +146,3 @@ def _errors(found: Tensor, colours: Tensor) -> tuple[Tensor, bool]:
     orders = (torch.randperm(count, generator=generator(i, "fitting")) for i in range(ORDERS))
     as_near = sum(bool(error(order).min() <= own.min()) for order in orders)
     return own, as_near < UNLIKELY * ORDERS
-
-
-def _by_place(x: Tensor) -> Tensor:
-    """Colours of images around each place: [places, N, 3]."""
-    return features(x)[:, :3].permute(2, 3, 0, 1).flatten(0, 1)
