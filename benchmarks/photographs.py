@@ -1,82 +1,85 @@
-"""The ablation on photographs: a source made from a folder, ten images, held-out images.
+"""Finished runs on photographs: how much of the way from the source to held-out images is left.
 
-    python examples/pretrain_folder.py ADULTS OUT --size 32 --steps 1600
-    python benchmarks/photographs.py --source OUT --target TEN --held-out MANY
-                                     --trunk-weights squeezenet1_1.safetensors
+    python benchmarks/photographs.py RUNS --held-out MANY --trunk-weights squeezenet1_1.safetensors
 
-Distances are in two spaces, each named: the encoder of the source itself (`source`), and
-SqueezeNet's last map, averaged over its pixels (`squeeze`). Writes
+RUNS is a folder of run folders, as `ant adapt` writes them, of one source and one target. Distances
+are in two spaces, each named: the encoder of the source itself (`source`), and SqueezeNet's last
+map, averaged over its pixels (`squeeze`). What is left is 0 % where as many held-out photographs
+are from the others, which ten images cannot reach, and 100 % at the source as it is. Writes
 benchmarks/results/photographs.md; neither images nor weights are kept.
 """
 
 from __future__ import annotations
 
 import argparse
-import statistics
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from ablation import EVERYWHERE, FIRST_SAMPLE, LEARNING_RATE, versions
+from ablation import FIRST_SAMPLE, versions
 from PIL import Image
 from table import spread
 from torch import Tensor
 
-from antcli.config import AdaptConfig, TrainingConfig
 from antcli.devices import make_accelerator
 from antcli.evaluation.centres import colours
 from antcli.evaluation.features.source import SourceSpace
 from antcli.evaluation.frechet import Gaussian, frechet_distance
 from antcli.evaluation.intra_lpips import intra_lpips
 from antcli.evaluation.lpips import LpipsFeatures, load_lpips
+from antcli.evaluation.samples import check_run_source, load_adapted
 from antcli.images.folder import read_folder
 from antcli.images.grid import to_uint8
-from antcli.methods.build import stages_of
-from antcli.methods.trainable.adaptors import AdaptorConfig
+from antcli.methods.table import label
 from antcli.methods.trainable.denoiser import Denoiser
-from antcli.sources.source import find_source
-from antcli.training.adaptation import build_training
-from antcli.training.classifier_files import load_classifier
-from antcli.training.inputs import Inputs, train_classifier
+from antcli.runs import Run
+from antcli.sources.source import Source
 
 RESULT = Path(__file__).parent / "results" / "photographs.md"
-ROWS = ("adaptor" + EVERYWHERE, "adaptor", "ant")
-MEASURE_AT = (100,)
+SPACES = ("source", "squeeze")
+STEPS = 10
 
 
 class Measures:
     """Held-out images, and what is measured against them."""
 
-    def __init__(self, chosen: argparse.Namespace) -> None:
-        self.source = find_source(str(chosen.source))
-        self.inputs = Inputs(self.source, read_folder(chosen.target, self.source.size))
+    def __init__(self, source: Source, target: Path, chosen: argparse.Namespace) -> None:
+        self.source, self.target = source, read_folder(target, source.size).images
         self.accelerator = make_accelerator("auto", "auto")
-        self.chosen = chosen
-        self.space = SourceSpace(self.source)
+        self.samples, self.lpips_samples = chosen.samples, chosen.lpips_samples
+        self.space = SourceSpace(source)
         self.trunk: LpipsFeatures = load_lpips("squeeze", chosen.trunk_weights)
-        held_out = read_folder(chosen.held_out, self.source.size).images
-        self.truth = [Gaussian.fit(x) for x in self._features(held_out[chosen.samples :])]
-        self.floor = self.measure(held_out[: chosen.samples])
+        held_out = read_folder(chosen.held_out, source.size).images
+        self.truth = [Gaussian.fit(x) for x in self._features(held_out[self.samples :])]
+        self.floor = self.of(held_out[: self.samples])
         self.truth = [Gaussian.fit(x) for x in self._features(held_out)]
         self.held_out = len(held_out)
+        self.start = self.of(self.draw(Denoiser(source.load(), source.convention)))
 
     def draw(self, network: Denoiser) -> Tensor:
-        """Samples uint8, from the same noise for every row."""
-        seeds = range(FIRST_SAMPLE, FIRST_SAMPLE + self.chosen.samples)
-        with self.accelerator.autocast():
-            batches = self.source.sample(network, seeds, steps=10)
+        """Samples uint8, from the same noise for every run."""
+        seeds = range(FIRST_SAMPLE, FIRST_SAMPLE + self.samples)
+        with torch.no_grad(), self.accelerator.autocast():
+            batches = self.source.sample(network, seeds, steps=STEPS)
             return torch.cat([to_uint8(batch) for batch in batches])
 
-    def measure(self, images: Tensor) -> dict[str, float]:
+    def of(self, images: Tensor) -> dict[str, float]:
         """Distances in both spaces, and Intra-LPIPS."""
         found = [Gaussian.fit(x) for x in self._features(images)]
-        source, squeeze = (frechet_distance(*pair) for pair in zip(found, self.truth, strict=True))
-        centres = _pictures(self.inputs.target.images)
-        names = [str(i) for i in range(len(centres))]
-        few = _pictures(images[: self.chosen.lpips_samples])
-        diversity = intra_lpips(few, centres, names, self.trunk).value
-        return {"source": source, "squeeze": squeeze, "intra": diversity or float("nan")}
+        pairs = zip(SPACES, found, self.truth, strict=True)
+        measured = {space: frechet_distance(own, truth) for space, own, truth in pairs}
+        names = [str(i) for i in range(len(self.target))]
+        few = _pictures(images[: self.lpips_samples])
+        diversity = intra_lpips(few, _pictures(self.target), names, self.trunk).value
+        return {**measured, "intra": diversity or float("nan")}
+
+    def left(self, measured: dict[str, float]) -> dict[str, float]:
+        """Those of a run, with the share of the way that is left in each space."""
+        start, floor = self.start, self.floor
+        return measured | {
+            f"{space} left": (measured[space] - floor[space]) / (start[space] - floor[space])
+            for space in SPACES
+        }
 
     def _features(self, images: Tensor) -> tuple[Tensor, Tensor]:
         batches = images.split(100)
@@ -93,95 +96,73 @@ def _pictures(images: Tensor) -> list[Image.Image]:
     return [Image.fromarray(x.permute(1, 2, 0).numpy()) for x in images]
 
 
-def runs(measures: Measures, row: str, seed: int) -> Iterator[tuple[int, dict[str, float]]]:
-    """Train one row; its measures after each of the steps."""
-    training = TrainingConfig(steps=max(MEASURE_AT))
-    rate = LEARNING_RATE.get(row, training.learning_rate)
-    adaptor = replace(AdaptorConfig(), t_limit=1.0) if row.endswith(EVERYWHERE) else AdaptorConfig()
-    config = AdaptConfig(
-        str(measures.chosen.source),
-        str(measures.chosen.target),
-        method=row.removesuffix(EVERYWHERE),
-        seed=seed,
-        training=replace(training, learning_rate=rate),
-        adaptor=adaptor,
-    )
-    classifier = None
-    if stages_of(config):
-        file = measures.chosen.scratch / f"classifier-{seed}.safetensors"
-        if not file.exists():
-            for _ in train_classifier(measures.inputs, config, measures.accelerator, file):
-                pass
-        classifier = load_classifier(file, measures.source.size)
-    trained = build_training(
-        measures.inputs, config, measures.accelerator, {"classifier": classifier}
-    )
-    for record in trained.steps():
-        if record.step in MEASURE_AT:
-            with trained.averaged():
-                yield record.step, measures.measure(measures.draw(trained.network))
-
-
-def line(name: str, step: int | str, found: Sequence[dict[str, float]]) -> str:
+def line(name: str, found: Sequence[dict[str, float]]) -> str:
     """A line of the table: medians over seeds, with the least and the greatest."""
-    cells = [
-        spread([one[key] for one in found], form)
-        for key, form in (("source", ".2f"), ("squeeze", ".2f"), ("intra", ".3f"))
-    ]
-    return f"| {name} | {step} | {' | '.join(cells)} |\n"
+    columns = (
+        ("source", ".2f"),
+        ("source left", ".0%"),
+        ("squeeze", ".0f"),
+        ("squeeze left", ".0%"),
+        ("intra", ".3f"),
+    )
+    cells = [spread([one.get(key) for one in found], form) for key, form in columns]
+    return f"| {name} | {' | '.join(cells)} |\n"
 
 
 HEADING = """# Photographs: {source} to {target}
 
-`python benchmarks/photographs.py`: {samples} samples (dpm++, 10 steps) against {held_out} held-out
-photographs, at {size} pixels; seeds {seeds}. Median (least to greatest) over seeds.
-{versions}.
+`ant adapt --source {source} --target {target} [--method ant] --seed SEED`, all else as it is by
+default; then `python benchmarks/photographs.py`: {samples} samples (dpm++, {steps} steps) against
+{held_out} held-out photographs, at {size} pixels; seeds {seeds}. Median (least to greatest) over
+seeds. {versions}.
 
 Frechet distances in two spaces: *source* is {space};
-*squeeze* SqueezeNet 1.1's last map, averaged over its pixels. Intra-LPIPS (cdc, SqueezeNet) of
-{lpips} of the samples. The source was trained by `examples/pretrain_folder.py` on photographs of
-adults ({steps}); neither it nor the images are part of the project.
+*squeeze* SqueezeNet 1.1's last map, averaged over its pixels. *Left* is of the way from the source
+to as many held-out photographs. Intra-LPIPS (cdc, SqueezeNet) of {lpips} of the samples. The source
+was trained by `examples/pretrain_folder.py` on photographs of adults ({pretraining}); neither it
+nor the images are part of the project.
 
-| row | step | Frechet, source | Frechet, squeeze | Intra-LPIPS |
-|---|---|---|---|---|
+| row | Frechet, source | left | Frechet, squeeze | left | Intra-LPIPS |
+|---|---|---|---|---|---|
 """
 
 
 def main() -> None:
-    """Measure every row, write the table."""
+    """Measure every run, write the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    for name in ("source", "target", "held-out", "trunk-weights", "scratch"):
+    parser.add_argument("runs", type=Path)
+    for name in ("held-out", "trunk-weights"):
         parser.add_argument(f"--{name}", type=Path, required=True)
-    parser.add_argument("--source-steps", default="steps not said")
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--source-training", default="not said")
     parser.add_argument("--samples", type=int, default=300)
     parser.add_argument("--lpips-samples", type=int, default=100)
     chosen = parser.parse_args()
-    measures = Measures(chosen)
+    runs = [run for path in sorted(chosen.runs.iterdir()) if (run := Run(path)).finished]
+    target = Path(str(runs[0].facts()["target_folder"]))
+    measures = Measures(check_run_source(runs[0]), target, chosen)
+    found: dict[str, list[dict[str, float]]] = {}
+    for run in runs:
+        images = measures.draw(load_adapted(run, measures.source))
+        measured = measures.left(measures.of(images))
+        found.setdefault(label(run.config()), []).append(measured)
+        print(run.folder.name, measured, flush=True)
+    seeds = sorted({int(run.facts()["config"]["seed"]) for run in runs})
     text = HEADING.format(
-        source=chosen.source.name,
-        target=chosen.target.name,
+        source=Path(measures.source.name).name,
+        target=target.name,
         samples=chosen.samples,
+        steps=STEPS,
         held_out=measures.held_out,
         size=measures.source.size,
-        seeds=", ".join(map(str, chosen.seeds)),
+        seeds=", ".join(map(str, seeds)),
         versions=", ".join(f"{name} {version}" for name, version in versions().items()),
         space=measures.space.label,
         lpips=chosen.lpips_samples,
-        steps=chosen.source_steps,
+        pretraining=chosen.source_training,
     )
-    text += line(f"{chosen.samples} held-out against the others", "-", [measures.floor])
-    unadapted = measures.measure(measures.draw(Denoiser(measures.source.load())))
-    text += line("source, not adapted", 0, [unadapted])
-    RESULT.write_text(text)
-    for row in ROWS:
-        found: dict[int, list[dict[str, float]]] = {step: [] for step in MEASURE_AT}
-        for seed in chosen.seeds:
-            for step, measured in runs(measures, row, seed):
-                found[step].append(measured)
-        text += "".join(line(row, step, those) for step, those in found.items())
-        RESULT.write_text(text)
-        print(row, {s: statistics.fmean(m["source"] for m in f) for s, f in found.items()})
+    text += line(f"{chosen.samples} held-out against the others", [measures.floor])
+    text += line("source, not adapted", [measures.start])
+    RESULT.write_text(text + "".join(line(name, those) for name, those in found.items()))
 
 
 if __name__ == "__main__":
