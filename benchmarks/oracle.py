@@ -33,6 +33,7 @@ NEW: dict[str, tuple[str, ...]] = {
     "beards": ("beard",),
     "masks": ("mask", "mask_colour"),
     "scarves": ("scarf", "scarf_colour"),
+    "pirates": ("bandana", "patch"),
     "clowns": ("clown", "hair_style", "hair_rgb"),
     "aliens": (
         "hair_style",

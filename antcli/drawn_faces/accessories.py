@@ -114,6 +114,18 @@ def scarf(pen: Pen, person: Attributes) -> None:
         pen.line((across, y - 0.06), (across, y + 0.06), 0.035, light)
 
 
+def pirate(pen: Pen, person: Attributes) -> None:
+    x, y, w, h = person.head_x, person.head_y, person.head_width, person.head_height
+    colour, brim, ink = HAT_COLOURS[person.bandana], person.head_y - person.head_height * 0.2, 26
+    side = -1 if person.patch == "left" else 1
+    eye = (x + side * person.eye_gap / 2, y + person.eye_height)
+    pen.line((x - side * w * 0.4, brim), (x + side * w / 2, eye[1] + 0.05), 0.025, (ink, ink, ink))
+    pen.ellipse(*eye, 0.17, 0.15, (ink, ink, ink))
+    pen.sector(x, brim, w + 0.07, h * 0.72, 180, 360, colour)
+    pen.line((x - w / 2 - 0.02, brim), (x + w / 2 + 0.02, brim), 0.06, shade(colour, 0.75))
+    pen.ellipse(x + w / 2 + 0.04, brim + 0.03, 0.1, 0.13, shade(colour, 0.85))
+
+
 def clown(pen: Pen, person: Attributes) -> None:
     x, mouth_y = person.head_x, person.head_y + person.head_height * 0.30
     pen.ellipse(x, mouth_y, person.mouth_width + 0.1, 0.15, (250, 248, 244))

@@ -13,6 +13,7 @@ from antcli.drawn_faces.accessories import (
     face_paint,
     hat,
     mask,
+    pirate,
     scarf,
     sunglasses,
 )
@@ -41,6 +42,8 @@ def paint(person: Attributes, side: int) -> Image.Image:
         sunglasses(pen, person)
     if person.hat:
         hat(pen, person)
+    if person.bandana:
+        pirate(pen, person)
     if person.scarf:
         scarf(pen, person)
     if person.antennae:
@@ -105,7 +108,7 @@ def _hair_in_front(pen: Pen, person: Attributes) -> None:
             pen.ellipse(x + (step - 2) * w / 5, top + 0.05, 0.15, 0.15, colour)
     elif person.hair_style == "spiky":
         pen.sector(x, top + 0.18, w + 0.03, 0.36, 180, 360, colour)
-        for step in range(0 if person.hat else 5):
+        for step in range(0 if person.hat or person.bandana else 5):
             left = x - w / 2 + step * w / 5
             tip = (left + w / 10 + (step - 2) * 0.02, top - 0.12)
             pen.polygon([(left, top + 0.10), tip, (left + w / 5, top + 0.10)], colour)

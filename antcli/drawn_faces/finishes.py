@@ -1,4 +1,4 @@
-"""What a drawn face becomes when another hand finishes it: pencil, oil, pixels, neon, stone."""
+"""What a drawn face becomes when another hand finishes it, from pencil to tiles."""
 
 from __future__ import annotations
 
@@ -118,6 +118,27 @@ def neon(image: Image.Image, person: Attributes) -> Image.Image:
         Image.new("RGB", image.size, chosen[0]), Image.new("RGB", image.size, chosen[1]), fade
     )
     return Image.composite(tubes, night, glow)
+
+
+TILES, TILE, GAP = 16, 16, 2
+"""Of a mosaic: tiles along a side, and of how many dots each is drawn and lies from the next."""
+GROUT: Colour = (92, 84, 78)
+
+
+def mosaic(image: Image.Image, person: Attributes) -> Image.Image:
+    """Square tiles, each of one colour of the drawing and a little lighter or darker, in grout."""
+    cut = random.Random(f"tiles/{person.head_x}/{person.head_y}")
+    few = image.resize((TILES, TILES), Image.Resampling.BOX)
+    laid = Image.new("RGB", (TILES * TILE, TILES * TILE), GROUT)
+    for row in range(TILES):
+        for column in range(TILES):
+            colour = few.getpixel((column, row))
+            assert isinstance(colour, tuple)
+            lighter = cut.randint(-22, 22)
+            red, green, blue = (byte(value + lighter) for value in colour[:3])
+            left, top = column * TILE, row * TILE
+            laid.paste((red, green, blue), (left, top, left + TILE - GAP, top + TILE - GAP))
+    return laid.resize(image.size, Image.Resampling.BOX)
 
 
 def stone(image: Image.Image, person: Attributes) -> Image.Image:

@@ -77,6 +77,7 @@ MASK_COLOURS: dict[str, Colour] = {
 }
 SCARVES = ("plain", "striped", "long")
 CLOWN_HAIR: tuple[Colour, ...] = ((232, 60, 60), (60, 190, 90), (80, 110, 240), (250, 150, 30))
+PATCHES = ("left", "right")
 ALIEN_SKINS: tuple[Colour, ...] = ((120, 196, 96), (84, 156, 132), (164, 208, 84), (130, 140, 210))
 
 
@@ -127,6 +128,10 @@ class Attributes:
     scarf_colour: str = ""
     clown: bool = False
     """With a red ball for a nose, white around a wide mouth."""
+    bandana: str = ""
+    """Its colour; empty where there is none."""
+    patch: str = ""
+    """Over which eye; empty where there is none."""
 
     def as_dict(self) -> dict[str, object]:
         """All attributes as plain values, ready for JSON."""

@@ -111,8 +111,8 @@ def fitting(images: Tensor, new: Tensor, changed: Tensor, hosts: Tensor) -> Tens
     """Which hosts go with each image, [N, M]: all, or those alike where the colour is found.
 
     Whether it is, of what is new, the colour of some place away from all that is new in any image,
-    but for something that is the same in all, is tested by permutation (Fisher 1935). `images` and `hosts`
-    are uint8 [., 3, H, W], `new` and `changed` as in `newness`.
+    but for something that is the same in all, is tested by permutation (Fisher 1935). `images` and
+    `hosts` are uint8 [., 3, H, W], `new` and `changed` as in `newness`.
     """
     count = len(hosts)
     every = torch.arange(count).expand(len(images), -1)

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from antcli.drawn_faces.domains import DOMAINS, attributes, avatar, render
-from antcli.drawn_faces.finishes import CELLS, OILS, OUTLINE
+from antcli.drawn_faces.finishes import CELLS, GAP, GROUT, OILS, OUTLINE, TILE, TILES, mosaic
 from antcli.drawn_faces.pen import Colour
 from antcli.drawn_faces.people import (
     BACKGROUNDS,
@@ -310,6 +310,7 @@ WORN = {
     "beards": (-0.6, 0.0),
     "masks": (-0.6, 0.0),
     "scarves": (-0.6, 0.4),
+    "pirates": (0.15, 0.6),
 }
 
 
@@ -345,3 +346,16 @@ def test_neon_is_dark_with_light_and_stone_has_no_colours() -> None:
         assert np.median(neon) < 80 < 140 < neon.max() and np.median(neon) < np.median(plain)
         assert (stone.max(-1) - stone.min(-1)).max() < 16
         assert 100 < stone.mean() < 180 and stone.std() > 5
+
+
+def test_a_mosaic_is_of_tiles_in_grout() -> None:
+    for seed in range(10):
+        plain, person = avatar(seed, 256)
+        tiles = pixels(mosaic(plain, person)).reshape(TILES, TILE, TILES, TILE, 3).swapaxes(1, 2)
+        inside = tiles[:, :, : TILE - GAP, : TILE - GAP]
+        assert (inside == inside[:, :, :1, :1]).all()
+        assert (tiles[:, :, TILE - GAP :] == GROUT).all()
+        assert (tiles[:, :, :, TILE - GAP :] == GROUT).all()
+        # They have the drawing's colours, but for what makes each lighter or darker.
+        few = pixels(plain.resize((TILES, TILES), Image.Resampling.BOX)).astype(int)
+        assert np.abs(inside[:, :, 0, 0].astype(int) - few).max() <= 22
