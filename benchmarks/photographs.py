@@ -119,7 +119,7 @@ seeds. {versions}.
 Frechet distances in two spaces: *source* is {space};
 *squeeze* SqueezeNet 1.1's last map, averaged over its pixels. *Left* is of the way from the source
 to as many held-out photographs. Intra-LPIPS (cdc, SqueezeNet) of {lpips} of the samples. The source
-was trained by `examples/pretrain_folder.py` on photographs of adults ({pretraining}); neither it
+was trained as by `examples/pretrain_folder.py` on photographs of adults ({pretraining}); neither it
 nor the images are part of the project.
 
 | row | Frechet, source | left | Frechet, squeeze | left | Intra-LPIPS |
