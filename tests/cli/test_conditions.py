@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from adapted_runs import trained_run
+from adapted_runs import adapted_run, trained_run
 from diffusers import DDPMPipeline
 from PIL import Image
-from source_kinds import write_kind
+from source_kinds import TEXT_DIMENSION, write_kind
 
 import antcli
 from antcli.artifacts import load_metadata, load_tensors, save_tensors
@@ -154,6 +154,23 @@ def test_each_condition_is_measured_beside_its_own_images(ant: Callable, several
         *("--source", Run(several).config().source),
     )
     assert json.loads(alone.out)["value"] == pytest.approx(each[rows[0]]["value"], rel=1e-5)
+
+
+@pytest.mark.parametrize("format", ["lora", "kohya"])
+def test_files_of_additions_alone_cannot_hold_a_condition(
+    ant: Callable, tiny_conditions: Path, tmp_path: Path, format: str
+) -> None:
+    source = write_kind("text", tmp_path / "text")
+    asks = {
+        f"{which}encoder_hidden_states": torch.randn(1, 5, TEXT_DIMENSION)
+        for which in ("", "nothing.")
+    }
+    run = adapted_run(tmp_path / "run", source, tiny_conditions, asks, method="lora")
+    refused = ant("export", run.folder, "--format", format, "--condition", "specs")
+    assert refused.code == 2
+    assert f"which {format} files cannot hold" in refused.err
+    assert "ant export --format diffusers" in refused.err
+    assert not run.exports.exists()
 
 
 def test_a_condition_alone_is_exported(ant: Callable, several: Path) -> None:
