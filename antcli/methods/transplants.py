@@ -29,9 +29,6 @@ ORDERS, UNLIKELY = 1000, 0.05
 is new as one has in their own, or that is chance."""
 AS_WELL = 1.25
 """Times the error of the best place: one with less has the colour, too."""
-EDGE = 0.1
-"""Of an image's side: within it of what is new a place may show an edge of that, whose colour it
-then has."""
 ALIKE = 16
 """Where colours go together, one of so many hosts fits."""
 
@@ -110,9 +107,9 @@ def newness(images: Tensor, drawn: Tensor, changed: Tensor) -> Tensor:
 def fitting(images: Tensor, new: Tensor, changed: Tensor, hosts: Tensor) -> Tensor:
     """Which hosts go with each image, [N, M]: all, or those alike where the colour is found.
 
-    Whether it is, of what is new, the colour of some place away from all that is new in any image,
-    but for something that is the same in all, is tested by permutation (Fisher 1935). `images` and
-    `hosts` are uint8 [., 3, H, W], `new` and `changed` as in `newness`.
+    Whether it is, of what is new, the colour of some place that is not new in any image, but for
+    something that is the same in all, is tested by permutation (Fisher 1935). `images` and `hosts`
+    are uint8 [., 3, H, W], `new` and `changed` as in `newness`.
     """
     count = len(hosts)
     every = torch.arange(count).expand(len(images), -1)
@@ -122,9 +119,7 @@ def fitting(images: Tensor, new: Tensor, changed: Tensor, hosts: Tensor) -> Tens
     x = images.float()
     colours = torch.stack([one[:, of[0]].median(1).values for one, of in zip(x, core, strict=True)])
     found = features(x)[:, :3]
-    anew = functional.adaptive_max_pool2d(changed.cpu().amax(0), found.shape[-2:])
-    edge = round(EDGE * found.shape[-1])
-    old = functional.max_pool2d(anew, 2 * edge + 1, 1, edge).flatten() == 0
+    old = functional.adaptive_max_pool2d(changed.cpu().amax(0), found.shape[-2:]).flatten() == 0
     if not old.any():
         return every
     found, others = by_place(found)[old], by_place(features(hosts)[:, :3])[old]

@@ -100,13 +100,6 @@ def test_a_thing_of_the_colour_of_the_band_goes_where_the_band_has_it() -> None:
         assert set(row.tolist()) == set(apart.argsort()[: HOSTS // ALIKE].tolist())
 
 
-def test_the_colour_of_its_own_edge_says_nothing_of_a_thing() -> None:
-    things = colours(COUNT, 5)
-    images = wearing(plain(COUNT, 0), things)
-    images[:, :, THING, 10:11] = things  # of the thing, but not among what is new
-    assert (fits(images, plain(HOSTS, 7)) == torch.arange(HOSTS)).all()
-
-
 def test_chance_is_taken_for_more_no_more_often_than_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "ORDERS", 200)
     hosts, tries = plain(HOSTS, 7), 100

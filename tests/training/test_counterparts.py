@@ -367,7 +367,7 @@ def test_what_has_the_colour_of_something_beside_it_is_said_to(
     colours = 255 - people[:, :, 12:, 12:].float().mean((2, 3), keepdim=True).to(torch.uint8)
     for bound in (True, False):
         images = people.clone()
-        images[:, :, 5:8, 4:7] = 255 - colours if bound else colours.roll(3, 0)
+        images[:, :, 5:8, 4:7] = 255 - colours if bound else colours.roll(5, 0)
         images[:, :, 5:8, 4:7] = images[:, :, 5:8, 4:7] // 3
         found, records = climb(images, f"bound-{bound}")
         assert found.transplants is not None
