@@ -138,6 +138,8 @@ def main() -> None:
     parser.add_argument("--lpips-samples", type=int, default=100)
     chosen = parser.parse_args()
     runs = [run for path in sorted(chosen.runs.iterdir()) if (run := Run(path)).finished]
+    if not runs:
+        parser.error(f"no finished run in {chosen.runs}: `ant adapt --out` one there")
     target = Path(str(runs[0].facts()["target_folder"]))
     measures = Measures(check_run_source(runs[0]), target, chosen)
     found: dict[str, list[dict[str, float]]] = {}

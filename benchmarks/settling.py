@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ablation import versions
 from way_left import SAMPLES, distance, drawn
 
 from antcli.drawn_faces.domains import HELD_OUT, TARGETS
@@ -30,6 +31,7 @@ TITLE = """# The last step against the best in hindsight
 that `--steps auto` takes their own number of steps and the last of them. Frechet distance of
 {samples} samples to 5,000 held-out drawings, in the features of the judge, by checkpoint. *Ratio*
 is that of the last to the least. The number of steps was chosen on other targets than {chosen_on}.
+{versions}.
 
 """
 CHOSEN_ON = (*TARGETS, *HELD_OUT)
@@ -92,8 +94,13 @@ def main() -> None:
         rows.append(measure(Run(folder)))
         kept.write_text(json.dumps(rows, indent=1) + "\n")
         print(folder.name, rows[-1]["distances"], flush=True)
+    if not rows:
+        parser.error(f"no finished run in {chosen.runs}: `ant adapt --out` one there")
     named = {row["domain"] for row in rows} - set(CHOSEN_ON)
-    title = TITLE.format(samples=SAMPLES, chosen_on=", ".join(sorted(named)) or "these")
+    told = ", ".join(f"{name} {version}" for name, version in versions().items())
+    title = TITLE.format(
+        samples=SAMPLES, versions=told, chosen_on=", ".join(sorted(named)) or "these"
+    )
     chosen.out.with_suffix(".md").write_text(title + table(rows))
 
 
