@@ -198,8 +198,8 @@ def finished_row(
         looks[step], images[step] = found, drawn_images
     config, start = run.config(), scorer(target).unadapted
     scores = [start, *(type(start)(**found["score"]) for found in looks.values())]
-    seen = scores if config.training.settles else until_over(scores)
-    rule = choose(seen).step
+    settles = config.training.settles
+    rule = choose(scores if settles else until_over(scores), settles).step
     hindsight = min(looks, key=lambda step: looks[step]["distance"])
     for step in {rule, hindsight}:
         looks[step]["intra_lpips"] = by_lpips(images[step], target, trunk)

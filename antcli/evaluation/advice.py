@@ -45,7 +45,7 @@ def advise(run: Run, evaluation: Mapping[str, Any], scores: Sequence[Score]) -> 
     ]
     more = [*_little_moved(run, config, evaluation)] or [*_still_nearing(run, config, scores)]
     return [
-        *_step(run, scores),
+        *_step(run, config, scores),
         *(less or more),
         *_classifier(run),
         *_reference(run, evaluation),
@@ -58,10 +58,10 @@ def far_above_chance(copies: Found) -> bool:
     return bool((rate - chance) / (1 - chance) > FAR_ABOVE_CHANCE)
 
 
-def _step(run: Run, scores: Sequence[Score]) -> Iterator[Advice]:
+def _step(run: Run, config: AdaptConfig, scores: Sequence[Score]) -> Iterator[Advice]:
     if not scores:
         return
-    step = choose(scores).step
+    step = choose(scores, config.training.settles).step
     if step not in (0, run.taken_step):
         yield Advice(
             f"The weights are those of step {run.taken_step}; the scores favour step {step}.",

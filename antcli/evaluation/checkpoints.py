@@ -39,7 +39,7 @@ def score_checkpoints(run: Run, device: str = "auto", listener: Listener = SILEN
         scores.append(scorer.score(network, step))
     listener.advance("scoring", total, total)
     write_scores(run.scores, scores)
-    write_curve(run.curve, scores, choose(scores))
+    write_curve(run.curve, scores, choose(scores, run.config().training.settles))
     return scores
 
 

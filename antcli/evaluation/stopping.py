@@ -55,11 +55,17 @@ class ChosenStep:
     why: str
 
 
-def choose(scores: Sequence[Score]) -> ChosenStep:
-    """The step to take. `scores` are in the order of their steps, that of the source first."""
+def choose(scores: Sequence[Score], settles: bool = False) -> ChosenStep:
+    """The step to take. `scores` are in the order of their steps, that of the source first.
+
+    Where the learning rate `settles`, it is the last: its fall steadies samples, which few images
+    show less well than that most of the way is done.
+    """
     start, *rest = scores
     if not rest:
         return ChosenStep(start.step, "nothing else is there")
+    if settles:
+        return ChosenStep(rest[-1].step, "the last, at which the learning rate has settled")
     longest = max(start.distance - score.distance for score in rest)
     if longest <= 0:
         return ChosenStep(

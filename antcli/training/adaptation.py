@@ -127,7 +127,7 @@ def _work(
         yield from keep(folder, scorer, scores, stop)
         if may_end and any_process(accelerator, is_over(scores)):
             break
-    choice = choose(scores) if scores else None
+    choice = choose(scores, config.training.settles) if scores else None
     with others_wait(accelerator):
         if main:
             folder.finish(choice)

@@ -29,6 +29,11 @@ def test_a_run_that_never_came_nearer_is_cut_at_its_first_step() -> None:
     assert "no step came nearer" in choose(scores(10, 11, 12)).why
 
 
+def test_where_the_learning_rate_settles_the_last_step_is_taken() -> None:
+    assert choose(scores(10, 1, 1.4, 1.2), settles=True).step == 75
+    assert choose(scores(10), settles=True).step == 0
+
+
 @pytest.mark.parametrize(
     ("distances", "over"),
     [

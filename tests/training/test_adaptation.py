@@ -346,11 +346,12 @@ def test_auto_stops_and_takes_the_best_step(auto: AdaptConfig, start: Adapt) -> 
     assert [score.step for score in read_scores(run.scores)] == [0, 2, 4, 6, 8]
 
 
-def test_auto_does_not_cut_a_rate_that_settles(auto: AdaptConfig, start: Adapt) -> None:
-    training = replace(auto.training, final_learning_rate=0.02)
-    _, records = start(replace(auto, training=training))
+def test_auto_takes_the_last_step_of_a_rate_that_settles(auto: AdaptConfig, start: Adapt) -> None:
+    training = replace(auto.training, final_learning_rate=0.02, steps=8)
+    run, records = start(replace(auto, training=training))
     done = [record.step for record in records if isinstance(record, StepRecord)]
     assert done == list(range(1, training.steps + 1))
+    assert run.taken_step == 8, "the nearest by its score was step 4"
 
 
 def test_auto_goes_on_after_a_cut_to_the_same_end(auto: AdaptConfig, start: Adapt) -> None:

@@ -31,7 +31,7 @@ def checkpoints_command(
     found = find_run(run)
     with listening() as listener:
         scores = score_checkpoints(found, device, listener)
-    choice = choose(scores)
+    choice = choose(scores, found.config().training.settles)
     if take and choice.step:
         take_step(found, choice)
     if as_json:

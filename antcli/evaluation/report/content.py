@@ -77,7 +77,7 @@ def report_html(
     """
     scores, config, facts = read_scores(run.scores), run.config(), run.facts()
     targets, told = _target_paths(run), _seeds(run)
-    choice = choose(scores) if scores else None
+    choice = choose(scores, config.training.settles) if scores else None
     alt = f"Three curves over the steps; step {choice.step if choice else 0} is marked."
     return render(
         "report.html",
