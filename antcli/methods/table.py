@@ -110,7 +110,6 @@ BRIDGE = {
 """A rate that falls to almost nothing, so that the last step is the one to take."""
 DDPM_PA = {"pairwise": 1.0, "high-frequency": 1.0, "details": 0.05}
 """Within the paper's ranges, [0.1, 1] for both similarities and [0.01, 0.08] for the details."""
-SLOWER = {"training": {"learning_rate": 1e-4}}
 EWC = 1e6
 """With it the penalty is of the order of the loss after ten to thirty steps of `finetune` on drawn
 faces; the 5e8 of GANs would outweigh it hundreds of times. The other weights of losses of GANs are
@@ -132,7 +131,7 @@ PURPOSES: dict[str, dict[str, Method]] = {
         "encoder-decoder": Method("encoder-decoder", "gaussian", "noise"),
     },
     "rivals": {
-        "ddpm-pa": Method("all", "gaussian", "noise", penalties=DDPM_PA, settings=SLOWER),
+        "ddpm-pa": Method("all", "gaussian", "noise", penalties=DDPM_PA),
         "dogfit": Method("all", "gaussian", "score"),
     },
     "of GANs, carried to diffusion": {

@@ -27,5 +27,5 @@ CHOICE = tuning(
     _attention,
     "attention",
     AttentionSettings,
-    2e-4,  # That of all weights; not measured.
+    2e-3,
 )

@@ -26,5 +26,5 @@ CHOICE = tuning(
     _biases,
     "bias",
     BiasSettings,
-    1e-3,  # Ten times a usual rate, as DiffFit (Xie et al. 2023) takes for so few; not measured.
+    1e-2,
 )

@@ -52,5 +52,5 @@ CHOICE = tuning(
     _ends,
     "encoder_decoder",
     EncoderDecoderSettings,
-    1e-4,  # The paper's (appendix E), of AdamW with batches of 2; not measured here.
+    1e-4,  # As in the paper (appendix E).
 )

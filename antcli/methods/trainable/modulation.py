@@ -137,6 +137,6 @@ CHOICE = Choice(
     "filters: those that matter to the target modulated, the rest tuned (AdAM, of GANs)",
     _build,
     tables={"modulation": ModulationSettings},
-    defaults={"training": {"learning_rate": 2e-4}},  # That of all weights; not measured.
+    defaults={"training": {"learning_rate": 6e-4}},
     stages=("modulated",),
 )

@@ -93,7 +93,10 @@ class TunedDenoiser(Denoiser):
 
 
 def tuning(help: str, select: Select, table: str, kind: type[Limited], rate: float) -> Choice:
-    """A choice of which weights train, with its settings and its learning rate."""
+    """A choice of which weights train, with its settings and its learning rate.
+
+    Rates are measured, on plain noise: benchmarks/results/learning-rates.md.
+    """
 
     def build(
         unet: ModelMixin, settings: Limited, convention: Convention, seed: int
