@@ -13,6 +13,7 @@ from accelerate.utils import InitProcessGroupKwargs, patch_environment
 
 from antcli.config import Precision
 from antcli.errors import AntError
+from antcli.processes import launched
 
 SHARDING = ("FSDP", "DEEPSPEED", "MEGATRON_LM")
 """What of accelerate's takes a network apart."""
@@ -44,6 +45,16 @@ def resolve_device(device: str) -> str:
         there = f"cuda:0 to cuda:{last} are" if last else "cuda:0 alone is"
         raise AntError(f"there is no {device} here, {there}", "use one of these or auto")
     return device
+
+
+def own_device(device: str) -> str:
+    """Where this process works: `device`, resolved, or of several processes its own of that kind.
+
+    Raises `AntError` for a device that is not there.
+    """
+    if launched() == 1:
+        return resolve_device(device)
+    return str(make_accelerator(device, "no").device)
 
 
 def resolve_precision(precision: Precision, device: str) -> Literal["no", "fp16", "bf16"]:

@@ -40,6 +40,11 @@ class Run:
     folder: Path
 
     @property
+    def settings_file(self) -> Path:
+        """Its settings, as `--config` reads them."""
+        return self.folder / "config.toml"
+
+    @property
     def facts_file(self) -> Path:
         """What the run is and how far it has come."""
         return self.folder / "run.json"
@@ -234,8 +239,8 @@ class Run:
             file.unlink(missing_ok=True)
         for file in (self.counterparts, self.source_examples, self.fisher, self.modulated):
             file.unlink(missing_ok=True)
-        self.report.unlink(missing_ok=True)
-        self.facts_file.unlink(missing_ok=True)
+        for file in (self.report, self.settings_file, self.facts_file):
+            file.unlink(missing_ok=True)
 
     def check_place(self) -> None:
         """Raise `AntError` where the folder holds something that is no run."""
@@ -297,7 +302,7 @@ class Run:
             self.clear()
         if not self.started:
             self.write_facts(config, identity, status="running", step=0)
-        with replacing(self.folder / "config.toml") as temporary:
+        with replacing(self.settings_file) as temporary:
             temporary.write_text(to_toml(config), encoding="utf-8")
 
     def write_facts(self, config: AdaptConfig, identity: Mapping[str, Any], **more: Any) -> None:

@@ -174,6 +174,13 @@ def test_starting_over_removes_the_run_and_nothing_else(run: Run) -> None:
     assert left == {"run.json", "config.toml", "notes.txt"}
 
 
+def test_starting_over_may_be_cut_and_begun_again(run: Run) -> None:
+    run.clear()
+    assert not any(run.folder.rglob("*.toml")), "settings alone are nobody's run"
+    run.begin(CONFIG, IDENTITY, clear=False)
+    assert run.started
+
+
 def test_starting_over_leaves_a_folder_that_is_no_run_alone(tmp_path: Path) -> None:
     mine = tmp_path / "samples" / "photo.png"
     mine.parent.mkdir()

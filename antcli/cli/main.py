@@ -55,6 +55,10 @@ def _root(
     """Few-shot domain adaptation of diffusion models."""
 
 
+NO_PLACE = (errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EDQUOT)
+"""What keeps a program from writing: the disk is full, or is not the user's to write on."""
+
+
 class _TerminatedError(BaseException):
     """Raised where the program is when SIGTERM comes, so that nothing is left half-written."""
 
@@ -78,16 +82,14 @@ def main(arguments: list[str] | None = None) -> None:
         if SPEAKS:
             complain("terminated", "type the same command again")
         sys.exit(SIGNALLED + signal.SIGTERM)
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EDQUOT):
-            raise
-        if tells_first():
-            complain(
-                f"cannot write {error.filename or 'the output'}: {error.strerror}",
-                "free some disk space or choose another place with --out, then run it again",
-            )
-        sys.exit(1)
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in NO_PLACE:
+            if tells_first():
+                complain(
+                    f"cannot write {error.filename or 'the output'}: {error.strerror}",
+                    "free some disk space or choose another place with --out, then run it again",
+                )
+            sys.exit(1)
         if not LAUNCHED:
             raise
         lost = is_lost_connection(error)

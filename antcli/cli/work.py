@@ -86,14 +86,19 @@ def _stopped(asked: list[int]) -> Callable[[], bool]:
 
 @contextmanager
 def _asked_to_stop() -> Iterator[list[int]]:
-    """Ctrl-C or SIGTERM ask the run to stop after its step, which is then saved; twice, at once."""
+    """Ctrl-C or SIGTERM ask the run to stop after its step, which is then saved.
+
+    Ctrl-C again stops at once. SIGTERM again does not: of several processes each may have it from
+    a cluster's queue and from its launcher.
+    """
     asked: list[int] = []
 
     def ask(number: int, _frame: object) -> None:
-        if asked:
+        if asked and number == signal.SIGINT:
             raise KeyboardInterrupt
+        if not asked:
+            say("stopping after this step; Ctrl-C again stops at once")
         asked.append(number)
-        say("stopping after this step; Ctrl-C again stops at once")
 
     signals = (signal.SIGINT, signal.SIGTERM)
     before = [signal.signal(number, ask) for number in signals]

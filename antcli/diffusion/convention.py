@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor
 
 from antcli.diffusion.path import BetaPath, Path, Prediction
@@ -23,12 +24,18 @@ class Convention:
     guidance_scale: float = 1.0
     """Of samples: eps_nothing + scale (eps_asked - eps_nothing) (Ho and Salimans 2022, Eq. 6)."""
 
+    _there: dict[torch.device, dict[str, Tensor]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+    """The condition by device: it goes there once."""
+
     def inputs(self, x_t: Tensor) -> dict[str, Tensor]:
         """The condition for each image of a batch."""
-        return {
-            name: value.to(x_t.device).expand(len(x_t), *value.shape[1:])
-            for name, value in self.condition.items()
-        }
+        device = x_t.device
+        if device not in self._there:
+            self._there[device] = {name: v.to(device) for name, v in self.condition.items()}
+        own = self._there[device]
+        return {name: v.expand(len(x_t), *v.shape[1:]) for name, v in own.items()}
 
     def eps(self, output: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
         """The noise [B, C, H, W]; of the 2 C channels of a learned variance, the first C count."""

@@ -64,23 +64,30 @@ def sample(
     Latents have no such bounds. With a `limit` the first t is the last one below it, where x_t is
     taken for all noise. Where the memory does not suffice for a batch, it is halved.
     """
-    batch_size, start = batch_size or _samples_at_once(shape, device), 0
-    while start < len(seeds):
-        noise = Noise(seeds[start : start + batch_size], "sample", shape, device)
-        times, asked = path.steps(steps, limit), predict
+
+    def draw(part: slice) -> Tensor:
+        noise, asked = Noise(seeds[part], "sample", shape, device), predict
         if conditions is not None:
-            own = conditions[start : start + batch_size].to(device)
-            asked = partial(predict, condition=own)
+            asked = partial(predict, condition=conditions[part].to(device))
+        times, solver = path.steps(steps, limit), SOLVERS[scheduler](noise)
+        return _bounded(along(asked, path, noise(), times, solver, clip), clip)
+
+    yield from in_parts(draw, len(seeds), batch_size or _samples_at_once(shape, device))
+
+
+def in_parts(draw: Callable[[slice], Tensor], count: int, at_once: int) -> Iterator[Tensor]:
+    """What is drawn for so many images, so many together; half as many where memory is short."""
+    start = 0
+    while start < count:
         try:
-            solver = SOLVERS[scheduler](noise)
-            x_0 = _bounded(along(asked, path, noise(), times, solver, clip), clip)
+            found = draw(slice(start, start + at_once))
         except torch.OutOfMemoryError:
-            if batch_size == 1:
+            if at_once == 1:
                 raise
-            batch_size //= 2
+            at_once //= 2
             continue
-        start += batch_size
-        yield x_0
+        start += at_once
+        yield found
 
 
 @torch.no_grad()

@@ -10,6 +10,7 @@ from typing import Any
 
 from antcli.artifacts import load_metadata
 from antcli.config import AdaptConfig
+from antcli.diffusion.sampler import FewSteps
 from antcli.errors import AntError
 from antcli.evaluation.results import Found, both_rows, diversity_kept
 from antcli.evaluation.stopping import Score, choose
@@ -39,6 +40,8 @@ class Advice:
 def advise(run: Run, evaluation: Mapping[str, Any], scores: Sequence[Score]) -> list[Advice]:
     """All that the numbers of a run suggest, the most urgent first; often nothing."""
     config = run.config()
+    if isinstance(run.sampler, FewSteps):  # it learnt from another run, and that from the images
+        return [*_reference(run, evaluation)]
     less = [
         *_copying(run, config, evaluation),
         *_diversity(run, config, evaluation, scores),
@@ -183,7 +186,7 @@ def _again(run: Run, config: AdaptConfig, change: str) -> str:
     names = (
         ("--source", config.source),
         ("--target", run.facts()["target_folder"]),
-        ("--config", run.folder / "config.toml"),
+        ("--config", run.settings_file),
         ("--out", run.folder.with_name(f"{run.folder.name}-next")),
     )
     options = " ".join(f"{name} {shlex.quote(str(value))}" for name, value in names)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from antcli.devices import make_accelerator
+from antcli.diffusion.sampler import FewSteps
 from antcli.errors import AntError
 from antcli.evaluation.curve import write_curve
 from antcli.evaluation.listener import SILENT, Listener
@@ -23,6 +24,11 @@ def score_checkpoints(run: Run, device: str = "auto", listener: Listener = SILEN
     """
     source = check_run_source(run)
     target = read_target(Path(run.facts()["target_folder"]), source.size)
+    if not run.checkpoints and isinstance(run.sampler, FewSteps):
+        raise AntError(
+            f"{run.folder} was distilled, and keeps no checkpoints: its last step is the best",
+            "look at `ant evaluate all`, beside that of the run that it came from",
+        )
     if not run.checkpoints:
         raise AntError(
             f"{run.folder} has no checkpoints: it has fewer steps than lie between two of them",

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from antcli.config import ConditionConfig
-from antcli.devices import resolve_device
+from antcli.devices import own_device
 from antcli.errors import AntError
 from antcli.evaluation.checks import REFERENCE, TARGET, check_enough
 from antcli.evaluation.features import FeatureSpace, SpaceName, open_space
@@ -118,7 +118,7 @@ def prepare(
     given, source = _given(run, settings), _source(run, settings)
     target = _target(run, settings)
     reference = _reference_images(target, settings)
-    device = resolve_device(settings.device)
+    device = own_device(settings.device)
     space, trunk, statistics = None, None, None
     if settings.needs_space:
         weights = settings.feature_weights

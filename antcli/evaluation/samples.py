@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from antcli.artifacts import file_hash, load_metadata, load_tensors
@@ -246,8 +246,13 @@ def _is_drawn(path: Path, text: dict[str, str]) -> bool:
     """Whether the file is this very image. Raises `AntError` where it is somebody else's."""
     if not path.exists():
         return False
-    with Image.open(path) as image:
-        found = getattr(image, "text", {})
+    try:
+        with Image.open(path) as image:
+            found = getattr(image, "text", {})
+    except UnidentifiedImageError:  # no more than its name was written before the power went
+        if not path.stat().st_size:
+            return False
+        found = {}
     if "ant.seed" not in found:
         raise AntError(f"{path} is not from ant", "move it away, or draw into another folder")
     return all(found.get(key) == text.get(key) for key in (*text, "ant.condition"))

@@ -72,7 +72,7 @@ class LatentCodec:
 
         Warns at the first images whose latents are far from the unit scale of the noise.
         """
-        z = self._in_parts(self._latent, images, images_at_once(images.shape))
+        z = self._in_parts(self._latent, images, images_at_once(images.shape, self._device))
         x_0 = (z - self.shift) * self.scale
         self._check_spread(x_0)
         return x_0
@@ -81,7 +81,7 @@ class LatentCodec:
         """Images [B, 3, H, W] of x_0, on its device."""
         z = x_0.float() / self.scale + self.shift
         pixels = [side * self.factor for side in x_0.shape[-2:]]
-        return self._in_parts(self._image, z, images_at_once(pixels))
+        return self._in_parts(self._image, z, images_at_once(pixels, self._device))
 
     def _check_spread(self, x_0: Tensor) -> None:
         if self._checked:  # and roughly told, so that Python shows the same line once

@@ -177,10 +177,11 @@ def keep(
             with training.averaged():
                 scores.append(scorer.score(training.network, step))
             write_scores(run.scores, scores)
-            yield scores[-1]
         if main:
             folder.state()
             folder.rotate(scores)
+        if scorer is not None and marked:  # what is yielded may be the last that is asked for
+            yield scores[-1]
         if main and marked and not stopping:
             folder.preview()
             yield Preview(step, run.preview_at(step))

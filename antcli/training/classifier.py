@@ -138,7 +138,7 @@ class ClassifierTraining:
         )
         channels, size, _ = target.x_0.shape[1:]
         self.views = min(VIEWS, max(LEAST_VIEWS, PIXELS_VIEWED // size**2))
-        self.at_once = images_at_once((channels, size, size))
+        self.at_once = images_at_once((channels, size, size), self.device)
         if classifier is None:
             classifier = new_classifier(size, seed, int(path.span), channels)
         self.classifier = classifier.to(self.device)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from antcli.artifacts import load_tensors, replacing, save_tensors, to_json
 from antcli.config import AdaptConfig
+from antcli.diffusion.sampler import FewSteps
 from antcli.evaluation.stopping import ChosenStep, Score, choose, read_scores, write_scores
 from antcli.images.conditions import Conditions
 from antcli.images.grid import comparison_page, save_png, to_uint8
@@ -165,8 +166,10 @@ class RunFolder:
                         parameter.copy_(kept[name])
             save_tensors(self.run.weights, self.training.parameters, self._metadata(self._title))
             network = self.training.network
-            # Above a limit in t the source speaks, which no folder of one network can say.
-            if isinstance(network, TunedDenoiser) and network.whole and network.limit is None:
+            # Above a limit in t the source speaks, which no folder of one network can say; where a
+            # student knows what to say, `ant export` writes.
+            alone = isinstance(network, TunedDenoiser) and network.whole and network.limit is None
+            if alone and not isinstance(network.sampler, FewSteps):
                 write_like(self.source, self.run.model, network.unet)
         self._facts("finished", choice)
         for state in (self.run.state, self.run.state_before):

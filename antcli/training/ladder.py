@@ -8,7 +8,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from antcli.diffusion.sampling import images_at_once, resample
+from antcli.diffusion.sampling import images_at_once, in_parts, resample
 from antcli.images.grid import to_uint8
 from antcli.methods.counterparts import CHANCE, LADDER, PART, PASSED, Rung, shares
 from antcli.methods.places import Places, around, changes
@@ -121,18 +121,21 @@ class Drawing:
         path, latent = self.source.path, self.source.latent
         limit = path.limit(share)
         which = torch.arange(len(x_0)).repeat_interleave(len(seeds) // len(x_0))
-        at_once = images_at_once((len(which), *x_0.shape[1:]))
-        for start in range(0, len(which), at_once):
-            part = which[start : start + at_once]
-            found = resample(
+        device = self.accelerator.device
+
+        def draw(part: slice) -> Tensor:
+            of = which[part]
+            return resample(
                 self.predict,
                 path,
-                x_0[part].to(self.accelerator.device),
+                x_0[of].to(device),
                 limit,
-                seeds[start : start + len(part)],
+                seeds[part],
                 steps=self.steps,
                 stream=stream,
                 clip=not latent,
-                changed=changed if changed is None or len(changed) == 1 else changed[part],
+                changed=changed if changed is None or len(changed) == 1 else changed[of],
             )
+
+        for found in in_parts(draw, len(which), images_at_once(x_0.shape, device)):
             yield found.cpu() if latent else to_uint8(found.cpu())

@@ -257,14 +257,15 @@ class Training:
     def _examples(
         self, draw: Callable[[str], torch.Generator], mine: list[int]
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Some of a global batch: x_0 where the examples are; which these are, mirrored or not."""
+        """Some of a global batch: x_0, on the device; which these are, mirrored or not."""
         size = self.config.batch_size
         images = balanced_choice(len(self.examples), size, draw("images"))[mine]
         mirrored = torch.zeros(len(mine), dtype=torch.bool)
         if self.config.flip:
             mirrored = torch.rand(size, generator=draw("flips"))[mine] < 0.5
         there = self.examples.x_0.device
-        return self.examples.take(moved(images, there), moved(mirrored, there)), images, mirrored
+        x_0 = self.examples.take(moved(images, there), moved(mirrored, there))
+        return moved(x_0, self.accelerator.device), images, mirrored
 
     @property
     def _at_once(self) -> int:

@@ -75,7 +75,8 @@ def squared_gradients(
     """Of the loss of one sample, with the t and the noise of draw `k`, by parameter."""
     parameters, path = network.trained(), network.convention.path
     upright = torch.zeros(1, dtype=torch.bool, device=examples.x_0.device)
-    x_0 = examples.take(torch.tensor([k % len(examples)]), upright)
+    there = next(iter(parameters.values())).device
+    x_0 = examples.take(torch.tensor([k % len(examples)]), upright).to(there)
     eps = normal(seed, "fisher-noise", k, [0], x_0.shape[1:]).to(x_0)
     t = path.uniform(1, generator(seed, "fisher", k), network.limit).to(x_0.device)
     x_t = path.add_noise(x_0, eps, t)

@@ -9,6 +9,20 @@ from pathlib import Path
 
 import pytest
 
+from antcli.cli.work import _asked_to_stop
+
+
+def test_sigterm_twice_is_sigterm_once_and_a_second_ctrl_c_stops_at_once(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with _asked_to_stop() as asked:
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert asked == [signal.SIGTERM, signal.SIGTERM]
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+    assert capsys.readouterr().err.count("stopping after this step") == 1
+
 
 def test_help_and_completion_import_no_torch() -> None:
     code = (

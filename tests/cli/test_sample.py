@@ -64,6 +64,28 @@ def test_without_a_run_the_latest_one_is_meant(
     assert (tmp_path / "run" / "samples" / "000000.png").exists()
 
 
+def test_an_image_of_which_a_power_cut_left_the_name_is_drawn_again(
+    ant: Callable, run: Path, tmp_path: Path
+) -> None:
+    empty = tmp_path / "cut" / "000000.png"
+    empty.parent.mkdir()
+    empty.touch()
+    assert ant("sample", run, "-n", 1, "--steps", 1, "--out", empty.parent).code == 0
+    assert Image.open(empty).text["ant.seed"] == "0"
+
+
+def test_a_file_that_is_no_image_is_not_overwritten(
+    ant: Callable, run: Path, tmp_path: Path
+) -> None:
+    notes = tmp_path / "notes" / "000000.png"
+    notes.parent.mkdir()
+    notes.write_text("mine")
+    done = ant("sample", run, "-n", 1, "--out", notes.parent)
+    assert done.code == 1
+    assert "is not from ant" in done.err
+    assert notes.read_text() == "mine"
+
+
 def test_somebody_elses_image_is_not_overwritten(ant: Callable, run: Path, tmp_path: Path) -> None:
     photo = tmp_path / "album" / "000000.png"
     photo.parent.mkdir()

@@ -204,3 +204,12 @@ def test_a_student_is_no_teacher(make: Make) -> None:
     run, _ = make()
     with pytest.raises(AntError, match="distilled itself"):
         check_teacher(run)
+
+
+def test_of_all_weights_too_only_an_export_says_how_they_draw(make: Make) -> None:
+    run, _ = make(teacher="finetune", trains="all")
+    assert not run.model.exists(), "an ordinary folder would draw at every t"
+    scheduler = json.loads(
+        (export_run(run).folder / "scheduler" / "scheduler_config.json").read_text()
+    )
+    assert scheduler["num_train_timesteps"] != 1000

@@ -367,6 +367,17 @@ def test_auto_goes_on_after_a_cut_to_the_same_end(auto: AdaptConfig, start: Adap
     assert read_scores(run.scores) == read_scores(whole.scores)
 
 
+def test_a_score_is_told_when_its_step_is_safe(
+    auto: AdaptConfig, tmp_path: Path, accelerator: Accelerator
+) -> None:
+    """Who is told may be asked to stop, and asks for no more."""
+    run, inputs = Run(tmp_path / "run"), check_inputs(auto)
+    records = adapt(inputs, auto, run, accelerator)
+    score = next(r for r in records if isinstance(r, Score) and r.step == 2)
+    records.close()  # type: ignore[attr-defined]
+    assert int(load_metadata(run.state)["ant.step"]) == score.step
+
+
 def test_without_auto_nothing_is_scored(config: AdaptConfig, start: Adapt) -> None:
     run, records = start(config)
     assert not any(isinstance(record, Score | ChosenStep) for record in records)

@@ -10,6 +10,7 @@ from typing import Any
 
 from antcli.artifacts import file_hash
 from antcli.config import AdaptConfig, adapt_config_from, differences, to_toml
+from antcli.diffusion.sampler import FewSteps
 from antcli.errors import AntError
 from antcli.evaluation.advice import advise, far_above_chance
 from antcli.evaluation.checkpoints import score_checkpoints
@@ -98,6 +99,7 @@ def report_html(
         critic_noise=_critic_noise(run),
         steps=[_step(run, score) for score in scores],
         has_checkpoints=bool(run.checkpoints),
+        distilled=isinstance(run.sampler, FewSteps),
         left_out=[
             f"{KINDS[k].title}: left out, {why}" for k, why in evaluation["left_out"].items()
         ],
@@ -189,6 +191,11 @@ def _step(run: Run, score: Score) -> tuple[str, ...]:
     return f"{score.step}{taken}", *numbers
 
 
+def _distilled(run: Run) -> str:
+    sampler = run.sampler
+    return f", distilled to {sampler.steps} steps" if isinstance(sampler, FewSteps) else ""
+
+
 def _settings(run: Run, config: AdaptConfig, facts: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Source, target, method, steps; the settings that differ from the method's."""
     plainly = asdict(
@@ -197,7 +204,7 @@ def _settings(run: Run, config: AdaptConfig, facts: Mapping[str, Any]) -> list[t
     done = f"{run.taken_step} taken, of {facts['step']} done"
     return [
         ("Target", f"{facts['target_folder']}, {len(facts['target_sha256'])} images"),
-        ("Method", label(config)),
+        ("Method", label(config) + _distilled(run)),
         ("Seed", str(config.seed)),
         ("Steps", done + (f" ({facts['why']})" if "why" in facts else "")),
         ("Other than the defaults", "; ".join(differences(plainly, asdict(config))) or "nothing"),

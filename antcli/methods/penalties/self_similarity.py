@@ -9,8 +9,6 @@ its code's is L1.
 
 from __future__ import annotations
 
-import itertools
-
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -55,8 +53,7 @@ def within(maps: Tensor) -> Tensor:
 
 def across(maps: Tensor) -> Tensor:
     """Of each pair of images: softmax over the other's places of the cosines to them."""
-    pairs = torch.tensor(list(itertools.combinations(range(len(maps)), 2))).view(-1, 2).T
-    one, other = (maps[places.to(maps.device)] for places in pairs)
+    one, other = maps[torch.triu_indices(len(maps), len(maps), 1, device=maps.device)]
     return (one @ other.mT).softmax(-1)
 
 
