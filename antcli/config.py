@@ -170,11 +170,11 @@ def adapt_config_from(*layers: Mapping[str, Any]) -> AdaptConfig:
     Raises `AntError` (wrong usage) for a name that is unknown or a value of the wrong kind.
     """
     merged = merge(*layers)
-    made, settled = _method(merged)
+    made, settled = method_said(merged)
     return checked(AdaptConfig, merge(*made.defaults, merged, settled))
 
 
-def _method(said: Mapping[str, Any]) -> tuple[Method, dict[str, Any]]:
+def method_said(said: Mapping[str, Any]) -> tuple[Method, dict[str, Any]]:
     """What the method is made of, and the settings that say so.
 
     A named method of which a choice is another one loses its name, and keeps its preferences.

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 import torch
 from diffusers import DiffusionPipeline, ImagePipelineOutput, ModelMixin
 from PIL import Image
 
 from antcli.diffusion.sampling import SchedulerName
+from antcli.errors import AntError
 from antcli.evaluation.samples import asked_labels, check_run_source, load_adapted
 from antcli.images.grid import to_uint8
 from antcli.methods.trainable.denoiser import Denoiser
@@ -39,6 +40,13 @@ class AdaptedPipeline(DiffusionPipeline):
         pipeline = cls(network.unet, source.scheduler)
         pipeline._run, pipeline._network, pipeline._source = run, network, source
         return pipeline
+
+    def save_pretrained(self, *_: Any, **__: Any) -> NoReturn:
+        """Raises `AntError`: what was trained lies beside the network, which is the source's."""
+        raise AntError(
+            "an adapted model is more than the parts of this pipeline, and is not saved as such",
+            f"`ant export {self._run.folder}` writes it for other programs",
+        )
 
     @torch.no_grad()
     def __call__(

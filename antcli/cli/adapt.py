@@ -134,6 +134,11 @@ def adapt_command(
         say(f"note: {note}")
     if inputs.conditions is not None:
         say(f"conditions: {_told(inputs.conditions)}")
+        if settings.training.flip:
+            say(
+                "note: mirror images are learnt from, too, under the same conditions; where left "
+                "and right matter, put flip = false under [training] into a --config file"
+            )
     if inputs.source.guidance_scale != 1:
         scale = inputs.source.guidance_scale
         say(f"note: samples are drawn with classifier-free guidance of scale {scale:g}")
@@ -210,14 +215,19 @@ def _number(steps: str | None) -> int | None:
 
 def _adapt(settings: AdaptConfig, run: Run, inputs: Inputs, force: bool) -> None:
     from antcli.devices import make_accelerator
+    from antcli.methods.build import choices_of
     from antcli.training.adaptation import adapt
 
+    less_memory = "--low-memory or a smaller --micro-batch"
+    if any(choice.couples for choice in choices_of(settings)):
+        less_memory = f"--low-memory --micro-batch {settings.training.batch_size}"
     accelerator = make_accelerator(settings.device, settings.mixed_precision)
     work_in(
         run,
         accelerator,
         lambda stopped: adapt(inputs, settings, run, accelerator, stopped, clear=force),
         settings.training.steps,
+        less_memory=less_memory,
     )
 
 

@@ -89,5 +89,5 @@ def distill_command(
         lambda stop: distill(teacher, config, student, accelerator, stop, clear=force),
         config.training.steps,
         "distilling",
-        "a smaller --micro-batch",
+        less_memory="a smaller --micro-batch",
     )

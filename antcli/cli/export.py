@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from antcli.cli.console import result, say
-from antcli.cli.options import ConditionOption, DeviceOption, RunArgument, naming_options
+from antcli.cli.options import DeviceOption, RunArgument, naming_options
 
 
 @naming_options
@@ -34,7 +34,14 @@ def export_command(
             "can say it.",
         ),
     ] = False,
-    condition: ConditionOption = "",
+    condition: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME|NAME=NUMBER,...",
+            help="Of a run of several conditions, of which an export holds one: `hats`; "
+            "`glasses=0.5,hats=0.5`, a mixture; `age=0.7`, where they are numbers.",
+        ),
+    ] = "",
     force: Annotated[bool, typer.Option("--force", help="Write over what is there.")] = False,
     device: DeviceOption = "auto",
 ) -> None:
@@ -51,6 +58,8 @@ def export_command(
         device=device,
         condition=condition,
     )
+    for remark in done.remarks:
+        say(f"note: {remark}")
     if done.change is not None:
         say(f"note: the limit, {done.change.limit}, is left out: {done.change.told}")
     result(str(done.folder))

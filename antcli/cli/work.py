@@ -23,7 +23,8 @@ def work_in(
     records: Callable[[Callable[[], bool]], Iterator[Record]],
     steps: int,
     what: str = "adapting",
-    less_memory: str = "--low-memory or a smaller --micro-batch",
+    *,
+    less_memory: str,
 ) -> None:
     """Show the records of a training of `steps` steps; `records` is told how to ask for its end.
 

@@ -179,6 +179,8 @@ def draw_samples(plan: SamplingPlan, device: str = "auto") -> Iterator[int]:
     In float32. Of several processes each draws its share, and waits for the others' in the end.
     Raises `AntError` where the network gives NaN or infinity.
     """
+    if plan.folder.is_file():
+        raise AntError(f"{plan.folder} is a file", "choose another `out`", exit_code=2)
     if launched() == 1:
         yield from _draw(plan, plan.seeds, resolve_device(device))
         return

@@ -40,6 +40,8 @@ class Exported:
     folder: Path
     change: Change | None
     """By the run's limit in t, which was left out; None: it has none."""
+    remarks: tuple[str, ...] = ()
+    """Of its condition."""
 
 
 def export_run(
@@ -91,7 +93,8 @@ def export_run(
     with replacing_parts(folder) as temporary:
         _writer(format, network, unet, source, card)(temporary)
         (temporary / "README.md").write_text(card.text(), encoding="utf-8")
-    return Exported(folder, change)
+    known = conditions_of(run)
+    return Exported(folder, change, () if known is None else tuple(known.remarks(condition)))
 
 
 def _writer(

@@ -56,5 +56,7 @@ def change_by_ungating(
     steps = max(STEPS, math.ceil(1 / network.t_limit))  # of which one at least is below
     for _ in source.sample(predict, range(SAMPLES), steps=steps, device=place):
         pass
+    for measured in (network, unet):  # what is written of them next is beside tensors on the CPU
+        measured.to("cpu")
     share = f"t = {limit:g}, {network.t_limit:.2f} of the path of noise"
     return Change(share, fmean(squares[True] or [0.0]), fmean(squares[False]))

@@ -117,6 +117,11 @@ def _table_of(folder: Path, paths: Sequence[Path]) -> Numbered | None:
             f"it names the columns: {FILE}, and at least one of numbers, as in {FILE},age",
             exit_code=2,
         )
+    if len(set(columns)) < len(columns):
+        twice = next(column for column in columns if columns.count(column) > 1)
+        raise AntError(
+            f"the first line of {table} names {twice} twice", "give each column a name", exit_code=2
+        )
     columns.remove(FILE)
     for column in columns:
         _check_name(column, table)
@@ -143,6 +148,12 @@ def _numbers(
             raise AntError(
                 f"{table} lists {file} {why}",
                 "correct the table: a row for each image",
+                exit_code=2,
+            )
+        if None in row:
+            raise AntError(
+                f"{table} has more columns for {file} than its first line names",
+                "write numbers with a decimal point, and text with commas in quotes",
                 exit_code=2,
             )
         try:

@@ -18,7 +18,7 @@ from antcli.errors import AntError
 from antcli.methods.choice import Augmentation, Choice, Rule, Step
 from antcli.methods.counterparts import Counterparts
 from antcli.methods.table import CHOICES, choice, method_of, setting
-from antcli.methods.trainable.denoiser import Denoiser
+from antcli.methods.trainable.denoiser import TOLD, Denoiser
 from antcli.randomness import seeded
 
 
@@ -81,8 +81,9 @@ def penalties_of(config: AdaptConfig) -> list[tuple[float, Choice]]:
 
 
 def stages_of(config: AdaptConfig) -> tuple[str, ...]:
-    """What has to be prepared before training."""
-    return tuple(dict.fromkeys(stage for c in choices_of(config) for stage in c.stages))
+    """What has to be prepared before training; first the counterparts, which say the limit in t."""
+    stages = dict.fromkeys(stage for c in choices_of(config) for stage in c.stages)
+    return tuple(sorted(stages, key=lambda stage: stage != "counterparts"))
 
 
 def build_network(
@@ -121,6 +122,19 @@ def said_limit(config: AdaptConfig) -> float | None:
     return None if settings.t_limit == type(settings).t_limit else float(settings.t_limit)
 
 
+def faster_than_all(config: AdaptConfig) -> dict[str, float]:
+    """What the learning rate is multiplied by of what a network is told of its images: embeddings
+    and low-rank additions that begin at zero, and train at the rate of such.
+
+    By the beginnings of their names. The rates of other choices may be a tenth of it, at which
+    conditions stay the same, or sixty times as much, at which they come apart.
+    """
+    if method_of(config).trains == "lora":
+        return {}
+    own = choice("trains", "lora").defaults["training"]["learning_rate"]
+    return dict.fromkeys(TOLD, own / config.training.learning_rate)
+
+
 def build_objective(config: AdaptConfig, prepared: Mapping[str, Any]) -> Objective:
     """What it is trained towards; `prepared` is what the method's stages gave."""
 
@@ -146,12 +160,14 @@ def check_pixels(config: AdaptConfig, *, latent: bool) -> None:
         )
 
 
-def check_encoder(config: AdaptConfig, *, classes: bool) -> None:
-    """Raise `AntError` where what a source makes of its classes shall train, and it has none."""
-    if method_of(config).condition == "tuned" and not classes:
+def check_encoder(config: AdaptConfig, *, encodes: bool) -> None:
+    """Raise `AntError` where what a source makes of classes or columns shall train, and it has
+    none.
+    """
+    if method_of(config).condition == "tuned" and not encodes:
         raise AntError(
-            "this source makes nothing of a class that could train: it is asked for none, or for a "
-            "text, which is encoded beforehand",
+            "this source makes nothing of a class or of columns that could train: it is asked for "
+            "none, or for a text, which is encoded beforehand",
             "leave `train_condition` out",
             exit_code=2,
         )
@@ -162,7 +178,14 @@ def check_whole_batches(config: AdaptConfig, processes: int = 1) -> None:
     coupling = [c for c in choices_of(config) if c.couples]
     if not coupling:
         return
-    training = config.training
+    training, fewest = config.training, max(c.couples for c in coupling)
+    if training.batch_size < fewest:
+        raise AntError(
+            f"{coupling[0].help}: this penalty compares the images of a batch, and says nothing of "
+            f"{training.batch_size}",
+            f"raise `batch_size` to {fewest} at least, or leave this penalty out",
+            exit_code=2,
+        )
     apart = 0 < training.micro_batch < training.batch_size or (
         training.low_memory and not training.micro_batch
     )
@@ -170,7 +193,8 @@ def check_whole_batches(config: AdaptConfig, processes: int = 1) -> None:
         raise AntError(
             f"{coupling[0].help}: this penalty needs whole batches, which "
             + ("micro-batches take apart" if apart else f"{processes} processes share"),
-            "put the whole batch through one process at once, or leave this penalty out",
+            "put the whole batch through one process at once (`low_memory` with a `micro_batch` of "
+            f"{training.batch_size} still saves memory), or leave this penalty out",
             exit_code=2,
         )
 

@@ -50,8 +50,9 @@ class Choice:
     """Whether it evaluates the frozen source."""
     compares: bool = False
     """Whether it asks the source at the step's own x_t and t: one pass, whoever asks."""
-    couples: bool = False
-    """Whether it sees the images of a batch together: then the batch is not taken apart."""
+    couples: int = 0
+    """Images of a batch that it compares at the least, where it sees them together: then the batch
+    is not taken apart."""
     of_pixels: bool = False
     """Whether it is about pixels: then it has nothing to say of latents."""
 

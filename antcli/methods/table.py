@@ -108,12 +108,15 @@ BRIDGE = {
     "lora": {"rank": 16},
 }
 """A rate that falls to almost nothing, so that the last step is the one to take."""
-DDPM_PA = {"pairwise": 1.0, "high-frequency": 1.0, "details": 0.05}
-"""Within the paper's ranges, [0.1, 1] for both similarities and [0.01, 0.08] for the details."""
+DDPM_PA = {"pairwise": 0.1, "high-frequency": 0.1, "details": 0.01}
+"""The least of the paper's ranges, [0.1, 1] for both similarities and [0.01, 0.08] for the details:
+less of them is nearer still (benchmarks/results/learning-rates.md)."""
 EWC = 1e6
 """With it the penalty is of the order of the loss after ten to thirty steps of `finetune` on drawn
-faces; the 5e8 of GANs would outweigh it hundreds of times. The other weights of losses of GANs are
-the published ones."""
+faces; the 5e8 of GANs would outweigh it hundreds of times."""
+FEATURES, CONTRASTIVE = 100.0, 0.02
+"""A tenth and a hundredth of what is published of GANs, 1000 and 2: with these the networks of drawn
+faces hardly left their source (benchmarks/results/learning-rates.md)."""
 PURPOSES: dict[str, dict[str, Method]] = {
     "from a few images": {
         "bridge": Method("lora", "bridged", "counterpart", settings=BRIDGE),
@@ -137,8 +140,8 @@ PURPOSES: dict[str, dict[str, Method]] = {
     "of GANs, carried to diffusion": {
         "ewc": Method("all", "gaussian", "noise", penalties={"ewc": EWC}),
         "adam": Method("modulation", "gaussian", "noise"),
-        "cdc": Method("all", "gaussian", "noise", penalties={"features": 1000.0}),
-        "dcl": Method("all", "gaussian", "noise", penalties={"contrastive": 2.0}),
+        "cdc": Method("all", "gaussian", "noise", penalties={"features": FEATURES}),
+        "dcl": Method("all", "gaussian", "noise", penalties={"contrastive": CONTRASTIVE}),
         "rssa": Method("all", "gaussian", "noise", penalties={"self-similarity": 1.0}),
         "finetune-ada": Method("all", "gaussian", "noise", augmentation="ada"),
     },
@@ -156,9 +159,15 @@ PLAIN = Method("lora", "gaussian", "noise")
 
 
 def method(name: str, chosen: Mapping[str, str] | None = None) -> Method:
-    """A named method, or `custom`, with what is `chosen` by slot in the place of its own."""
+    """A named method, or `custom`, with what is `chosen` by slot in the place of its own.
+
+    Where something else trains, it does so at its own learning rate.
+    """
     row = PLAIN if name == CUSTOM else METHODS[ALIASES.get(name, name)]
     others: dict[str, Any] = {slot: other for slot, other in (chosen or {}).items() if other}
+    if others.get("trains", row.trains) != row.trains and "training" in row.settings:
+        training = {k: v for k, v in row.settings["training"].items() if k != "learning_rate"}
+        others["settings"] = {**row.settings, "training": training}
     return replace(row, **others)
 
 

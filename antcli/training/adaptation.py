@@ -17,6 +17,7 @@ from antcli.methods.build import (
     build_objective,
     check_whole_batches,
     choices_of,
+    faster_than_all,
 )
 from antcli.processes import any_process, first_decides, others_wait
 from antcli.runs import Run
@@ -65,6 +66,7 @@ def build_training(
         seed=config.seed,
         objective=build_objective(config, prepared),
         conditions=inputs.labels,
+        faster=faster_than_all(config),
     )
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from antcli import __version__
 from antcli.artifacts import file_hash
-from antcli.config import AdaptConfig, adapt_config_from
+from antcli.config import AdaptConfig, adapt_config_from, method_said
 from antcli.diffusion.examples import Examples, Latents, Pixels
 from antcli.errors import AntError
 from antcli.images.conditions import Conditions, Named
@@ -33,7 +33,7 @@ from antcli.methods.choice import Predict
 from antcli.methods.classifier import Classifier
 from antcli.methods.counterparts import Counterparts
 from antcli.methods.presets import PRESETS, Preset
-from antcli.methods.table import Method, method_of
+from antcli.methods.table import Method
 from antcli.methods.trainable.denoiser import Denoiser
 from antcli.processes import gathered, others_wait, own_share
 from antcli.sources.source import Source, find_source
@@ -127,7 +127,7 @@ def settings_for(
     """
     checked = adapt_config_from(said)
     source = find_source(checked.source)
-    layers, remark = [defaults_for(source, method_of(checked))], ""
+    layers, remark = [defaults_for(source, method_said(said)[0])], ""
     if preset is not None:
         layers.append(PRESETS[preset](source.shape, source.latent))
         init = layers[-1]["classifier"]["init"]
@@ -160,7 +160,8 @@ def check_inputs(
     check_tuned(config)
     source = find_source(config.source)
     check_pixels(config, latent=source.latent)
-    check_encoder(config, classes=bool(source.unet_config.get("num_class_embeds")))
+    encodes = any(source.unet_config.get(key) for key in ("num_class_embeds", "columns"))
+    check_encoder(config, encodes=encodes)
     target = read_target(Path(config.target), source.size)
     if classifier is not None:
         channels, size, _ = source.shape

@@ -73,7 +73,8 @@ class Part(Trained):
     """Something that trains: a network, its objective, its optimiser and its average.
 
     An objective is asked twice in a step: `prepared` for what is fixed before any gradient, and
-    `loss` for the loss. `config` gives its learning rate and all else of its optimiser.
+    `loss` for the loss. `config` gives its learning rate and all else of its optimiser; `faster`,
+    by the beginnings of names, what that rate is multiplied by of some parameters.
     """
 
     def __init__(
@@ -83,13 +84,18 @@ class Part(Trained):
         config: TrainingConfig,
         accelerator: Accelerator,
         parameters: Mapping[str, nn.Parameter] | None = None,
+        faster: Mapping[str, float] | None = None,
     ) -> None:
         self.network = network.to(accelerator.device)
         self.objective, self.config, self.accelerator = objective, config, accelerator
         trained = {name: p for name, p in network.named_parameters() if p.requires_grad}
         parameters = trained if parameters is None else parameters
+        groups: dict[float, list[nn.Parameter]] = {}
+        for name, parameter in parameters.items():
+            own = (times for start, times in (faster or {}).items() if name.startswith(start))
+            groups.setdefault(next(own, 1.0), []).append(parameter)
         optimizer = torch.optim.AdamW(
-            parameters.values(),
+            [{"params": own, "times": times} for times, own in groups.items()],
             lr=config.learning_rate,
             betas=(config.beta1, config.beta2),
             weight_decay=config.weight_decay,
@@ -108,7 +114,7 @@ class Part(Trained):
         """
         rate = learning_rate(self.config, done)
         for group in self.stepping.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["times"]
         loss, norm = self._take(self.backward(steps), done + 1)
         self.ema.update(done + 1)
         return loss, norm, rate
@@ -173,8 +179,11 @@ class Training:
         objective: Objective | None = None,
         others: Mapping[str, Part] | None = None,
         conditions: Tensor | None = None,
+        faster: Mapping[str, float] | None = None,
     ) -> None:
-        """`conditions`, [N, size], are those of the examples, where these have several."""
+        """`conditions`, [N, size], are those of the examples, where these have several; `faster` is
+        for the denoiser's `Part`.
+        """
         check_batch(config, accelerator.num_processes)
         self.network, self.examples, self.config = network, examples, config
         self.accelerator, self.seed = accelerator, seed
@@ -185,7 +194,7 @@ class Training:
         if config.compile:
             # Without what is around it, which may have to look at t.
             network.unet.compile(fullgraph=True)
-        first = Part(network, objective or Objective(), config, accelerator)
+        first = Part(network, objective or Objective(), config, accelerator, faster=faster)
         self.parts = {"": first, **(others or {})}
         self.parameters, self.ema = first.parameters, first.ema
 

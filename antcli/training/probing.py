@@ -52,7 +52,9 @@ def probe(
             return
         fisher = {name: torch.zeros_like(v) for name, v in network.vs().items()}
         for k in range(settings.probe_draws):
-            squares: dict[str, Tensor] = squared_gradients(network, examples, config.seed, k)
+            squares: dict[str, Tensor] = squared_gradients(
+                network, examples, config.seed, k, inputs.labels
+            )
             for name in fisher:
                 fisher[name] += squares[f"changes.{name}.v"] / settings.probe_draws
             yield Probed(settings.probe_steps + k + 1, total)

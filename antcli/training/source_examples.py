@@ -70,18 +70,23 @@ def estimate_fisher(
 
 
 def squared_gradients(
-    network: Denoiser, examples: Examples, seed: int, k: int
+    network: Denoiser, examples: Examples, seed: int, k: int, conditions: Tensor | None = None
 ) -> dict[str, Tensor]:
-    """Of the loss of one sample, with the t and the noise of draw `k`, by parameter."""
+    """Of the loss of one sample, with the t and the noise of draw `k`, by parameter.
+
+    `conditions`, [N, size], are those of the examples, where these have several.
+    """
     parameters, path = network.trained(), network.convention.path
     upright = torch.zeros(1, dtype=torch.bool, device=examples.x_0.device)
     there = next(iter(parameters.values())).device
-    x_0 = examples.take(torch.tensor([k % len(examples)]), upright).to(there)
+    chosen = torch.tensor([k % len(examples)])
+    x_0 = examples.take(chosen, upright).to(there)
     eps = normal(seed, "fisher-noise", k, [0], x_0.shape[1:]).to(x_0)
     t = path.uniform(1, generator(seed, "fisher", k), network.limit).to(x_0.device)
     x_t = path.add_noise(x_0, eps, t)
     weight = path.weight(t, x_t, network.convention.prediction)
-    loss = (weight * (eps - network(x_t, t)).square()).mean()
+    with network.told(condition=None if conditions is None else conditions[chosen].to(there)):
+        loss = (weight * (eps - network(x_t, t)).square()).mean()
     gradients = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
     return {
         name: torch.zeros_like(p) if g is None else g.square()

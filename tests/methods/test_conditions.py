@@ -170,10 +170,10 @@ def test_tuned_classes_are_merged(trains: str, make_unet: MakeUnet) -> None:
 
 
 def test_where_there_are_no_classes_none_can_train() -> None:
-    check_encoder(config_of("all", "tuned"), classes=True)
-    check_encoder(config_of("all"), classes=False)
-    with pytest.raises(AntError, match="nothing of a class that could train") as raised:
-        check_encoder(config_of("all", "tuned"), classes=False)
+    check_encoder(config_of("all", "tuned"), encodes=True)
+    check_encoder(config_of("all"), encodes=False)
+    with pytest.raises(AntError, match="nothing of a class or of columns") as raised:
+        check_encoder(config_of("all", "tuned"), encodes=False)
     assert raised.value.exit_code == 2
     assert label(config_of("all", "tuned")).endswith("-tuned")
 

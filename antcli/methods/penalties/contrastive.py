@@ -49,5 +49,5 @@ CHOICE = Choice(
     tables={"contrastive": ContrastiveSettings},
     asks_source=True,
     compares=True,
-    couples=True,
+    couples=2,
 )

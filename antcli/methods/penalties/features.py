@@ -31,5 +31,5 @@ CHOICE = Choice(
     lambda settings, prepared: FeaturesPenalty(),
     asks_source=True,
     compares=True,
-    couples=True,
+    couples=3,
 )

@@ -48,7 +48,7 @@ CHOICE = Choice(
     lambda settings, prepared: HighFrequencyPenalty(),
     asks_source=True,
     compares=True,
-    couples=True,
+    couples=3,
 )
 OWN = Choice(
     "each image's own details",

@@ -44,5 +44,5 @@ CHOICE = Choice(
     lambda settings, prepared: PairwisePenalty(),
     asks_source=True,
     compares=True,
-    couples=True,
+    couples=3,
 )

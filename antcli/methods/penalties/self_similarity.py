@@ -84,5 +84,5 @@ CHOICE = Choice(
     tables={"self_similarity": SelfSimilaritySettings},
     asks_source=True,
     compares=True,
-    couples=True,
+    couples=2,
 )

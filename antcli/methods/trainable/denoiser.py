@@ -40,6 +40,10 @@ class Limited:
         return {**below, **table}
 
 
+TOLD = ("labels.", "conditions.", "own.")
+"""What the names begin with of what a `Denoiser` is told of its images by; it begins at zero."""
+
+
 class Denoiser(nn.Module):
     """A U-Net of diffusers that predicts the noise, whatever it says in its own words."""
 

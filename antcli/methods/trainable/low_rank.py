@@ -18,6 +18,7 @@ from diffusers import ModelMixin
 from torch import Tensor, nn
 from torch.nn import functional
 
+from antcli.methods.trainable.encoder import ENCODER
 from antcli.methods.trainable.gate import Gate, Parallel
 
 
@@ -63,15 +64,23 @@ def by_label(h: Tensor, label: Tensor, channels: int) -> Tensor:
     return spread.movedim(1, channels).flatten(channels, channels + 1)
 
 
-def beside_layers(unet: ModelMixin, rank: int, gate: Gate) -> nn.ModuleDict:
-    """Beside every Conv2d and Linear layer of a network, by its name, acting where the gate lets
-    them.
+def layers_of(unet: ModelMixin) -> list[tuple[str, nn.Conv2d | nn.Linear]]:
+    """Every Conv2d and Linear layer by its name, but for those that encode what the source is asked
+    for: see `condition/frozen.py`.
     """
+    return [
+        (name, layer)
+        for name, layer in unet.named_modules()
+        if isinstance(layer, nn.Conv2d | nn.Linear) and not name.startswith(f"{ENCODER}.")
+    ]
+
+
+def beside_layers(unet: ModelMixin, rank: int, gate: Gate) -> nn.ModuleDict:
+    """Beside every layer of a network that `layers_of` names, acting where the gate lets them."""
     found = nn.ModuleDict()
-    for name, layer in list(unet.named_modules()):
-        if isinstance(layer, nn.Conv2d | nn.Linear):
-            added = found[name.replace(".", "-")] = low_rank(layer, rank)
-            layer.register_forward_hook(Parallel(added, gate))
+    for name, layer in layers_of(unet):
+        added = found[name.replace(".", "-")] = low_rank(layer, rank)
+        layer.register_forward_hook(Parallel(added, gate))
     return found
 
 

@@ -23,6 +23,7 @@ from antcli.diffusion.convention import PLAIN, Convention
 from antcli.methods.choice import Choice
 from antcli.methods.trainable.denoiser import AddedDenoiser, Limited, like
 from antcli.methods.trainable.gate import Parallel
+from antcli.methods.trainable.low_rank import layers_of
 from antcli.randomness import seeded
 from antcli.settings import Count, settings
 
@@ -84,11 +85,10 @@ class ModulatedDenoiser(AddedDenoiser):
     ) -> None:
         super().__init__(unet, convention, config.t_limit)
         self.changes = nn.ModuleDict()
-        for name, layer in list(unet.named_modules()):
-            if isinstance(layer, nn.Conv2d | nn.Linear):
-                change = Change(layer)
-                self.changes[name.replace(".", "-")] = change
-                layer.register_forward_hook(Parallel(change, self.gate))
+        for name, layer in layers_of(unet):
+            change = Change(layer)
+            self.changes[name.replace(".", "-")] = change
+            layer.register_forward_hook(Parallel(change, self.gate))
 
     def take_prepared(self, prepared: Mapping[str, Any]) -> None:
         """Which filters matter."""
