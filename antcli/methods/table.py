@@ -115,7 +115,7 @@ EWC = 1e6
 """With it the penalty is of the order of the loss after ten to thirty steps of `finetune` on drawn
 faces; the 5e8 of GANs would outweigh it hundreds of times."""
 FEATURES, CONTRASTIVE = 100.0, 0.02
-"""A tenth and a hundredth of what is published of GANs, 1000 and 2: with these the networks of drawn
+"""A tenth and a hundredth of the published ones, 1000 and 2, with which networks of drawn
 faces hardly left their source (benchmarks/results/learning-rates.md)."""
 PURPOSES: dict[str, dict[str, Method]] = {
     "from a few images": {
