@@ -111,9 +111,9 @@ BRIDGE = {
 DDPM_PA = {"pairwise": 0.1, "high-frequency": 0.1, "details": 0.01}
 """The least of the paper's ranges, [0.1, 1] for both similarities and [0.01, 0.08] for the details:
 less of them is nearer still (benchmarks/results/learning-rates.md)."""
-EWC = 1e6
-"""With it the penalty is of the order of the loss after ten to thirty steps of `finetune` on drawn
-faces; the 5e8 of GANs would outweigh it hundreds of times."""
+EWC = 1e5
+"""With ten times as much the penalty is of the order of the loss after ten to thirty steps of
+`finetune` on drawn faces, and holds them back; the 5e8 of GANs outweighs it thousands of times."""
 FEATURES, CONTRASTIVE = 100.0, 0.02
 """A tenth and a hundredth of the published ones, 1000 and 2, with which networks of drawn
 faces hardly left their source (benchmarks/results/learning-rates.md)."""
