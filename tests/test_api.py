@@ -55,6 +55,10 @@ def test_what_is_wrong_is_told_at_once(run: Path, tiny_source: Path, tiny_target
 def test_a_loaded_run_draws_what_the_command_draws(run: Path, tmp_path: Path) -> None:
     pipeline = antcli.load(run)
     assert isinstance(pipeline, DiffusionPipeline)
+    with pytest.raises(AntError) as refused:
+        pipeline.save_pretrained(tmp_path / "saved")
+    assert "`ant export" in refused.value.hint
+    assert not (tmp_path / "saved").exists()
     command = ["sample", run, "-n", 2, "--steps", 3, "--out", tmp_path / "images"]
     with pytest.raises(SystemExit) as end:
         main([*map(str, command), "--device", "cpu"])

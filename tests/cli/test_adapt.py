@@ -394,6 +394,8 @@ def test_defaults_fit_the_source(
     assert f"pooling = {pooling}\n" in plan
     assert f"[training]\nsteps = {steps}\n" in plan
     assert "[training]\nsteps = 7\n" in ant(*command, "--steps", 7).out
+    other = ant(*command, "--train", "encoder-decoder").out
+    assert f"[training]\nsteps = {steps}\n" in other, "the method's, whatever trains"
 
 
 @pytest.mark.parametrize("method", [None, "ant", "bridge", "finetune"])

@@ -51,6 +51,7 @@ def test_adapt_says_what_conditions_there_are_and_shows_each(
     done = adapt("--target", tiny_conditions, "--method", "lora")
     assert done.code == 0, done.err
     assert "conditions: hats (4 images), specs (6 images)" in done.err
+    assert "where left and right matter" in done.err
     with Image.open(tmp_path / "run" / "preview.png") as page:
         # Four seeds: a row of the source's, and a row of each condition's.
         assert page.height == 3 * (page.height // 3)
@@ -127,6 +128,9 @@ def test_numbers_are_asked_for_by_their_column(
     beyond = ant("sample", tmp_path / "run", "-n", 1, "--steps", 1, "--condition", "age=20")
     assert beyond.code == 0, beyond.err
     assert "note: age=20 is outside of what was seen, 0 to 9" in beyond.err
+    exported = ant("export", tmp_path / "run", "--condition", "age=20")
+    assert exported.code == 0, exported.err
+    assert "note: age=20 is outside of what was seen, 0 to 9" in exported.err
     within = ant("sample", tmp_path / "run", "-n", 1, "--steps", 1, "--condition", "age=0.7")
     assert within.code == 0
     assert "outside" not in within.err
@@ -223,6 +227,20 @@ def test_what_a_source_makes_of_classes_trains_when_it_is_told_to(
     moved = (weights["encoder.own.weight"] - before).abs().amax(1)
     assert moved[1] > 1e-4
     assert "conditions.linear.weight" in weights
+
+
+@pytest.mark.parametrize("trains", ["lora", "bias", "modulation"])
+def test_what_a_source_makes_of_columns_trains_only_when_it_is_told_to(
+    adapt: Callable, tmp_path: Path, trains: str
+) -> None:
+    source = write_kind("columns", tmp_path / "columns")
+    options = ("--source", source, "--train", trains)
+    assert adapt(*options).code == 0
+    weights = load_tensors(Run(tmp_path / "run").weights)
+    assert not [name for name in weights if "class_embedding" in name]
+    done = adapt(*options, "--train-condition", "--force")
+    assert done.code == 0, done.err
+    assert "encoder.own.linear_1.weight" in load_tensors(Run(tmp_path / "run").weights)
 
 
 def test_of_a_source_without_classes_nothing_of_the_kind_can_train(

@@ -74,6 +74,12 @@ def test_an_image_of_which_a_power_cut_left_the_name_is_drawn_again(
     assert Image.open(empty).text["ant.seed"] == "0"
 
 
+def test_a_file_is_no_folder_to_draw_into(ant: Callable, run: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    done = ant("sample", run, "-n", 1, "--out", tmp_path / "file")
+    assert (done.code, "is a file" in done.err) == (2, True)
+
+
 def test_a_file_that_is_no_image_is_not_overwritten(
     ant: Callable, run: Path, tmp_path: Path
 ) -> None:

@@ -94,6 +94,8 @@ def test_what_is_wrong_with_folders_is_told(folders: Path, damage: Damage, says:
         ("3.png, 6, 0", "3.png, old, 0", "something other than numbers for 3.png"),
         ("3.png, 6, 0", "3.png, nan, 0", "something other than numbers for 3.png"),
         ("3.png, 6, 0", "3.png, 6", "something other than numbers for 3.png"),
+        ("3.png, 6, 0", "3.png, 6,5, 0", "more columns for 3.png"),
+        ("file,age,angle", "file,age,age", "names age twice"),
         ("file,age", "name,age", "first line"),
         ("file,age,angle", "file,age,age=1", "'age=1' is no name"),
     ],

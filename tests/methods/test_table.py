@@ -5,7 +5,7 @@ import pytest
 
 from antcli.config import AdaptConfig, adapt_config_from, read_toml, to_toml
 from antcli.errors import AntError
-from antcli.methods.build import stages_of
+from antcli.methods.build import check_whole_batches, faster_than_all, stages_of
 from antcli.methods.choice import Choice
 from antcli.methods.table import CHOICES, METHODS, Method, choice, label, method_of
 
@@ -103,3 +103,41 @@ def test_choices_that_do_not_exist(choices: dict[str, Any], says: str) -> None:
     with pytest.raises(AntError, match=says) as raised:
         config_of(choices=choices)
     assert raised.value.exit_code == 2
+
+
+def test_what_trains_in_the_place_of_a_methods_own_has_its_own_rate() -> None:
+    bridge = config_of(method="bridge").training
+    other = config_of(method="bridge", choices={"trains": "norm"}).training
+    alone = config_of(choices={"trains": "norm"}).training
+    assert other.learning_rate == alone.learning_rate != bridge.learning_rate
+    assert (other.steps, other.final_learning_rate) == (bridge.steps, bridge.final_learning_rate)
+    same = config_of(method="bridge", choices={"trains": "lora", "target": "noise"}).training
+    assert same == bridge
+
+
+def test_counterparts_come_first_since_they_say_the_limit() -> None:
+    stages = stages_of(config_of(method="bridge", choices={"trains": "modulation"}))
+    assert stages[0] == "counterparts"
+    assert set(stages) == {"counterparts", "modulated"}
+
+
+@pytest.mark.parametrize(
+    ("penalty", "fewest"), [("pairwise", 3), ("features", 3), ("contrastive", 2)]
+)
+def test_a_batch_too_small_to_compare_is_refused(penalty: str, fewest: int) -> None:
+    def batch_of(size: int) -> AdaptConfig:
+        return config_of(penalties={penalty: 1.0}, training={"batch_size": size})
+
+    check_whole_batches(batch_of(fewest))
+    with pytest.raises(AntError, match="compares the images of a batch") as refused:
+        check_whole_batches(batch_of(fewest - 1))
+    assert f"to {fewest} at least" in refused.value.hint
+
+
+@pytest.mark.parametrize(("trains", "times"), [("norm", 5e-4 / 3e-2), ("all", 5e-4 / 7e-5)])
+def test_what_a_network_is_told_of_its_images_trains_at_the_rate_of_additions(
+    trains: str, times: float
+) -> None:
+    faster = faster_than_all(config_of(choices={"trains": trains}))
+    assert faster == pytest.approx({"labels.": times, "conditions.": times, "own.": times})
+    assert faster_than_all(config_of(method="bridge")) == {}

@@ -14,9 +14,10 @@ from antcli.config import AdaptConfig, adapt_config_from
 from antcli.evaluation.samples import conditions_of, load_adapted
 from antcli.images.conditions import Named
 from antcli.methods.counterparts import LADDER
+from antcli.methods.trainable.denoiser import TOLD
 from antcli.runs import Run
 from antcli.training import counterparts as module
-from antcli.training.adaptation import adapt
+from antcli.training.adaptation import adapt, build_training
 from antcli.training.counterparts import CounterpartsDrawn, load_counterparts, make_counterparts
 from antcli.training.inputs import Inputs, check_inputs
 from antcli.training.loop import StepRecord
@@ -162,3 +163,24 @@ def test_draws_are_of_their_image_whatever_the_order_of_domains(
     # A batch of another size may round a level the other way.
     torch.testing.assert_close(apart, one, rtol=0, atol=1)
     torch.testing.assert_close(mixed, one, rtol=0, atol=1)
+
+
+def test_conditions_train_at_their_own_rate(
+    tiny_source: Path, tiny_conditions: Path, accelerator: Accelerator
+) -> None:
+    names = {"source": str(tiny_source), "target": str(tiny_conditions)}
+    config = adapt_config_from(names, {"choices": {"trains": "norm"}, "training": {"steps": 2}})
+    training = build_training(check_inputs(config), config, accelerator, {})
+    part = training.parts[""]
+    next(training.steps())
+    rates = {
+        id(parameter): group["lr"]
+        for group in part.stepping.param_groups
+        for parameter in group["params"]
+    }
+    low, high = (
+        {rates[id(p)] for name, p in training.parameters.items() if name.startswith(TOLD) == told}
+        for told in (True, False)
+    )
+    assert len(low) == len(high) == 1
+    assert low.pop() == pytest.approx(high.pop() * 5e-4 / 3e-2)
