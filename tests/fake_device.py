@@ -16,6 +16,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 DEVICE = torch.device("meta")
+crossings: list[str] = []
+"""What has gone from the one to the other, in either direction: a GPU waits for most of it."""
 
 
 class _There(Tensor):
@@ -32,6 +34,10 @@ class _There(Tensor):
         )
         there.here = here
         return there
+
+    def tolist(self) -> Any:
+        """Which torch refuses of what wraps a tensor."""
+        return self.here.tolist()
 
     @classmethod
     def __torch_dispatch__(
@@ -59,7 +65,9 @@ def _run(func: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> Any:
     tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
     there = any(isinstance(tensor, _There) for tensor in tensors)
     if kwargs.get("device") is not None:
-        there = torch.device(kwargs["device"]) == DEVICE
+        before, there = there, torch.device(kwargs["device"]) == DEVICE
+        if before != there and any(tensor.ndim for tensor in tensors):
+            crossings.append(str(func))
         kwargs = {**kwargs, "device": torch.device("cpu")}
     elif there and any(t.ndim and not isinstance(t, _There) for t in tensors) and not _copies(func):
         raise RuntimeError(f"{func} with tensors of two devices")

@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from accelerate import Accelerator
 from diffusers import UNet2DModel
-from fake_device import DEVICE, FakeDevice
+from fake_device import DEVICE, FakeDevice, crossings
 
-from antcli.config import TrainingConfig
+from antcli.config import TrainingConfig, adapt_config_from
 from antcli.diffusion.examples import Pixels
 from antcli.methods.augmentation.ada import Ada, AugmentationSettings
 from antcli.methods.build import Objective
 from antcli.methods.counterparts import Counterparts
+from antcli.methods.table import METHODS
 from antcli.methods.trainable.denoiser import Denoiser
 from antcli.methods.trainable.tuned import TunedDenoiser
 from antcli.methods.transplants import Transplants
+from antcli.runs import Run
+from antcli.training.adaptation import build_training
+from antcli.training.inputs import check_inputs
 from antcli.training.loop import Training
 from antcli.training.source_examples import squared_gradients
+from antcli.training.stages import prepare
 
 IMAGES, DRAWS, HOSTS, SIDE = 4, 2, 6, 16
 
@@ -94,3 +101,70 @@ def test_gradients_are_of_examples_that_are_kept_elsewhere(make_unet: Any) -> No
         found = squared_gradients(on_device, examples, 0, 1)
         for name, square in expected.items():
             torch.testing.assert_close(found[name].cpu(), square)
+
+
+class Elsewhere(There):
+    """It also trains there, without autocast and in one process."""
+
+    scaler = None
+
+    def prepare(self, *whatever: Any) -> tuple[Any, ...]:
+        return whatever
+
+    def autocast(self) -> Any:
+        return nullcontext()
+
+    def backward(self, loss: torch.Tensor) -> None:
+        loss.backward()
+
+    def reduce(self, x: torch.Tensor, _how: str) -> torch.Tensor:
+        return x
+
+    def clip_grad_norm_(self, parameters: Any, most: float) -> torch.Tensor:
+        return torch.nn.utils.clip_grad_norm_(list(parameters), most)
+
+
+FEW: dict[str, Any] = {
+    "device": "cpu",
+    "mixed_precision": "no",
+    "training": {"steps": 2, "batch_size": 4},
+    "noise": {"inner_steps": 2},
+    "finetune": {"t_limit": 0.6},
+    "classifier": {"steps": 1, "source_samples": 5, "sampling_steps": 1},
+    "counterparts": {"draws": 2, "steps": 1, "noise": 0.4},
+    "source_examples": {"count": 4, "steps": 1},
+    "modulation": {"probe_steps": 1, "probe_draws": 1},
+    "ewc": {"draws": 1},
+    "score": {"start": 0},
+}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_trains_there_as_here(
+    method: str, tiny_source: Path, tiny_target: Path, tmp_path: Path, accelerator: Accelerator
+) -> None:
+    names = {"source": str(tiny_source), "target": str(tiny_target), "method": method}
+    known = asdict(adapt_config_from(names))
+    config = adapt_config_from(names, {k: v for k, v in FEW.items() if k in known})
+    inputs, run = check_inputs(config), Run(tmp_path / "run")
+
+    def begun(place: Any) -> Training:
+        stages = prepare(inputs, config, run, place)
+        while True:
+            try:
+                next(stages)
+            except StopIteration as end:
+                return build_training(inputs, config, place, end.value)
+
+    expected = [record.loss for record in begun(accelerator).steps()]
+    with FakeDevice():
+        # What is drawn and trained before lies in files by now.
+        training = begun(Elsewhere(accelerator))
+        found = [record.loss for record in training.steps()]
+        assert found == pytest.approx(expected, rel=1e-4)
+        batch = training._draw()
+        assert crossings, "what is drawn goes there"
+        crossings.clear()
+        with training.network.below_limit():
+            training.parts[""].backward(batch)
+        assert crossings == [], "between a draw and its gradient nothing goes there or comes back"
