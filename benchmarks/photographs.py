@@ -140,6 +140,11 @@ def main() -> None:
     runs = [run for path in sorted(chosen.runs.iterdir()) if (run := Run(path)).finished]
     if not runs:
         parser.error(f"no finished run in {chosen.runs}: `ant adapt --out` one there")
+    kinds = {tuple(run.facts()[key] for key in ("source_sha256", "target_folder")) for run in runs}
+    if len(kinds) > 1:
+        parser.error(
+            f"the runs in {chosen.runs} are of several sources or targets: take one of each"
+        )
     target = Path(str(runs[0].facts()["target_folder"]))
     measures = Measures(check_run_source(runs[0]), target, chosen)
     found: dict[str, list[dict[str, float]]] = {}
