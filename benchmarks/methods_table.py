@@ -110,7 +110,9 @@ def figure(rows: Sequence[Row], path: Path) -> None:
     columns = min(2, len(targets))
     lines = math.ceil(len(targets) / columns)
     shape, size = (lines, columns), (5.6 * columns + 2.4, 4.6 * lines)
-    drawn, axes = pyplot.subplots(*shape, figsize=size, squeeze=False, layout="constrained")
+    drawn, axes = pyplot.subplots(
+        *shape, figsize=size, squeeze=False, sharey=True, layout="constrained"
+    )
     for panel in axes.flat[len(targets) :]:
         panel.remove()
     named: dict[str, Any] = {}
