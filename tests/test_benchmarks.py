@@ -199,7 +199,7 @@ def test_the_table_has_each_step_that_counts(script: Any, tmp_path: Path) -> Non
 def test_rates_and_weights_are_multiples_of_those_that_there_are(script: Any) -> None:
     module = script("learning_rates")
     found = [(trial.name, trial.value) for trial in module.rates(["all", "bias"], [0.5, 1])]
-    assert found[:2] == [("all", "0.0001"), ("all", "0.0002")]
+    assert found[:2] == [("all", "3.5e-05"), ("all", "7e-05")]
     assert [name for name, _ in found] == ["all", "all", "bias", "bias"]
     (trial,) = module.weights(["ddpm-pa"], [0.1])
     assert trial.said == {

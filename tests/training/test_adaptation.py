@@ -200,7 +200,12 @@ def test_the_adapted_network_comes_back(
     tables = {name: asdict(getattr(config, name)) for name in kept}
     names = {"source": config.source, "target": config.target, "method": method}
     config = adapt_config_from(
-        names, tables, few, {"ewc": {"draws": 3}, "score": {"start": 1}}, modulation
+        names,
+        tables,
+        {"training": {"batch_size": 3}},
+        few,
+        {"ewc": {"draws": 3}, "score": {"start": 1}},
+        modulation,
     )
     run, records = start(config)
     assert StepRecord in kinds(records)
