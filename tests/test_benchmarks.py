@@ -204,7 +204,7 @@ def test_rates_and_weights_are_multiples_of_those_that_there_are(script: Any) ->
     (trial,) = module.weights(["ddpm-pa"], [0.1])
     assert trial.said == {
         "method": "ddpm-pa",
-        "penalties": {"pairwise": 0.1, "high_frequency": 0.1, "details": 0.005},
+        "penalties": {"pairwise": 0.01, "high_frequency": 0.01, "details": 0.001},
     }
 
 
