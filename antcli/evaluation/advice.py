@@ -105,7 +105,7 @@ def _little_moved(run: Run, config: AdaptConfig, evaluation: Mapping[str, Any]) 
         f"The adapted model is hardly nearer to the reference than its source (kernel distance "
         f"{adapted:.3g} against {source:.3g})"
     )
-    if config.stopping.auto:  # it has tried more steps
+    if config.stopping.auto and not config.training.settles:  # it has tried more steps
         yield Advice(f"{seen}, and more steps did not help.")
     else:
         more = f"--steps {2 * config.training.steps}"
@@ -178,7 +178,9 @@ def _reference(run: Run, evaluation: Mapping[str, Any]) -> Iterator[Advice]:
 
 
 def _fewer_steps(run: Run, config: AdaptConfig) -> str:
-    return f"--steps {max(run.taken_step // 2, 1)}" if config.stopping.auto else "--steps auto"
+    # `auto` looks for a step only where the rate does not settle; then it has looked already.
+    again = config.stopping.auto or config.training.settles
+    return f"--steps {max(run.taken_step // 2, 1)}" if again else "--steps auto"
 
 
 def _again(run: Run, config: AdaptConfig, change: str) -> str:

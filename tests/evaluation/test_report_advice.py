@@ -66,6 +66,23 @@ def test_each_number_out_of_order_has_its_advice(run: Run) -> None:
     assert "The last step is the nearest" in advice(run, evaluation, level)
 
 
+def test_where_the_learning_rate_settles_auto_would_do_the_same_again(run: Run) -> None:
+    training = replace(run.config().training, final_learning_rate=0.02)
+    stopping = replace(run.config().stopping, auto=True)
+    evaluation = measured(run)
+    set_all(evaluation, 0, "memorization", copy_rate=0.8)
+    still = copy.deepcopy(measured(run))
+    set_all(still, 0, "kid", value=0.95 * still["rows"][1]["metrics"]["kid"]["value"])
+    for config in (
+        replace(run.config(), training=training),
+        replace(run.config(), training=training, stopping=stopping),
+    ):
+        write_json(run.facts_file, {**run.facts(), "config": asdict(config)})
+        fewer, more = advice(run, evaluation, []), advice(run, still, [])
+        assert "--steps 25" in fewer and "--steps auto" not in fewer
+        assert "--steps 100" in more
+
+
 @pytest.mark.parametrize(
     ("method", "lines"),
     [
