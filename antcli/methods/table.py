@@ -110,13 +110,13 @@ BRIDGE = {
 """A rate that falls to almost nothing, so that the last step is the one to take."""
 DDPM_PA = {"pairwise": 0.1, "high-frequency": 0.1, "details": 0.01}
 """The least of the paper's ranges, [0.1, 1] for both similarities and [0.01, 0.08] for the details:
-less of them is nearer still (benchmarks/results/learning-rates.md)."""
+with ten times as much drawn faces stay farther off (benchmarks/results/learning-rates.md)."""
 EWC = 1e5
 """With ten times as much the penalty is of the order of the loss after ten to thirty steps of
 `finetune` on drawn faces, and holds them back; the 5e8 of GANs outweighs it thousands of times."""
 FEATURES, CONTRASTIVE = 100.0, 0.02
-"""A tenth and a hundredth of the published ones, 1000 and 2, with which networks of drawn
-faces hardly left their source (benchmarks/results/learning-rates.md)."""
+"""A tenth and a hundredth of the published ones, 1000 and 2, with which drawn faces stay far nearer
+to the source (benchmarks/results/learning-rates.md)."""
 PURPOSES: dict[str, dict[str, Method]] = {
     "from a few images": {
         "bridge": Method("lora", "bridged", "counterpart", settings=BRIDGE),

@@ -92,8 +92,8 @@ class Part(Trained):
         parameters = trained if parameters is None else parameters
         groups: dict[float, list[nn.Parameter]] = {}
         for name, parameter in parameters.items():
-            own = (times for start, times in (faster or {}).items() if name.startswith(start))
-            groups.setdefault(next(own, 1.0), []).append(parameter)
+            named = (times for start, times in (faster or {}).items() if name.startswith(start))
+            groups.setdefault(next(named, 1.0), []).append(parameter)
         optimizer = torch.optim.AdamW(
             [{"params": own, "times": times} for times, own in groups.items()],
             lr=config.learning_rate,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
-from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -24,17 +23,12 @@ from antcli.evaluation.scoring import Scorer
 from antcli.sources.source import Source, find_source
 
 NAMES = ["a", "b", "c"]
+pytestmark = pytest.mark.usefixtures("no_autocast")
 
 
 def pictures(count: int, seed: int) -> list[Image.Image]:
     pixels = np.random.default_rng(seed).integers(0, 256, (count, 16, 16, 3), dtype=np.uint8)
     return [Image.fromarray(one) for one in pixels]
-
-
-@pytest.fixture(autouse=True)
-def no_autocast(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Torch does not know it for this device."""
-    monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())
 
 
 @pytest.fixture

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from accelerate import Accelerator
+from begun_trainings import begun, few_steps
 from diffusers import UNet2DModel
 from fake_device import DEVICE, FakeDevice, crossings
 
-from antcli.config import TrainingConfig, adapt_config_from
+from antcli.config import TrainingConfig
 from antcli.diffusion.examples import Pixels
 from antcli.methods.augmentation.ada import Ada, AugmentationSettings
 from antcli.methods.build import Objective
@@ -22,20 +22,11 @@ from antcli.methods.table import METHODS
 from antcli.methods.trainable.denoiser import Denoiser
 from antcli.methods.trainable.tuned import TunedDenoiser
 from antcli.methods.transplants import Transplants
-from antcli.runs import Run
-from antcli.training.adaptation import build_training
-from antcli.training.inputs import check_inputs
 from antcli.training.loop import Training
 from antcli.training.source_examples import squared_gradients
-from antcli.training.stages import prepare
 
 IMAGES, DRAWS, HOSTS, SIDE = 4, 2, 6, 16
-
-
-@pytest.fixture(autouse=True)
-def no_autocast(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Torch does not know it for this device."""
-    monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())
+pytestmark = pytest.mark.usefixtures("no_autocast")
 
 
 class There:
@@ -124,44 +115,18 @@ class Elsewhere(There):
         return torch.nn.utils.clip_grad_norm_(list(parameters), most)
 
 
-FEW: dict[str, Any] = {
-    "device": "cpu",
-    "mixed_precision": "no",
-    "training": {"steps": 2, "batch_size": 4},
-    "noise": {"inner_steps": 2},
-    "finetune": {"t_limit": 0.6},
-    "classifier": {"steps": 1, "source_samples": 5, "sampling_steps": 1},
-    "counterparts": {"draws": 2, "steps": 1, "noise": 0.4},
-    "source_examples": {"count": 4, "steps": 1},
-    "modulation": {"probe_steps": 1, "probe_draws": 1},
-    "ewc": {"draws": 1},
-    "score": {"start": 0},
-}
-
-
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_trains_there_as_here(
     method: str, tiny_source: Path, tiny_target: Path, tmp_path: Path, accelerator: Accelerator
 ) -> None:
-    names = {"source": str(tiny_source), "target": str(tiny_target), "method": method}
-    known = asdict(adapt_config_from(names))
-    config = adapt_config_from(names, {k: v for k, v in FEW.items() if k in known})
-    inputs, run = check_inputs(config), Run(tmp_path / "run")
-
-    def begun(place: Any) -> Training:
-        stages = prepare(inputs, config, run, place)
-        while True:
-            try:
-                next(stages)
-            except StopIteration as end:
-                return build_training(inputs, config, place, end.value)
-
-    expected = [record.loss for record in begun(accelerator).steps()]
+    config, folder = few_steps(method, tiny_source, tiny_target), tmp_path / "run"
+    expected = [record.loss for record in begun(config, folder, accelerator).steps()]
     with FakeDevice():
         # What is drawn and trained before lies in files by now.
-        training = begun(Elsewhere(accelerator))
+        training = begun(config, folder, Elsewhere(accelerator))  # type: ignore[arg-type]
         found = [record.loss for record in training.steps()]
         assert found == pytest.approx(expected, rel=1e-4)
+        crossings.clear()
         batch = training._draw()
         assert crossings, "what is drawn goes there"
         crossings.clear()

@@ -1,22 +1,18 @@
 """Within a step the host waits for nothing that a device computes."""
 
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from begun_trainings import begun as begun_training
+from begun_trainings import few_steps
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from antcli.config import adapt_config_from
 from antcli.devices import make_accelerator
 from antcli.methods.table import METHODS
-from antcli.runs import Run
-from antcli.training.adaptation import build_training
-from antcli.training.inputs import check_inputs
 from antcli.training.loop import Training
-from antcli.training.stages import prepare
 
 LOOKS = (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.is_nonzero.default)
 """What `.item()`, `float()`, `int()` and `bool()` of a tensor come to, and `if` of one."""
@@ -47,28 +43,8 @@ def begun(tiny_source: Path, tiny_target: Path, tmp_path: Path) -> Begun:
     """Makes the training of a method on a device, its stages done."""
 
     def make(method: str, device: str) -> Training:
-        names = {"source": str(tiny_source), "target": str(tiny_target), "method": method}
-        few = {
-            "training": {"steps": 3, "batch_size": 4},
-            "noise": {"inner_steps": 3},
-            "adaptor": {"t_limit": 0.6},
-            "finetune": {"t_limit": 0.6},
-            "classifier": {"steps": 1, "source_samples": 5, "sampling_steps": 1},
-            "counterparts": {"draws": 2, "steps": 1, "noise": 0.4},
-            "source_examples": {"count": 4, "steps": 1},
-            "modulation": {"probe_steps": 1, "probe_draws": 1},
-            "ewc": {"draws": 1},
-            "score": {"start": 0},
-        }
-        known = asdict(adapt_config_from(names))
-        config = adapt_config_from(names, {k: v for k, v in few.items() if k in known})
-        inputs, accelerator = check_inputs(config), make_accelerator(device, "no")
-        stages = prepare(inputs, config, Run(tmp_path / method), accelerator)
-        while True:
-            try:
-                next(stages)
-            except StopIteration as end:
-                return build_training(inputs, config, accelerator, end.value)
+        config = few_steps(method, tiny_source, tiny_target)
+        return begun_training(config, tmp_path / method, make_accelerator(device, "no"))
 
     return make
 

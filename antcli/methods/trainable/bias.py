@@ -6,7 +6,7 @@ from diffusers import ModelMixin
 from torch import nn
 
 from antcli.methods.trainable.denoiser import Limited
-from antcli.methods.trainable.encoder import ENCODER
+from antcli.methods.trainable.encoder import is_of_encoder
 from antcli.methods.trainable.tuned import tuning
 from antcli.settings import settings
 
@@ -18,7 +18,7 @@ class BiasSettings(Limited):
 
 def _biases(unet: ModelMixin, settings: BiasSettings) -> Iterator[nn.Parameter]:
     for name, parameter in unet.named_parameters():
-        if name.rpartition(".")[2] == "bias" and not name.startswith(f"{ENCODER}."):
+        if name.rpartition(".")[2] == "bias" and not is_of_encoder(name):
             yield parameter
 
 

@@ -16,6 +16,11 @@ ENCODER = "class_embedding"
 """The name that the networks of diffusers give it."""
 
 
+def is_of_encoder(name: str) -> bool:
+    """Whether a parameter or a layer of a network is part of it: see `condition/frozen.py`."""
+    return name.startswith(f"{ENCODER}.")
+
+
 class TunedEncoder(nn.Module):
     """A copy that trains, and speaks in the place of the source's own where the gate lets it."""
 

@@ -6,7 +6,7 @@ from diffusers import ModelMixin
 from torch import nn
 
 from antcli.methods.trainable.denoiser import Limited
-from antcli.methods.trainable.encoder import ENCODER
+from antcli.methods.trainable.encoder import is_of_encoder
 from antcli.methods.trainable.tuned import tuning
 from antcli.settings import settings
 
@@ -18,7 +18,7 @@ class FullSettings(Limited):
 
 def _all(unet: ModelMixin, settings: FullSettings) -> Iterator[nn.Parameter]:
     """What becomes of the condition is a choice of its own."""
-    return (p for name, p in unet.named_parameters() if not name.startswith(f"{ENCODER}."))
+    return (p for name, p in unet.named_parameters() if not is_of_encoder(name))
 
 
 CHOICE = tuning(

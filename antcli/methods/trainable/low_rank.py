@@ -18,7 +18,7 @@ from diffusers import ModelMixin
 from torch import Tensor, nn
 from torch.nn import functional
 
-from antcli.methods.trainable.encoder import ENCODER
+from antcli.methods.trainable.encoder import is_of_encoder
 from antcli.methods.trainable.gate import Gate, Parallel
 
 
@@ -64,21 +64,19 @@ def by_label(h: Tensor, label: Tensor, channels: int) -> Tensor:
     return spread.movedim(1, channels).flatten(channels, channels + 1)
 
 
-def layers_of(unet: ModelMixin) -> list[tuple[str, nn.Conv2d | nn.Linear]]:
-    """Every Conv2d and Linear layer by its name, but for those that encode what the source is asked
-    for: see `condition/frozen.py`.
-    """
+def weighted_layers(unet: ModelMixin) -> list[tuple[str, nn.Conv2d | nn.Linear]]:
+    """Every Conv2d and Linear layer by its name, but for those of the encoder of conditions."""
     return [
         (name, layer)
         for name, layer in unet.named_modules()
-        if isinstance(layer, nn.Conv2d | nn.Linear) and not name.startswith(f"{ENCODER}.")
+        if isinstance(layer, nn.Conv2d | nn.Linear) and not is_of_encoder(name)
     ]
 
 
 def beside_layers(unet: ModelMixin, rank: int, gate: Gate) -> nn.ModuleDict:
-    """Beside every layer of a network that `layers_of` names, acting where the gate lets them."""
+    """Beside each of the `weighted_layers` of a network, acting where the gate lets them."""
     found = nn.ModuleDict()
-    for name, layer in layers_of(unet):
+    for name, layer in weighted_layers(unet):
         added = found[name.replace(".", "-")] = low_rank(layer, rank)
         layer.register_forward_hook(Parallel(added, gate))
     return found

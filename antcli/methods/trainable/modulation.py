@@ -23,7 +23,7 @@ from antcli.diffusion.convention import PLAIN, Convention
 from antcli.methods.choice import Choice
 from antcli.methods.trainable.denoiser import AddedDenoiser, Limited, like
 from antcli.methods.trainable.gate import Parallel
-from antcli.methods.trainable.low_rank import layers_of
+from antcli.methods.trainable.low_rank import weighted_layers
 from antcli.randomness import seeded
 from antcli.settings import Count, settings
 
@@ -85,7 +85,7 @@ class ModulatedDenoiser(AddedDenoiser):
     ) -> None:
         super().__init__(unet, convention, config.t_limit)
         self.changes = nn.ModuleDict()
-        for name, layer in layers_of(unet):
+        for name, layer in weighted_layers(unet):
             change = Change(layer)
             self.changes[name.replace(".", "-")] = change
             layer.register_forward_hook(Parallel(change, self.gate))

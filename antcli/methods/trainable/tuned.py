@@ -14,7 +14,7 @@ from antcli.diffusion.convention import PLAIN, Convention
 from antcli.errors import AntError
 from antcli.methods.choice import Choice
 from antcli.methods.trainable.denoiser import Denoiser, Limited
-from antcli.methods.trainable.encoder import ENCODER
+from antcli.methods.trainable.encoder import is_of_encoder
 
 Select = Callable[[ModelMixin, Any], Iterable[nn.Parameter]]
 """From a network and the choice's settings to its parameters that train."""
@@ -45,7 +45,7 @@ class TunedDenoiser(Denoiser):
         """Whether all weights train, but for what the network makes of its condition, and nothing
         beside them.
         """
-        own = (p for n, p in self.unet.named_parameters() if not n.startswith(f"{ENCODER}."))
+        own = (p for n, p in self.unet.named_parameters() if not is_of_encoder(n))
         beside = self.conditions is not None or self.encoder is not None
         return not beside and all(p.requires_grad for p in own)
 
