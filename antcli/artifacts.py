@@ -6,6 +6,7 @@ then renamed, so that a full disk or a cut session leaves no half of one.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -28,12 +29,44 @@ def file_hash(path: Path, kind: str = "sha256") -> str:
         return hashlib.file_digest(file, kind).hexdigest()
 
 
-def cannot_write(path: Path, error: OSError) -> AntError:
+FULL = (errno.ENOSPC, errno.EDQUOT)
+"""What the system says of a disk that has no room."""
+NOT_HERE = (errno.EACCES, errno.EPERM, errno.EROFS)
+"""What it says of a place that is not the user's to write to."""
+RUN_FACTS = "run.json"
+"""The file by which the folder of a run is known."""
+TAKEN = (errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOTEMPTY)
+"""What it says of a file where a folder should be, or the other way round."""
+
+
+def cannot_write(path: Path | str, error: OSError) -> AntError:
     """That the disk is full or refuses, and what to do about it."""
-    return AntError(
-        f"cannot write {path}: {error.strerror or error}",
-        "free some disk space, or choose another place (HF_HOME for downloads), then run it again",
-    )
+    elsewhere = "choose another place (HF_HOME for downloads), then run it again"
+    hint = f"free some disk space, or {elsewhere}"
+    if error.errno in NOT_HERE:
+        hint = f"nothing may be written there: {elsewhere}"
+    elif error.errno in TAKEN:
+        hint = f"something else is there: {elsewhere}"
+    return AntError(f"cannot write {path}: {error.strerror or error}", hint)
+
+
+def with_name(path: Path) -> Path:
+    """`path`, spelled by its own name: `.` and `..` have none. Raises `AntError` for the root."""
+    named = path if path.name not in ("", "..") else path.resolve()
+    if not named.name:
+        raise AntError(f"{path} is no place to write to", "choose a folder in it", exit_code=2)
+    return named
+
+
+def check_writable(path: Path) -> None:
+    """Raise `AntError` where no file can be at `path`: better said now than after an hour."""
+    if path.is_dir():
+        raise AntError(f"{path} is a folder", "name a file as `out`, perhaps one in it", exit_code=2)
+    nearest = next(folder for folder in path.absolute().parents if folder.exists())
+    if not nearest.is_dir():
+        raise AntError(f"{nearest} is no folder", "choose another `out`", exit_code=2)
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise cannot_write(path, OSError(errno.EACCES, os.strerror(errno.EACCES)))
 
 
 @contextmanager
@@ -42,10 +75,12 @@ def replacing(path: Path, before: Path | None = None) -> Iterator[Path]:
 
     Of a file, or of a folder that is not there yet. What was at `path` goes to `before`, if given.
     """
+    path = with_name(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
+        _let_others_read(temporary)
         if before is not None and path.exists():
             path.replace(before)
         temporary.replace(path)
@@ -63,10 +98,12 @@ def replacing_parts(folder: Path) -> Iterator[Path]:
 
     Nothing appears in `folder` before all of it is written, and what else is there stays.
     """
+    folder = with_name(folder)
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.part")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
+        _let_others_read(temporary)
         folder.mkdir(exist_ok=True)
         for part in temporary.iterdir():
             if part.is_dir():
@@ -76,6 +113,16 @@ def replacing_parts(folder: Path) -> Iterator[Path]:
         raise cannot_write(folder, error) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _let_others_read(written: Path) -> None:
+    """Give files the mode that the user's files have: safetensors makes its own private."""
+    mask = os.umask(0)
+    os.umask(mask)
+    for file in written.rglob("*") if written.is_dir() else [written]:
+        if file.is_file():
+            with suppress(OSError):  # a file system without modes
+                file.chmod(0o666 & ~mask)
 
 
 def remove_leftovers(folder: Path) -> None:

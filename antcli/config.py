@@ -199,12 +199,17 @@ def _check_one_of(setting: str, name: str, names: Iterable[str]) -> None:
 
 
 def merge(*layers: Mapping[str, Any]) -> dict[str, Any]:
-    """Nested mappings as one, later ones over earlier ones."""
+    """Nested mappings as one, later ones over earlier ones.
+
+    Where a table follows what is none, that stays: its settings would hide it from `checked`.
+    """
     merged: dict[str, Any] = {}
     for layer in layers:
         for key, value in layer.items():
-            both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
-            merged[key] = merge(merged[key], value) if both else value
+            if not isinstance(value, Mapping):
+                merged[key] = value
+            elif isinstance(merged.setdefault(key, {}), Mapping):
+                merged[key] = merge(merged[key], value)
     return merged
 
 
@@ -230,21 +235,26 @@ def to_toml(config: AdaptConfig) -> str:
     return "\n".join(lines) + "\n"
 
 
+def source_name(config: AdaptConfig) -> str:
+    """How the source is called: of a folder its last name alone."""
+    return Path(config.source).name if Path(config.source).is_absolute() else config.source
+
+
 LONGEST = 60
 """Characters of two values that an error message still shows."""
 
 
-def differences(a: Mapping[str, Any], b: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """The settings in which two nested mappings differ, as `name: a -> b`."""
-    found = []
+def differences(a: Mapping[str, Any], b: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """The settings in which two nested mappings differ, by name, each as `name: a -> b`."""
+    found: dict[str, str] = {}
     for key in sorted(a.keys() | b.keys()):
         left, right = a.get(key), b.get(key)
         if isinstance(left, Mapping) and isinstance(right, Mapping):
-            found += differences(left, right, f"{prefix}{key}.")
+            found |= differences(left, right, f"{prefix}{key}.")
         elif left != right:
             short = len(f"{left}{right}") <= LONGEST
             change = f": {left} -> {right}" if short else " changed"
-            found.append(f"{prefix}{key}{change}")
+            found[f"{prefix}{key}"] = f"{prefix}{key}{change}"
     return found
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 
 class AntError(Exception):
     """Something a user can put right: one clear line, and a hint that names what to do next."""
@@ -12,6 +14,11 @@ class AntError(Exception):
         self.hint = hint
         self.exit_code = exit_code
         """1: the work failed. 2: the command was typed wrongly. 128 + n: signal n ended it."""
+
+
+def quoted(word: object) -> str:
+    """A path or a name as it is typed in a shell, for the commands that hints name."""
+    return shlex.quote(str(word))
 
 
 class AntWarning(UserWarning):

@@ -10,7 +10,7 @@ from diffusers import DiffusionPipeline, ImagePipelineOutput, ModelMixin
 from PIL import Image
 
 from antcli.diffusion.sampling import SchedulerName
-from antcli.errors import AntError
+from antcli.errors import AntError, quoted
 from antcli.evaluation.samples import asked_labels, check_run_source, load_adapted
 from antcli.images.grid import to_uint8
 from antcli.methods.trainable.denoiser import Denoiser
@@ -45,7 +45,7 @@ class AdaptedPipeline(DiffusionPipeline):
         """Raises `AntError`: what was trained lies beside the network, which is the source's."""
         raise AntError(
             "an adapted model is more than the parts of this pipeline, and is not saved as such",
-            f"`ant export {self._run.folder}` writes it for other programs",
+            f"`ant export {quoted(self._run.folder)}` writes it for other programs",
         )
 
     @torch.no_grad()

@@ -14,23 +14,34 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from antcli import __version__
-from antcli.artifacts import cannot_write, file_hash, remove_leftovers, replacing, write_json
+from antcli.artifacts import (
+    RUN_FACTS,
+    cannot_write,
+    file_hash,
+    remove_leftovers,
+    replacing,
+    write_json,
+)
 from antcli.config import AdaptConfig, adapt_config_from, differences, to_toml
 from antcli.diffusion.sampler import FewSteps, Sampler
-from antcli.errors import AntError
+from antcli.errors import AntError, quoted
 from antcli.methods.table import label
 
 FACTS = {"config", "status", "step"}
 """What every run tells of itself, beside its identity."""
 LOCK = ".lock"
 """Held by the process that works in a run; the system lets go of it with the process."""
-SAME_RESULT = (
+SAME_RESULT = {
+    "config.source",
+    "config.target",
     "config.training.low_memory",
     "config.training.micro_batch",
     "config.preview.keep",
     "distilled.training.micro_batch",
-)
-"""Settings that do not change what a run comes to: it may go on with others."""
+    "target_folder",
+}
+"""Settings that do not change what a run comes to: it may go on with others. Where a source and a
+target lie is no matter, since the hashes of their files are compared."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +58,7 @@ class Run:
     @property
     def facts_file(self) -> Path:
         """What the run is and how far it has come."""
-        return self.folder / "run.json"
+        return self.folder / RUN_FACTS
 
     @property
     def weights(self) -> Path:
@@ -136,7 +147,8 @@ class Run:
     def checkpoints(self) -> dict[int, Path]:
         """The kept weights by their step, in order."""
         found = sorted((self.folder / "checkpoints").glob("step-*.safetensors"))
-        return {int(path.stem.removeprefix("step-")): path for path in found}
+        steps = {path.stem.removeprefix("step-"): path for path in found}
+        return {int(step): path for step, path in steps.items() if step.isdecimal()}
 
     @property
     def scores(self) -> Path:
@@ -167,6 +179,14 @@ class Run:
     def exports(self) -> Path:
         """Folders for other programs, by their format, unless they were sent elsewhere."""
         return self.folder / "exports"
+
+    @property
+    def mending(self) -> str:
+        """What to do where its weights are damaged or gone."""
+        if self.checkpoints:
+            folder = quoted(self.folder)
+            return f"`ant evaluate checkpoints {folder} --take` takes those of a step that was kept"
+        return "make it again with `force`"
 
     @property
     def weights_sha256(self) -> str:
@@ -263,12 +283,11 @@ class Run:
         # What was written by an older version has the settings of today at their defaults.
         facts = {**self.facts(), "config": asdict(self.config())}
         before = {key: facts.get(key) for key in now}
-        changed = [
-            change for change in differences(before, now) if not change.startswith(SAME_RESULT)
-        ]
-        if changed:
+        changed = differences(before, now)
+        told = [text for name, text in changed.items() if name not in SAME_RESULT]
+        if told:
             raise AntError(
-                f"{self.folder} holds an unfinished run with other settings ({'; '.join(changed)})",
+                f"{self.folder} holds an unfinished run with other settings ({'; '.join(told)})",
                 "type its own command to go on, start over with `force`, or choose another `out`",
             )
 
@@ -341,8 +360,11 @@ def remember_latest(run: Run) -> None:
         return
 
 
-def find_run(folder: Path | None) -> Run:
-    """The run in `folder`, or the latest one. Raises `AntError` where it has no weights yet."""
+def find_run(folder: Path | None, *, whole: bool = True) -> Run:
+    """The run in `folder`, or the latest one. Raises `AntError` where it is not finished.
+
+    Without its weights it is not `whole`, and found only where that may be.
+    """
     if folder is None:
         try:
             folder = Path(_latest_pointer().read_text(encoding="utf-8"))
@@ -365,6 +387,8 @@ def find_run(folder: Path | None) -> Run:
             f"the run in {folder} is not finished ({step} of {steps} steps)",
             f"type its `ant {command}` command again: it goes on where it stopped",
         )
+    if whole and not run.weights.exists():
+        raise AntError(f"the run in {folder} has lost its weights, {run.weights.name}", run.mending)
     return run
 
 

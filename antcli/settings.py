@@ -82,6 +82,8 @@ def _readable_error(kind: Any, error: Any) -> AntError:
         near = difflib.get_close_matches(key, known, n=1)
         prefix = "".join(f"{part}." for part in table)
         hint = f"did you mean {prefix}{near[0]}?" if near else f"known are {', '.join(known)}"
+        if not table and _tables_with(kind, key):
+            hint = f"it belongs below [{'] or ['.join(_tables_with(kind, key))}]"
         return AntError(f"unknown setting {name}", hint, exit_code=2)
     if what == "missing":
         return AntError(f"setting {name} is missing", f"say {name} = ...", exit_code=2)
@@ -98,10 +100,18 @@ def _readable_error(kind: Any, error: Any) -> AntError:
     if what == "literal_error":
         is_ = "one of " + str(context.get("expected")).replace(" or ", ", ").replace("'", "")
     else:
-        kinds = {"finite_number": "a finite number", "dataclass_type": f"a table, [{name}]"}
+        inside = "".join(f"; [{table}] has a setting {name}" for table in _tables_with(kind, name))
+        as_table = f"a table, [{name}]{inside}"
+        kinds = {"finite_number": "a finite number", "dataclass_type": as_table}
         plain = "of type " + what.removesuffix("_type").replace("string", "str")
         is_ = kinds.get(what, plain)
     return AntError(f"{name} is {error['input']!r}", f"it is {is_}", exit_code=2)
+
+
+def _tables_with(kind: Any, key: str) -> list[str]:
+    """The tables that have a setting of this name."""
+    tables = {name: hint for name, hint in get_type_hints(kind).items() if is_dataclass(hint)}
+    return [name for name, hint in tables.items() if key in {part.name for part in fields(hint)}]
 
 
 def _table(kind: Any, path: list[str]) -> Any:

@@ -1,4 +1,6 @@
+import errno
 import json
+import os
 import resource
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,11 +14,14 @@ from safetensors.torch import load_file, safe_open
 
 from antcli import artifacts
 from antcli.artifacts import (
+    cannot_write,
+    check_writable,
     load_metadata,
     load_tensors,
     replacing,
     replacing_parts,
     save_tensors,
+    with_name,
     write_json,
 )
 from antcli.errors import AntError
@@ -230,3 +235,62 @@ def test_parts_of_a_folder_are_replaced_and_the_rest_stays(tmp_path: Path) -> No
         assert (folder / "unet" / "old.txt").exists()
     found = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.*"))
     assert found == ["model/index.json", "model/log.jsonl", "model/unet/new.txt"]
+
+
+# --- places --------------------------------------------------------------------------------
+
+
+def test_others_may_read_what_they_may_read_of_the_user(tmp_path: Path) -> None:
+    plain = tmp_path / "plain"
+    plain.touch()
+    save_tensors(tmp_path / "a.safetensors", TENSORS, {})
+    with replacing_parts(tmp_path / "model") as temporary:
+        save_tensors(temporary / "unet" / "b.safetensors", TENSORS, {})
+    for file in ("a.safetensors", "model/unet/b.safetensors"):
+        assert (tmp_path / file).stat().st_mode == plain.stat().st_mode, file
+
+
+def test_a_place_without_a_name_has_the_one_of_its_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "inner").mkdir()
+    monkeypatch.chdir(tmp_path / "inner")
+    assert with_name(Path("some/where")) == Path("some/where")
+    assert with_name(Path()) == tmp_path.resolve() / "inner"
+    assert with_name(Path("..")) == tmp_path.resolve()
+    with pytest.raises(AntError, match="no place to write to"):
+        with_name(Path("/"))
+    with replacing_parts(Path()) as temporary:
+        temporary.mkdir()
+        (temporary / "a.txt").write_text("")
+    assert names(tmp_path) == ["inner"]
+    assert names(Path()) == ["a.txt"]
+
+
+def test_a_file_s_place_is_checked_before_it_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check_writable(tmp_path / "new" / "folder" / "a.safetensors")
+    (tmp_path / "file").touch()
+    with pytest.raises(AntError, match="is a folder"):
+        check_writable(tmp_path)
+    with pytest.raises(AntError, match="file is no folder"):
+        check_writable(tmp_path / "file" / "a.safetensors")
+    monkeypatch.setattr(os, "access", lambda *_: False)  # the tests may run as root
+    with pytest.raises(AntError, match="Permission denied"):
+        check_writable(tmp_path / "a.safetensors")
+    assert names(tmp_path) == ["file"]
+
+
+@pytest.mark.parametrize(
+    ("number", "hint"),
+    [
+        (errno.ENOSPC, "free some disk space"),
+        (errno.EACCES, "nothing may be written there"),
+        (errno.ENOTDIR, "something else is there"),
+    ],
+)
+def test_what_cannot_be_written_gets_a_hint_that_fits(number: int, hint: str) -> None:
+    error = cannot_write(Path("a"), OSError(number, os.strerror(number)))
+    assert error.message == f"cannot write a: {os.strerror(number)}"
+    assert error.hint.startswith(hint)

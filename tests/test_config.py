@@ -245,14 +245,30 @@ def test_seeds_fit_the_generators() -> None:
         assert "seed" in wrong(seed=seed).message
 
 
+def test_a_number_is_no_table() -> None:
+    flags = {"training": {"steps": 5}}
+    with pytest.raises(AntError, match="training is 3") as raised:
+        adapt_config_from(NAMES, {"training": 3}, flags)
+    assert raised.value.hint == "it is a table, [training]"
+
+
+def test_a_setting_outside_of_its_table_is_sent_there() -> None:
+    assert "[counterparts] has a setting noise" in wrong(noise=0.9).hint
+    assert wrong(learning_rate=1e-3).hint == "it belongs below [training] or [classifier]"
+
+
 # --- differences ---------------------------------------------------------------------------
 
 
 def test_differences_name_what_changed() -> None:
     a = {"seed": 0, "training": {"steps": 5, "flip": True}, "gone": 1}
     b = {"seed": 0, "training": {"steps": 7, "flip": True}, "new": [2]}
-    assert differences(a, b) == ["gone: 1 -> None", "new: None -> [2]", "training.steps: 5 -> 7"]
-    assert differences(a, a) == []
+    assert differences(a, b) == {
+        "gone": "gone: 1 -> None",
+        "new": "new: None -> [2]",
+        "training.steps": "training.steps: 5 -> 7",
+    }
+    assert differences(a, a) == {}
 
 
 def test_a_pretrained_classifier_is_trained_more_slowly() -> None:

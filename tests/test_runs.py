@@ -34,6 +34,7 @@ def run(tmp_path: Path) -> Run:
 
 def finish(run: Run) -> None:
     run.write_facts(CONFIG, IDENTITY, status="finished", step=300)
+    run.weights.touch()
 
 
 def refusal(run: Run, config: AdaptConfig = CONFIG, **identity: Any) -> AntError:
@@ -132,10 +133,15 @@ def test_other_settings_do_not_go_on(run: Run) -> None:
 
 @pytest.mark.parametrize(
     "changed",
-    [{"source_sha256": "other"}, {"target_sha256": ["c"]}, {"target_folder": "/photos/dogs"}],
+    [{"source_sha256": "other"}, {"target_sha256": ["c"]}, {"conditions": {"names": ["a", "b"]}}],
 )
 def test_another_source_or_target_does_not_go_on(run: Run, changed: dict[str, Any]) -> None:
     assert next(iter(changed)) in refusal(run, **changed).message
+
+
+def test_where_a_source_and_a_target_lie_is_no_matter(run: Run) -> None:
+    moved = replace(CONFIG, source="/models/mine", target="../cats")
+    run.check_can_start(moved, {**IDENTITY, "target_folder": "/other/cats"})
 
 
 def test_a_finished_run_is_not_overwritten(run: Run) -> None:
@@ -218,6 +224,22 @@ def test_an_unfinished_run_cannot_be_used(run: Run) -> None:
     run.write_facts(CONFIG, IDENTITY, status="running", step=50)
     with pytest.raises(AntError, match=r"not finished \(50 of 300 steps\)"):
         find_run(run.folder)
+
+
+def test_a_run_that_has_lost_its_weights(run: Run) -> None:
+    finish(run)
+    run.weights.unlink()
+    with pytest.raises(AntError, match="has lost its weights") as raised:
+        find_run(run.folder)
+    assert "`force`" in raised.value.hint
+    run.checkpoint_at(25).parent.mkdir()
+    run.checkpoint_at(25).touch()
+    (run.checkpoint_at(25).parent / "step-mine.safetensors").touch()
+    assert list(run.checkpoints) == [25]
+    with pytest.raises(AntError) as raised:
+        find_run(run.folder)
+    assert f"`ant evaluate checkpoints {run.folder} --take`" in raised.value.hint
+    assert find_run(run.folder, whole=False).folder == run.folder
 
 
 def test_the_latest_run_may_be_gone(run: Run, tmp_path: Path) -> None:

@@ -144,12 +144,15 @@ def adapt_command(
         say(f"note: samples are drawn with classifier-free guidance of scale {scale:g}")
     if dry_run:
         _show_plan(settings, run, inputs)
-        return
+    run.check_place()
     if not force:
         run.check_can_start(settings, inputs.identity())
-    if num_processes > 1 and not LAUNCHED:
+    if num_processes > 1:
         check_batch(settings.training, num_processes)
         check_whole_batches(settings, num_processes)
+    if dry_run:
+        return
+    if num_processes > 1 and not LAUNCHED:
         start_processes(num_processes, settings.device)
         return
     _adapt(settings, run, inputs, force)

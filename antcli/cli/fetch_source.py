@@ -10,7 +10,7 @@ import typer
 from antcli.cli.console import json_result, result, say
 from antcli.cli.options import JsonOption, naming_options
 from antcli.cli.progress import fetching
-from antcli.errors import AntError
+from antcli.errors import AntError, quoted
 
 if TYPE_CHECKING:
     from antcli.sources.catalog import Entry
@@ -95,7 +95,7 @@ def _check_no_file(source: str) -> None:
     if Path(source).is_file():
         raise AntError(
             f"{source} is a file of some format",
-            f"say which: `ant fetch-source {source} --format adm` (guided-diffusion, P2, "
+            f"say which: `ant fetch-source {quoted(source)} --format adm` (guided-diffusion, P2, "
             "ddpm-segmentation), pesser (Ho's DDPM) or ldm (latent diffusion)",
         )
 
@@ -129,7 +129,7 @@ def _show_source(source: str, entry: Entry | None, as_json: bool) -> None:
         **_terms(entry),
         "sha256": found.sha256,
     }
-    following = f"ant adapt --source {source} --target FOLDER"
+    following = f"ant adapt --source {quoted(source)} --target FOLDER"
     what = f"{facts['resolution']}x{facts['resolution']} {facts['kind']}"
     _show(facts, what, str(facts["folder"]), following, as_json)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import signal
 import sys
 import traceback
@@ -55,10 +54,6 @@ def _root(
     """Few-shot domain adaptation of diffusion models."""
 
 
-NO_PLACE = (errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EDQUOT)
-"""What keeps a program from writing: the disk is full, or is not the user's to write on."""
-
-
 class _TerminatedError(BaseException):
     """Raised where the program is when SIGTERM comes, so that nothing is left half-written."""
 
@@ -83,13 +78,11 @@ def main(arguments: list[str] | None = None) -> None:
             complain("terminated", "type the same command again")
         sys.exit(SIGNALLED + signal.SIGTERM)
     except Exception as error:
-        if isinstance(error, OSError) and error.errno in NO_PLACE:
+        told = _unwritable(error)
+        if told is not None:
             if tells_first():
-                complain(
-                    f"cannot write {error.filename or 'the output'}: {error.strerror}",
-                    "free some disk space or choose another place with --out, then run it again",
-                )
-            sys.exit(1)
+                complain(told.message, told.hint)
+            sys.exit(told.exit_code)
         if not LAUNCHED:
             raise
         lost = is_lost_connection(error)
@@ -101,6 +94,16 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(1)
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def _unwritable(error: Exception) -> AntError | None:
+    """What a person can mend where an error means that a file cannot be written."""
+    if not isinstance(error, OSError):
+        return None
+    from antcli.artifacts import FULL, NOT_HERE, cannot_write
+
+    written = error.errno in (*FULL, *NOT_HERE)
+    return cannot_write(error.filename or "the output", error) if written else None
 
 
 def _terminate(_number: int, _frame: object) -> None:

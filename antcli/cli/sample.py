@@ -16,6 +16,7 @@ from antcli.cli.options import (
     SeedOption,
     naming_options,
 )
+from antcli.errors import quoted
 
 
 @naming_options
@@ -61,6 +62,8 @@ def sample_command(
     plan = SamplingPlan(
         found, folder, seeds, sampler, guidance_scale=guidance_scale, condition=condition
     )
+    if grid and out is not None:
+        plan.check_page()
     asked_labels(found, seeds, condition)
     known = conditions_of(found)
     if known is not None:
@@ -75,19 +78,9 @@ def sample_command(
         for done in draw_samples(plan, device):
             bar.update("sampling", done, count)
     if grid and SPEAKS:
-        _write_page(plan.paths, plan.page)
+        plan.save_page()
         result(str(plan.page))
     else:
         result(str(folder))
-    say(f"{count} images in {folder}; next: ant evaluate intra-lpips {found.folder}")
-
-
-def _write_page(images: list[Path], page: Path) -> None:
-    import numpy
-    import torch
-    from PIL import Image
-
-    from antcli.images.grid import grid, save_png
-
-    pixels = torch.from_numpy(numpy.stack([numpy.asarray(Image.open(path)) for path in images]))
-    save_png(page, grid(pixels.permute(0, 3, 1, 2)), {})
+    following = f"ant evaluate intra-lpips {quoted(found.folder)}"
+    say(f"{count} images in {folder}; next: {following}")

@@ -21,6 +21,7 @@ from antcli.cli.options import (
     naming_options,
     typed,
 )
+from antcli.errors import AntError, quoted
 
 
 @naming_options
@@ -53,10 +54,10 @@ def train_classifier_command(
     `ant adapt --method ant` does this by itself; give the file to it with `--classifier` to use it
     again.
     """
+    from antcli.artifacts import check_writable
     from antcli.cli.progress import fetching, follow
     from antcli.config import adapt_config_from
     from antcli.devices import make_accelerator
-    from antcli.errors import AntError
     from antcli.training.inputs import check_inputs, train_classifier
 
     given = {"classifier": typed(init=init, steps=steps)}
@@ -64,8 +65,9 @@ def train_classifier_command(
     # The classifier is ANT's: the default method has none.
     asked = {"method": "ant", "condition": typed(class_label=class_label, prompt=prompt)}
     config = adapt_config_from(base, given, asked)
-    if out.exists() and not force:
+    if out.is_file() and not force:
         raise AntError(f"{out} exists", "choose another --out, or overwrite it with --force")
+    check_writable(out)
     have_source(source, target)
     with fetching() as show:
         inputs = check_inputs(config, source_images=source_images, on_progress=show)
@@ -79,4 +81,5 @@ def train_classifier_command(
         json_result({"file": str(out), **report.as_dict()})
         return
     result(str(out))
-    say(f"next: ant adapt --source {source} --target {target} --method ant --classifier {out}")
+    inputs_named = f"--source {quoted(source)} --target {quoted(target)}"
+    say(f"next: ant adapt {inputs_named} --method ant --classifier {quoted(out)}")

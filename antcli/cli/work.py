@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from antcli.cli.console import LAUNCHED, SIGNALLED, SPEAKS, complain, result, say
+from antcli.errors import AntError, quoted
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -33,7 +34,6 @@ def work_in(
     import torch
 
     from antcli.cli.progress import follow
-    from antcli.errors import AntError
     from antcli.runs import remember_latest
     from antcli.training.loop import NonFiniteLossError
 
@@ -64,8 +64,8 @@ def work_in(
     remember_latest(run)
     result(str(run.preview))
     say(
-        f"done: look at {run.preview}, then type `ant sample {run.folder}` for more images or "
-        f"`ant evaluate intra-lpips {run.folder}` for their diversity"
+        f"done: look at {run.preview}, then type `ant sample {quoted(run.folder)}` for more images "
+        f"or `ant evaluate intra-lpips {quoted(run.folder)}` for their diversity"
     )
 
 
@@ -73,10 +73,16 @@ def _interruptible(records: Iterator[Record], stop: list[int]) -> Iterator[Recor
     """Stop at once where there is no step to finish and save."""
     from antcli.training.loop import StepRecord
 
-    for record in records:
-        yield record
-        if stop and not isinstance(record, StepRecord):
-            raise KeyboardInterrupt
+    try:
+        for record in records:
+            yield record
+            if stop and not isinstance(record, StepRecord):
+                raise KeyboardInterrupt
+    except Exception as error:
+        # What is compiled is compiled by processes of torch's own, which Ctrl-C ends, too.
+        if stop and type(error).__module__.startswith("torch._"):
+            raise KeyboardInterrupt from error
+        raise
 
 
 def _stopped(asked: list[int]) -> Callable[[], bool]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from accelerate import Accelerator
 
-from antcli.artifacts import file_hash
+from antcli.artifacts import file_hash, with_name
 from antcli.config import AdaptConfig, PreviewConfig
 from antcli.diffusion.sampler import FewSteps
 from antcli.distilling.distribution import MatchingObjective, own_score
@@ -162,4 +162,4 @@ def _student_config(adapted: AdaptConfig, config: DistillConfig) -> AdaptConfig:
 
 def default_student_folder(run: Run, steps: int) -> Path:
     """Where a student goes that was given no place: beside the run that it is distilled from."""
-    return run.folder.with_name(f"{run.folder.resolve().name}-{steps}-steps")
+    return with_name(run.folder).with_name(f"{run.folder.resolve().name}-{steps}-steps")

@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
 from typing import Annotated, Any
 
 from accelerate import Accelerator
@@ -21,7 +20,8 @@ from antcli.distilling.adversarial import (
 )
 from antcli.distilling.critic import Critic
 from antcli.distilling.folder import StudentFolder, keep_adapted, through
-from antcli.errors import AntError
+from antcli.errors import AntError, quoted
+from antcli.evaluation.own_target import own_target
 from antcli.evaluation.samples import check_run_source, load_adapted
 from antcli.evaluation.stopping import Score
 from antcli.images.folder import ImageFolder, read_folder
@@ -97,11 +97,11 @@ def check_student(run: Run) -> Student:
     if not isinstance(sampler, FewSteps):
         raise AntError(
             f"{run.folder} draws in many steps: a critic goes on with what was distilled",
-            f"`ant distill {run.folder}` comes first",
+            f"`ant distill {quoted(run.folder)}` comes first",
             exit_code=2,
         )
     source = check_run_source(run)
-    target = read_folder(Path(run.facts()["target_folder"]), source.size)
+    target = read_folder(own_target(run), source.size)
     return Student(run, source, sampler, target)
 
 

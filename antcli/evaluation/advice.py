@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from antcli.artifacts import load_metadata
+from antcli.artifacts import load_metadata, with_name
 from antcli.config import AdaptConfig
 from antcli.diffusion.sampler import FewSteps
-from antcli.errors import AntError
+from antcli.errors import AntError, quoted
 from antcli.evaluation.results import Found, both_rows, diversity_kept
 from antcli.evaluation.stopping import Score, choose
 from antcli.methods.build import stages_of
@@ -68,7 +67,7 @@ def _step(run: Run, config: AdaptConfig, scores: Sequence[Score]) -> Iterator[Ad
     if step not in (0, run.taken_step):
         yield Advice(
             f"The weights are those of step {run.taken_step}; the scores favour step {step}.",
-            f"ant evaluate checkpoints {_quoted(run)} --take",
+            f"ant evaluate checkpoints {quoted(run.folder)} --take",
         )
 
 
@@ -173,7 +172,7 @@ def _reference(run: Run, evaluation: Mapping[str, Any]) -> Iterator[Advice]:
             f"The reference holds {count} images, and if they are those of the training, a copy "
             "scores best. If there are more images of the target's domain, measure against "
             "them.",
-            f"ant evaluate all {_quoted(run)} --reference FOLDER",
+            f"ant evaluate all {quoted(run.folder)} --reference FOLDER",
         )
 
 
@@ -185,15 +184,12 @@ def _fewer_steps(run: Run, config: AdaptConfig) -> str:
 
 def _again(run: Run, config: AdaptConfig, change: str) -> str:
     """The command that makes the run anew, beside it, with one thing changed."""
+    folder = with_name(run.folder)
     names = (
         ("--source", config.source),
         ("--target", run.facts()["target_folder"]),
         ("--config", run.settings_file),
-        ("--out", run.folder.with_name(f"{run.folder.name}-next")),
+        ("--out", folder.with_name(f"{folder.name}-next")),
     )
-    options = " ".join(f"{name} {shlex.quote(str(value))}" for name, value in names)
+    options = " ".join(f"{name} {quoted(value)}" for name, value in names)
     return f"ant adapt {options} {change}"
-
-
-def _quoted(run: Run) -> str:
-    return shlex.quote(str(run.folder))

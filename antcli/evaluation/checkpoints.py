@@ -9,6 +9,7 @@ from antcli.diffusion.sampler import FewSteps
 from antcli.errors import AntError
 from antcli.evaluation.curve import write_curve
 from antcli.evaluation.listener import SILENT, Listener
+from antcli.evaluation.own_target import own_target
 from antcli.evaluation.samples import check_run_source, conditions_of, load_adapted
 from antcli.evaluation.scoring import Scorer
 from antcli.evaluation.stopping import ChosenStep, Score, choose, write_scores
@@ -17,13 +18,16 @@ from antcli.runs import Run, take_checkpoint
 from antcli.sources.writing import write_like
 
 
-def score_checkpoints(run: Run, device: str = "auto", listener: Listener = SILENT) -> list[Score]:
+def score_checkpoints(
+    run: Run, device: str = "auto", listener: Listener = SILENT, target: Path | None = None
+) -> list[Score]:
     """The scores of the source and of each checkpoint, kept in the run with their curve.
 
-    Raises `AntError` where there is no checkpoint, or the target's images are gone.
+    `target` is where the images are that the run was adapted to, if not where they were. Raises
+    `AntError` where there is no checkpoint, or no such images.
     """
     source = check_run_source(run)
-    target = read_target(Path(run.facts()["target_folder"]), source.size)
+    images = read_target(own_target(run, target), source.size).images
     if not run.checkpoints and isinstance(run.sampler, FewSteps):
         raise AntError(
             f"{run.folder} was distilled, and keeps no checkpoints: its last step is the best",
@@ -37,7 +41,7 @@ def score_checkpoints(run: Run, device: str = "auto", listener: Listener = SILEN
     total = len(run.checkpoints) + 1
     listener.advance("scoring", 0, total)
     accelerator = make_accelerator(device, "no")
-    scorer = Scorer(source, target.images, accelerator, conditions_of(run))
+    scorer = Scorer(source, images, accelerator, conditions_of(run))
     scores = [scorer.unadapted]
     for step, weights in run.checkpoints.items():
         listener.advance("scoring", len(scores), total)

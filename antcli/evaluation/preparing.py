@@ -20,6 +20,7 @@ from antcli.evaluation.listener import Listener
 from antcli.evaluation.lpips import Net, load_lpips
 from antcli.evaluation.manifold import NEIGHBOUR
 from antcli.evaluation.measuring import IN_SPACE, METRICS, Metric, Row, Tools
+from antcli.evaluation.own_target import holds_own, own_target
 from antcli.evaluation.reference import Statistics, statistics_file, statistics_of
 from antcli.evaluation.samples import (
     SamplingPlan,
@@ -145,13 +146,10 @@ def by_condition(
 
     Nothing where samples are to be compared with other images than the run's own.
     """
-    known, compared = conditions_of(run), settings.target or settings.reference
-    if known is None or compared is not None:
+    known, folder = conditions_of(run), own_target(run, settings.target)
+    if known is None or settings.reference is not None or not holds_own(run, folder):
         return
-    _, now = check_target(Path(run.facts()["target_folder"]))
-    if now is None:  # they have changed since
-        return
-    targets = [known.near(condition) for condition in now.of_images]
+    targets = [known.near(condition) for condition in known.of_images]
     samples = [known.near(known.of_seed(seed)) for seed in range(settings.count)]
     for name in known.shown:
         of = _those(tools.target, targets, name)
@@ -184,6 +182,12 @@ def _given(run: Run | None, settings: EvaluationSettings) -> list[Row]:
 def _source(run: Run | None, settings: EvaluationSettings) -> Source | None:
     """Of the run, or the one that is named."""
     if run is not None:
+        if settings.source is not None:
+            raise AntError(
+                "`source` is for a folder of `images`: a run is measured by its own",
+                "leave it out",
+                exit_code=2,
+            )
         return check_run_source(run)
     if settings.source is None or settings.features != "source":
         return None
@@ -196,7 +200,7 @@ def _target(run: Run | None, settings: EvaluationSettings) -> ImageFiles:
     folder = settings.target
     if folder is None:
         assert run is not None
-        folder = Path(run.facts()["target_folder"])
+        folder = own_target(run)
     target = ImageFiles(check_target(folder)[0])
     check_enough(len(target), TARGET, settings.least)
     for number in range(len(target)):  # damaged ones are found now, not after an hour

@@ -7,11 +7,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
-from antcli.artifacts import file_hash, load_metadata, load_tensors
+from antcli.artifacts import file_hash, load_metadata, load_tensors, with_name
 from antcli.config import adapt_config_from
 from antcli.devices import make_accelerator, resolve_device
 from antcli.diffusion.sampler import FewSteps, Sampler
@@ -19,7 +20,7 @@ from antcli.errors import AntError
 from antcli.evaluation.listener import SILENT, Listener
 from antcli.images.conditions import Conditions, conditions_from
 from antcli.images.folder import ImageFiles
-from antcli.images.grid import save_png, to_uint8
+from antcli.images.grid import grid, is_whole_png, read_text, save_png, to_uint8
 from antcli.methods.build import build_network
 from antcli.methods.student import build_student
 from antcli.methods.trainable.denoiser import Denoiser
@@ -27,6 +28,8 @@ from antcli.processes import all_wait, launched, own_share
 from antcli.runs import Run
 from antcli.sources.source import Source, find_source
 
+RUN = "ant.run"
+"""Where the text of each image has the folder of its run."""
 SAMPLER = "ant.sampler"
 """Where the metadata of a student's weights has what it was made for."""
 
@@ -61,7 +64,19 @@ class SamplingPlan:
     @property
     def page(self) -> Path:
         """The page of all images, beside their folder: in it, it would pass for one of them."""
-        return self.folder.with_name(f"{self.folder.name}-grid.png")
+        folder = with_name(self.folder)
+        return folder.with_name(f"{folder.name}-grid.png")
+
+    def check_page(self) -> None:
+        """Raise `AntError` where the page would take the place of somebody else's file."""
+        if self.page.exists() and RUN not in read_text(self.page):
+            raise AntError(f"{self.page} is not from ant", "move it away, or choose another `out`")
+
+    def save_page(self) -> None:
+        """Write the page of all images, which are there."""
+        pixels = [numpy.asarray(Image.open(path)) for path in self.paths]
+        images = torch.from_numpy(numpy.stack(pixels)).permute(0, 3, 1, 2)
+        save_png(self.page, grid(images), self.text())
 
     @property
     def paths(self) -> list[Path]:
@@ -71,7 +86,7 @@ class SamplingPlan:
     def text(self) -> dict[str, str]:
         """What the PNG text of each image says of its making, its seed apart."""
         return {
-            "ant.run": str(self.run.folder.resolve()),
+            RUN: str(self.run.folder.resolve()),
             "ant.weights_sha256": self._weights_sha256,
             "ant.sampler": f"{self.sampler}{self._guidance}",
             **({"ant.condition": self.condition} if self.condition else {}),
@@ -143,7 +158,11 @@ def load_adapted(run: Run, source: Source, weights: Path | None = None) -> Denoi
     Of a distilled run it is the student.
     """
     weights = weights or run.weights
-    facts = load_metadata(weights)
+    try:
+        facts = load_metadata(weights)
+    except AntError as error:
+        hint = run.mending if weights == run.weights else "remove it: the others may be whole"
+        raise AntError(error.message, hint) from error
     if SAMPLER in facts:
         adapted = load_adapted(run, source, run.adapted)
         config = adapt_config_from(json.loads(facts["ant.config"]))
@@ -224,10 +243,10 @@ def _draw(plan: SamplingPlan, seeds: Sequence[int], where: str) -> Iterator[int]
     for x_0 in batches:
         if not x_0.isfinite().all():
             whose = plan.run.weights if plan.adapted else f"the source of {plan.run.folder}"
-            raise AntError(
-                f"{whose} gives NaN or infinity instead of images",
-                "its weights are damaged: get them again, or adapt again",
-            )
+            hint = "its weights are damaged: get them again, or adapt again"
+            if plan.condition:
+                hint = f"{plan.condition} may be too far from what it has seen; if not, {hint}"
+            raise AntError(f"{whose} gives NaN or infinity instead of images", hint)
         for image in to_uint8(codec.decode(x_0).cpu()):
             picture = Image.fromarray(image.permute(1, 2, 0).numpy())
             seed = next(drawing)
@@ -246,15 +265,10 @@ def drawn_images(plan: SamplingPlan, device: str, listener: Listener = SILENT) -
 
 def _is_drawn(path: Path, text: dict[str, str]) -> bool:
     """Whether the file is this very image. Raises `AntError` where it is somebody else's."""
-    if not path.exists():
+    if not path.exists() or not path.stat().st_size:  # the power went before more than its name
         return False
-    try:
-        with Image.open(path) as image:
-            found = getattr(image, "text", {})
-    except UnidentifiedImageError:  # no more than its name was written before the power went
-        if not path.stat().st_size:
-            return False
-        found = {}
+    found = read_text(path)
     if "ant.seed" not in found:
         raise AntError(f"{path} is not from ant", "move it away, or draw into another folder")
-    return all(found.get(key) == text.get(key) for key in (*text, "ant.condition"))
+    same = all(found.get(key) == text.get(key) for key in (*text, "ant.condition"))
+    return same and is_whole_png(path)

@@ -12,7 +12,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from antcli.evaluation.checks import pairwise_distances
+from antcli.evaluation.checks import TARGET, check_enough, pairwise_distances
 from antcli.evaluation.features.source import SourceSpace
 from antcli.evaluation.kernel import kernel_distance
 from antcli.evaluation.memorization import memorization
@@ -23,6 +23,8 @@ from antcli.methods.trainable.denoiser import Denoiser
 from antcli.sources.source import Source
 
 SAMPLES = 32
+LEAST_TARGETS = 2
+"""Images: what counts as a copy follows from the distance between two of them."""
 FIRST_SEED = 1_000_000
 """Of the noise, far from the seeds that people look at and that the classifier learns from."""
 SAMPLING_STEPS = 10
@@ -46,8 +48,10 @@ class Scorer:
     ) -> None:
         """`target` is uint8 [N, 3, H, W]. Draws the source's own samples, to compare with.
 
-        Of several `conditions` samples have one after the other.
+        Of several `conditions` samples have one after the other. Raises `AntError` for fewer than
+        `LEAST_TARGETS` images.
         """
+        check_enough(len(target), TARGET, LEAST_TARGETS)
         self.source, self.accelerator = source, accelerator
         seeds = range(FIRST_SEED, FIRST_SEED + SAMPLES)
         self._asked = None if conditions is None else conditions.labels_of(seeds)

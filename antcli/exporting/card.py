@@ -12,7 +12,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from antcli import __version__
-from antcli.config import AdaptConfig, to_toml
+from antcli.config import AdaptConfig, source_name, to_toml
 from antcli.diffusion.sampler import FewSteps
 from antcli.evaluation.results import metric_tables, read_evaluation
 from antcli.exporting.pipeline_folder import pipeline_name
@@ -79,10 +79,9 @@ class Card:
     def config(self) -> AdaptConfig:
         """The run's settings, without this machine's folders."""
         config = self.run.config()
-        source = config.source
-        if self._entry is None and Path(source).is_dir():
-            source = Path(source).resolve().name
-        return replace(config, source=source, target=Path(config.target).resolve().name)
+        return replace(
+            config, source=source_name(config), target=Path(config.target).resolve().name
+        )
 
     @property
     def title(self) -> str:
@@ -101,7 +100,7 @@ class Card:
         """The source's hub id; empty where it is not from there."""
         if self._entry is not None:
             return self._entry.hub
-        return "" if Path(self.run.config().source).is_dir() else self.config.source
+        return "" if Path(self.run.config().source).is_absolute() else self.config.source
 
     @property
     def licence(self) -> str:

@@ -19,6 +19,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from antcli.artifacts import RUN_FACTS
 from antcli.errors import AntError
 from antcli.images.conditions import Conditions
 from antcli.images.reading import (
@@ -156,14 +157,22 @@ def _split(folder: Path) -> tuple[list[Path], list[Path]]:
 def inner_folders(folder: Path) -> tuple[list[Path], dict[Path, list[Path]]]:
     """The images that lie in a folder, and those in each of its folders, hidden ones apart.
 
-    Nothing where there is no such folder, which reading it says better.
+    A folder of runs is none of its folders. Nothing where there is no such folder, which reading
+    it says better.
     """
     try:
         loose, _ = _split(folder)
-        inner = [p for p in folder.iterdir() if p.is_dir() and not p.name.startswith((".", "__"))]
+        inner = [path for path in folder.iterdir() if path.is_dir() and not _is_passed(path)]
         return loose, {path: _split(path)[0] for path in sorted(inner, key=_natural)}
     except OSError:
         return [], {}
+
+
+def _is_passed(folder: Path) -> bool:
+    """Whether a folder is hidden, or a run or one of runs: made beside images, not of them."""
+    if folder.name.startswith((".", "__")) or (folder / RUN_FACTS).exists():
+        return True
+    return next(folder.glob(f"*/{RUN_FACTS}"), None) is not None
 
 
 def _is_named_image(path: Path) -> bool:
@@ -195,7 +204,7 @@ def _nearest(folder: Path) -> str:
 def _where_images_are(folder: Path) -> str:
     for inner in sorted(folder.iterdir(), key=_natural):
         with suppress(OSError):
-            images = _split(inner)[0] if inner.is_dir() else []
+            images = _split(inner)[0] if inner.is_dir() and not _is_passed(inner) else []
             if images:
                 return f"{inner} holds {_count(len(images), 'image')}: give that folder"
     kinds = ", ".join(sorted(suffix[1:] for suffix in SUFFIXES))

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
+from PIL import Image, ImageDraw, ImageFont, PngImagePlugin, UnidentifiedImageError
 from torch import Tensor
 
 from antcli.artifacts import replacing
@@ -23,6 +23,9 @@ PAGE_WIDTH = 960
 
 GAP = 14
 """In pixels: between the bands of rows of a comparison, and beside its captions."""
+
+PNG_END = b"\x00\x00\x00\x00IEND\xaeB`\x82"
+"""The last chunk of any PNG: no data, its name, and its checksum."""
 
 WIDEST_PAGE = 2.5
 """Columns for each row, at most, where rows of another length would leave cells empty."""
@@ -108,6 +111,23 @@ def save_png(path: Path, image: Image.Image, text: Mapping[str, str]) -> None:
         chunks.add_text(key, value)
     with replacing(path) as temporary:
         image.save(temporary, format="PNG", pnginfo=chunks)
+
+
+def read_text(path: Path) -> dict[str, str]:
+    """What `save_png` wrote with an image; of another image nothing."""
+    try:
+        with Image.open(path) as image:
+            found = getattr(image, "text", {})
+    except UnidentifiedImageError:
+        return {}
+    return {str(key): str(value) for key, value in found.items()}
+
+
+def is_whole_png(path: Path) -> bool:
+    """Whether the end of a PNG is there, which is missing where the power went meanwhile."""
+    with path.open("rb") as file:
+        file.seek(max(path.stat().st_size - len(PNG_END), 0))
+        return file.read() == PNG_END
 
 
 def _checked(images: Tensor) -> tuple[int, int, int]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from diffusers import DDPMPipeline, LDMPipeline, ModelMixin, SchedulerMixin
+from torch import nn
 
 from antcli.artifacts import replacing_parts, write_json
 
@@ -58,4 +59,5 @@ def _in(dtype: torch.dtype, model: ModelMixin) -> ModelMixin:
         return model
     copy = type(model).from_config(model.config)
     copy.load_state_dict(model.state_dict())
-    return copy.to(dtype)
+    # Not ModelMixin's own, which warns of parts that are to stay in float32 where there are none.
+    return nn.Module.to(copy, dtype)

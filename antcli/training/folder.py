@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from antcli.artifacts import load_tensors, replacing, save_tensors, to_json
-from antcli.config import AdaptConfig
+from antcli.config import AdaptConfig, source_name
 from antcli.diffusion.sampler import FewSteps
 from antcli.evaluation.stopping import ChosenStep, Score, choose, read_scores, write_scores
 from antcli.images.conditions import Conditions
@@ -122,7 +122,7 @@ class RunFolder:
     def condition(self) -> None:
         """Keep what the source is asked with, so that nobody has to say or encode it again."""
         if self.source.condition:
-            title = f"what {self.config.source} is asked with"
+            title = f"what {source_name(self.config)} is asked with"
             save_tensors(self.run.condition, self.source.condition_tensors, self._metadata(title))
 
     def state(self) -> None:
@@ -195,7 +195,7 @@ class RunFolder:
     @property
     def _title(self) -> str:
         target = Path(self.config.target).resolve().name
-        return f"{target} from {self.config.source}, {label(self._told)}"
+        return f"{target} from {source_name(self.config)}, {label(self._told)}"
 
     @property
     def _told(self) -> AdaptConfig:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from antcli.artifacts import file_hash
 from antcli.config import AdaptConfig, adapt_config_from, method_said
 from antcli.diffusion.examples import Examples, Latents, Pixels
 from antcli.errors import AntError
+from antcli.evaluation.scoring import LEAST_TARGETS
 from antcli.images.conditions import Conditions, Named
 from antcli.images.folder import ImageFolder, check_folder, read_folder
 from antcli.images.grid import to_float, to_uint8
@@ -36,6 +37,7 @@ from antcli.methods.presets import PRESETS, Preset
 from antcli.methods.table import Method
 from antcli.methods.trainable.denoiser import Denoiser
 from antcli.processes import gathered, others_wait, own_share
+from antcli.sources.catalog import catalog
 from antcli.sources.source import Source, find_source
 from antcli.sources.transfer import Progress, silent
 from antcli.training.classifier import (
@@ -142,7 +144,14 @@ def settings_for(
                     f"the {preset}'s classifier, {init}, cannot be had ({error.message}): a small "
                     "one is trained from nothing instead"
                 )
-    return adapt_config_from(*layers, said), remark
+    return _placed(adapt_config_from(*layers, said)), remark
+
+
+def _placed(config: AdaptConfig) -> AdaptConfig:
+    """With folders by their whole paths, by which a run finds them from anywhere."""
+    is_folder = config.source not in catalog() and Path(config.source).is_dir()
+    source = str(Path(config.source).resolve()) if is_folder else config.source
+    return replace(config, source=source, target=str(Path(config.target).resolve()))
 
 
 def check_inputs(
@@ -163,6 +172,11 @@ def check_inputs(
     encodes = any(source.unet_config.get(key) for key in ("num_class_embeds", "columns"))
     check_encoder(config, encodes=encodes)
     target = read_target(Path(config.target), source.size)
+    if config.stopping.auto and len(target.images) < LEAST_TARGETS:
+        raise AntError(
+            f"of {len(target.images)} image no step can be said to be the best",
+            f"say a number of `steps`, or give {LEAST_TARGETS} images or more",
+        )
     if classifier is not None:
         channels, size, _ = source.shape
         check_classifier(classifier, size, channels)

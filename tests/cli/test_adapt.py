@@ -515,6 +515,62 @@ def test_a_plan_checks_everything_before_anything_is_fetched(
     assert (done.code, says in done.err) == (code, True), done.err
 
 
+def test_a_plan_of_what_cannot_begin_ends_as_the_command_would(
+    adapt: Callable, tmp_path: Path
+) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "photo.txt").touch()
+    for more, says in (
+        (["--out", tmp_path / "mine"], "is no run of ant"),
+        (["--num-processes", 5], "processes"),
+    ):
+        plan = adapt("--dry-run", *more)
+        assert plan.code in (1, 2)
+        assert says in plan.err
+        assert "[training]" in plan.out
+    assert adapt().code == 0
+    assert adapt("--dry-run").code == 1
+    assert adapt("--dry-run", "--force").code == 0
+
+
+def test_a_run_finds_its_source_and_goes_on_from_anywhere(
+    ant: Callable,
+    adapt: Callable,
+    tiny_source: Path,
+    tiny_target: Path,
+    quick: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from antcli.training.folder import RunFolder
+
+    def cut(run: object, record: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.chdir(tiny_source.parent)
+    own = ["--source", tiny_source.name, "--out", tmp_path / "run", "--config", quick]
+    precision = ["--mixed-precision", "no", "--device", "cpu"]
+    with monkeypatch.context() as patch:
+        patch.setattr(RunFolder, "log", cut)
+        begun = ant("adapt", *own, "--target", os.path.relpath(tiny_target), *precision)
+        assert begun.code == 130, begun.err
+    monkeypatch.chdir(tmp_path)
+    assert adapt().code == 0
+    assert ant("sample", "run", "-n", 1, "--steps", 1).code == 0
+    assert (
+        "from " + tiny_source.name
+        in load_metadata(Path("run/weights.safetensors"))["modelspec.title"]
+    )
+
+
+def test_one_image_has_no_best_step(adapt: Callable, tiny_target: Path, tmp_path: Path) -> None:
+    (tmp_path / "one").mkdir()
+    shutil.copy(tiny_target / "0.png", tmp_path / "one")
+    done = adapt("--target", tmp_path / "one", "--steps", "auto")
+    assert (done.code, "no step can be said to be the best" in done.err) == (1, True), done.err
+    assert not (tmp_path / "run").exists()
+
+
 def test_the_plan_says_what_the_method_does(adapt: Callable) -> None:
     plan = adapt("--dry-run", "--method", "ant-lora").out
     assert "# ant-lora: trains low-rank additions" in plan

@@ -1,6 +1,7 @@
 """`ant evaluate intra-lpips` from the command line."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,24 @@ def test_wrong_usage(ant: Callable, arguments: list[str], code: int, says: str) 
     assert done.code == code
     assert says in done.err
     assert done.out == ""
+
+
+def test_a_run_is_measured_by_its_own_source(ant: Callable, run: Path) -> None:
+    done = ant("evaluate", "kid", run, "--source", "avatars")
+    assert (done.code, "--source is for a folder of --images" in done.err) == (2, True)
+
+
+def test_images_that_have_changed_since_are_not_measured_against(
+    ant: Callable, run: Path, tiny_target: Path, tmp_path: Path
+) -> None:
+    facts = json.loads((run / "run.json").read_text())
+    other = Path(shutil.copytree(tiny_target, tmp_path / "other"))
+    (other / "0.png").unlink()
+    (run / "run.json").write_text(json.dumps({**facts, "target_folder": str(other)}))
+    done = ant("evaluate", "kid", run, "-n", 4)
+    assert (done.code, "holds other images by now" in done.err) == (1, True)
+    assert not (run / "samples").exists()
+    assert ant("evaluate", "kid", run, "-n", 4, "--target", other).code == 0
 
 
 def test_a_missing_trunk_is_said_before_anything_is_sampled(

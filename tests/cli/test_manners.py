@@ -4,12 +4,13 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from antcli.cli.work import _asked_to_stop
+from antcli.cli.work import _asked_to_stop, _interruptible
 
 
 def test_sigterm_twice_is_sigterm_once_and_a_second_ctrl_c_stops_at_once(
@@ -151,3 +152,16 @@ def test_a_terminated_command_leaves_nothing_half_written(tmp_path: Path) -> Non
     assert process.returncode == 143
     assert errors.startswith("error: terminated\n")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_compiler_that_ctrl_c_ends_is_an_interruption() -> None:
+    from torch._dynamo.exc import InternalTorchDynamoError
+
+    def compiling() -> Iterator[Any]:
+        raise InternalTorchDynamoError("a process of the compiler has ended")
+        yield
+
+    with pytest.raises(KeyboardInterrupt):
+        list(_interruptible(compiling(), [signal.SIGINT]))
+    with pytest.raises(InternalTorchDynamoError):
+        list(_interruptible(compiling(), []))

@@ -85,12 +85,26 @@ def test_kept_numbers_are_taken_and_the_target_may_be_gone(
     done = ant("evaluate", "report", measured, "--out", tmp_path / "new" / "page.html", *OFFLINE)
     assert done.code == 0, done.err
     assert "measuring" not in done.err
-    assert "left out: the scores over the steps: there is no folder /gone/target" in done.err
+    assert "left out: the scores over the steps: the images that" in done.err
+    assert "not in /gone/target any more" in done.err
     html = (tmp_path / "new" / "page.html").read_text(encoding="utf-8")
     assert "The images in /gone/target are gone" in html
     assert "ant evaluate checkpoints" in html
     assert (measured / "evaluation.json").read_bytes() == kept
     assert not (measured / "report.html").exists()
+
+
+def test_the_target_may_be_elsewhere(
+    ant: Callable, measured: Path, tiny_target: Path, tmp_path: Path
+) -> None:
+    facts = json.loads((measured / "run.json").read_text())
+    (measured / "run.json").write_text(json.dumps({**facts, "target_folder": "/gone/target"}))
+    gone = ant("evaluate", "checkpoints", measured)
+    assert (gone.code, "as --target" in gone.err) == (1, True), gone.err
+    done = ant("evaluate", "report", measured, "--target", tiny_target, *OFFLINE)
+    assert done.code == 0, done.err
+    assert "left out" not in done.err
+    assert "The images in /gone/target are gone" not in (measured / "report.html").read_text()
 
 
 def test_numbers_of_other_weights_are_measured_again(ant: Callable, measured: Path) -> None:

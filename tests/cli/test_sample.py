@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from antcli.artifacts import load_metadata, load_tensors, save_tensors
@@ -72,6 +73,68 @@ def test_an_image_of_which_a_power_cut_left_the_name_is_drawn_again(
     empty.touch()
     assert ant("sample", run, "-n", 1, "--steps", 1, "--out", empty.parent).code == 0
     assert Image.open(empty).text["ant.seed"] == "0"
+
+
+def test_an_image_of_which_a_power_cut_left_the_beginning_is_drawn_again(
+    ant: Callable, run: Path
+) -> None:
+    assert ant("sample", run, "-n", 2, "--steps", 1).code == 0
+    image = run / "samples" / "000001.png"
+    whole = image.read_bytes()
+    image.write_bytes(whole[:-20])
+    assert ant("sample", run, "-n", 2, "--steps", 1).code == 0
+    assert image.read_bytes() == whole
+
+
+def test_the_page_takes_the_place_of_its_own_alone(
+    ant: Callable, run: Path, tmp_path: Path
+) -> None:
+    mine = tmp_path / "out-grid.png"
+    Image.new("RGB", (4, 4)).save(mine)
+    before = mine.read_bytes()
+    done = ant("sample", run, "-n", 1, "--steps", 1, "--out", tmp_path / "out")
+    assert (done.code, "out-grid.png is not from ant" in done.err) == (1, True)
+    assert mine.read_bytes() == before
+    assert not (tmp_path / "out").exists()
+    mine.unlink()
+    for _ in range(2):
+        assert ant("sample", run, "-n", 1, "--steps", 1, "--out", tmp_path / "out").code == 0
+
+
+def test_places_without_a_name(
+    ant: Callable, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    done = ant("sample", run, "-n", 1, "--steps", 1, "--out", ".")
+    assert (done.code, done.out.strip()) == (0, str(tmp_path / "here-grid.png"))
+    assert Path("000000.png").exists()
+    done = ant("sample", run, "-n", 1, "--out", "/")
+    assert (done.code, "no place to write to" in done.err) == (2, True)
+    monkeypatch.chdir(run)
+    assert ant("sample", ".", "-n", 1, "--steps", 1).code == 0
+    assert ant("export", ".", "--out", "/").code == 1
+
+
+def test_damaged_weights_are_told_with_the_way_out(ant: Callable, run: Path) -> None:
+    weights = run / "weights.safetensors"
+    whole = weights.read_bytes()
+    take = f"ant evaluate checkpoints {run} --take"
+    weights.write_bytes(whole[: len(whole) // 2])
+    cut = ant("sample", run, "-n", 1)
+    assert (cut.code, take in cut.err) == (1, True), cut.err
+    weights.unlink()
+    for command in (["sample"], ["distill"], ["export"], ["evaluate", "fid"], ["evaluate", "all"]):
+        gone = ant(*command, run)
+        assert (gone.code, "has lost its weights" in gone.err) == (1, True), gone.err
+        assert take in gone.err
+    assert ant("evaluate", "checkpoints", run, "--take").code == 0
+    assert ant("sample", run, "-n", 1, "--steps", 1).code == 0
+
+
+def test_commands_are_named_as_a_shell_takes_them(ant: Callable, run: Path) -> None:
+    named = run.rename(run.with_name("my run"))
+    assert f"ant evaluate intra-lpips '{named}'" in ant("sample", named, "-n", 1).err
 
 
 def test_a_file_is_no_folder_to_draw_into(ant: Callable, run: Path, tmp_path: Path) -> None:

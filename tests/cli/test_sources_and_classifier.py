@@ -112,3 +112,13 @@ def test_what_cannot_be_gone_on_from_is_told_before_anything_is_done(
     assert "classifies 16x16, the source makes 32" in wrong.err
     assert "sampling" not in wrong.err
     assert not (tmp_path / "out.safetensors").exists()
+
+
+def test_a_classifier_s_place_is_checked_before_it_is_trained(
+    ant: Callable, tiny_target: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    for place, says in ((tmp_path, "is a folder"), (tmp_path / "file" / "c.st", "is no folder")):
+        own = ["--source", "avatars", "--target", tiny_target, "--out", place, "--force"]
+        done = ant("train-classifier", *own)
+        assert (done.code, says in done.err) == (2, True), done.err

@@ -41,6 +41,21 @@ def test_folders_are_conditions_and_their_images_one_target(folders: Path) -> No
     assert (alone.images == read.images[4:]).all()
 
 
+def test_runs_that_lie_in_a_folder_are_none_of_its_conditions(
+    folders: Path, tiny_target: Path, tmp_path: Path
+) -> None:
+    alone = Path(shutil.copytree(tiny_target, tmp_path / "alone"))
+    for folder in (folders, alone):
+        before = check_target(folder)
+        for run in (folder / "my-run", folder / "runs" / "avatars-alone-bridge"):
+            (run / "samples").mkdir(parents=True)
+            (run / "run.json").write_text("{}")
+            for place in (run, run / "samples", run.parent):
+                shutil.copy(tiny_target / "0.png", place / "preview.png")
+        (folder / "preview.png").unlink()  # of the first run's parent
+        assert check_target(folder) == before
+
+
 def test_a_table_has_numbers_for_each_image(table: Path) -> None:
     read, (_, conditions) = read_target(table, 16), check_target(table)
     assert isinstance(read.conditions, Numbered)

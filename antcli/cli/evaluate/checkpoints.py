@@ -8,8 +8,10 @@ from typing import Annotated
 import typer
 
 from antcli.cli.console import json_result, result, say
+from antcli.cli.evaluate.options import OwnTargetOption
 from antcli.cli.evaluate.show import listening
 from antcli.cli.options import DeviceOption, JsonOption, RunArgument
+from antcli.errors import quoted
 
 
 def checkpoints_command(
@@ -17,6 +19,7 @@ def checkpoints_command(
     take: Annotated[
         bool, typer.Option("--take", help="Make the step it names the run's weights.")
     ] = False,
+    target: OwnTargetOption = None,
     device: DeviceOption = "auto",
     as_json: JsonOption = False,
 ) -> None:
@@ -28,9 +31,9 @@ def checkpoints_command(
     from antcli.evaluation.stopping import choose
     from antcli.runs import find_run
 
-    found = find_run(run)
+    found = find_run(run, whole=False)
     with listening() as listener:
-        scores = score_checkpoints(found, device, listener)
+        scores = score_checkpoints(found, device, listener, target)
     choice = choose(scores, found.config().training.settles)
     if take and choice.step:
         take_step(found, choice)
@@ -45,4 +48,4 @@ def checkpoints_command(
     if take and choice.step:
         say(f"the weights of {found.folder} are those of step {choice.step} now")
     elif choice.step not in (0, found.taken_step):
-        say(f"next: ant evaluate checkpoints {found.folder} --take")
+        say(f"next: ant evaluate checkpoints {quoted(found.folder)} --take")

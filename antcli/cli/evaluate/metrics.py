@@ -27,6 +27,7 @@ from antcli.cli.evaluate.options import (
 )
 from antcli.cli.evaluate.show import listening, show, show_cautions
 from antcli.cli.options import DeviceOption, JsonOption, RunArgument, SeedOption
+from antcli.errors import quoted
 
 if TYPE_CHECKING:
     from antcli.evaluation.measuring import Metric
@@ -72,7 +73,7 @@ def _measure_all(run: Path | None, as_json: bool, options: dict[str, Any]) -> No
         show_cautions(found for row in evaluation["rows"] for found in row["metrics"].values())
     if options["images"] is None:
         kept = _found(run)
-        say(f"kept in {kept.evaluation}; next: ant evaluate report {kept.folder}")
+        say(f"kept in {kept.evaluation}; next: ant evaluate report {quoted(kept.folder)}")
 
 
 def _evaluated(run: Path | None, options: dict[str, Any]) -> dict[str, Any]:

@@ -17,6 +17,14 @@ TargetOption = Annotated[
         "--target", help="Folder with the target's images.", show_default="those of the run"
     ),
 ]
+OwnTargetOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--target",
+        help="Where the images are that the run was adapted to.",
+        show_default="where they were",
+    ),
+]
 CountOption = Annotated[int, typer.Option("-n", min=2, help="How many samples of the run.")]
 ReferenceOption = Annotated[
     Path | None,

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from antcli.cli.console import json_result, result, say
+from antcli.cli.evaluate.options import OwnTargetOption
 from antcli.cli.evaluate.show import listening
 from antcli.cli.options import DeviceOption, JsonOption, RunArgument
 from antcli.errors import AntError
@@ -21,6 +22,7 @@ def report_command(
         Path | None,
         typer.Option(metavar="FILE.html", help="Where it goes.", show_default="RUN/report.html"),
     ] = None,
+    target: OwnTargetOption = None,
     device: DeviceOption = "auto",
 ) -> None:
     """One HTML file with all there is to see of a run: samples, what they are worth, what next.
@@ -33,7 +35,7 @@ def report_command(
     found = find_run(run)
     place = _file(out or found.report)
     with listening() as listener:
-        make_report(found, place, device, listener)
+        make_report(found, place, device, listener, target)
     result(str(place))
 
 
@@ -66,10 +68,10 @@ def compare_command(
 
 
 def _file(place: Path) -> Path:
-    """`place`, if a page can be there: better said now than after an hour."""
+    """`place`, if a page can be there."""
+    from antcli.artifacts import check_writable
+
     if place.is_dir() or place.suffix not in PAGES:
         raise AntError(f"{place} is no HTML file", "name one with --out FILE.html", exit_code=2)
-    nearest = next(folder for folder in place.absolute().parents if folder.exists())
-    if not nearest.is_dir():
-        raise AntError(f"{nearest} is no folder", "name another place with --out", exit_code=2)
+    check_writable(place)
     return place

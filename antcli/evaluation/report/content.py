@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from antcli.artifacts import file_hash
 from antcli.config import AdaptConfig, adapt_config_from, differences, to_toml
 from antcli.diffusion.sampler import FewSteps
-from antcli.errors import AntError
+from antcli.errors import AntError, quoted
 from antcli.evaluation.advice import advise, far_above_chance
 from antcli.evaluation.checkpoints import score_checkpoints
 from antcli.evaluation.critic_noise import critic_noise_svg, read_critic_noise
 from antcli.evaluation.curve import curve_svg
 from antcli.evaluation.evaluate import evaluate_run
 from antcli.evaluation.listener import SILENT, Listener
+from antcli.evaluation.own_target import holds_own, own_target
 from antcli.evaluation.pairs import read_pairs
 from antcli.evaluation.report.page import (
     Picture,
@@ -52,32 +51,44 @@ Figure = tuple[str, list[Picture]]
 """A caption, and the pictures over it."""
 
 
-def make_report(run: Run, path: Path, device: str = "auto", listener: Listener = SILENT) -> None:
+def make_report(
+    run: Run,
+    path: Path,
+    device: str = "auto",
+    listener: Listener = SILENT,
+    target: Path | None = None,
+) -> None:
     """Write the report of a run. What it lacks, numbers, scores or samples, is made first.
 
-    Raises `AntError` where that fails, or the file cannot be written.
+    `target` is where the images are that it was adapted to, if not where they were. Raises
+    `AntError` where that fails, or the file cannot be written.
     """
-    evaluation = _evaluation(run, device, listener)
+    evaluation = _evaluation(run, device, listener, target)
     if run.checkpoints and not run.scores.exists():
         try:
-            score_checkpoints(run, device, listener)
+            score_checkpoints(run, device, listener, target)
         except AntError as error:  # a report without the curve is one, too
             listener.note(f"left out: the scores over the steps: {error.message}")
     plans = [SamplingPlan.first(run, SHOWN, adapted=adapted) for adapted in (False, True)]
     source, adapted = (drawn_images(plan, device, listener).paths for plan in plans)
-    write_page(path, report_html(run, evaluation, list(zip(source, adapted, strict=True))))
+    pairs = list(zip(source, adapted, strict=True))
+    write_page(path, report_html(run, evaluation, pairs, target))
 
 
 def report_html(
-    run: Run, evaluation: Mapping[str, Any], samples: Sequence[tuple[Path, Path]]
+    run: Run,
+    evaluation: Mapping[str, Any],
+    samples: Sequence[tuple[Path, Path]],
+    target: Path | None = None,
 ) -> str:
     """The report as HTML.
 
     `evaluation` is what `evaluate_run` keeps; `samples` are images of the source and of the
-    adapted model, from the same noise. Raises `AntError` where one of these cannot be read.
+    adapted model, from the same noise; `target` is as in `make_report`. Raises
+    `AntError` where one of these cannot be read.
     """
     scores, config, facts = read_scores(run.scores), run.config(), run.facts()
-    targets, told = _target_paths(run), _seeds(run)
+    targets, told = _target_paths(run, target), _seeds(run)
     choice = choose(scores, config.training.settles) if scores else None
     alt = f"Three curves over the steps; step {choice.step if choice else 0} is marked."
     return render(
@@ -85,7 +96,7 @@ def report_html(
         title=f"{Path(facts['target_folder']).name} from {Path(config.source).name} "
         f"by {label(config)}",
         facts=facts,
-        folder=shlex.quote(str(run.folder)),
+        folder=quoted(run.folder),
         evaluation=evaluation,
         preview=whole_page(run.preview, "samples"),
         samples=[(told(int(b.stem)), [square(a), square(b)]) for a, b in samples],
@@ -122,7 +133,7 @@ def _critic_noise(run: Run) -> Picture | None:
     return drawing(critic_noise_svg(steps), alt) if steps else None
 
 
-def _evaluation(run: Run, device: str, listener: Listener) -> dict[str, Any]:
+def _evaluation(run: Run, device: str, listener: Listener, target: Path | None) -> dict[str, Any]:
     """What was kept; measured now where nothing was, or of other weights."""
     kept = read_evaluation(run)
     if kept is not None:
@@ -130,7 +141,7 @@ def _evaluation(run: Run, device: str, listener: Listener) -> dict[str, Any]:
     listener.note(
         f"{run.folder} has no numbers of its present weights: measuring {MEASURED} samples"
     )
-    return evaluate_run(run.folder, count=MEASURED, device=device, listener=listener)
+    return evaluate_run(run.folder, count=MEASURED, target=target, device=device, listener=listener)
 
 
 def _worth(run: Run, evaluation: Mapping[str, Any], scores: Sequence[Score]) -> Iterator[str]:
@@ -158,15 +169,13 @@ def _worth(run: Run, evaluation: Mapping[str, Any], scores: Sequence[Score]) -> 
     )
 
 
-def _target_paths(run: Run) -> tuple[Path, ...] | None:
+def _target_paths(run: Run, target: Path | None) -> tuple[Path, ...] | None:
     """The images that the run was adapted to; None if they are gone or others by now."""
-    found = run.facts()
     try:
-        paths, _ = check_target(Path(found["target_folder"]))
-        hashes = [file_hash(path) for path in paths]
+        folder = own_target(run, target)
+        return check_target(folder)[0] if holds_own(run, folder) else None
     except (AntError, OSError):
         return None
-    return paths if hashes == found["target_sha256"] else None
 
 
 def _pairs(run: Run, evaluation: Mapping[str, Any]) -> list[Figure]:
@@ -207,7 +216,10 @@ def _settings(run: Run, config: AdaptConfig, facts: Mapping[str, Any]) -> list[t
         ("Method", label(config) + _distilled(run)),
         ("Seed", str(config.seed)),
         ("Steps", done + (f" ({facts['why']})" if "why" in facts else "")),
-        ("Other than the defaults", "; ".join(differences(plainly, asdict(config))) or "nothing"),
+        (
+            "Other than the defaults",
+            "; ".join(differences(plainly, asdict(config)).values()) or "nothing",
+        ),
         ("Run", str(run.folder.resolve())),
         ("Made by", f"ant {facts['version']}"),
         ("Source", f"{config.source}, sha256:{facts['source_sha256']}"),
