@@ -61,7 +61,9 @@ def with_name(path: Path) -> Path:
 def check_writable(path: Path) -> None:
     """Raise `AntError` where no file can be at `path`: better said now than after an hour."""
     if path.is_dir():
-        raise AntError(f"{path} is a folder", "name a file as `out`, perhaps one in it", exit_code=2)
+        raise AntError(
+            f"{path} is a folder", "name a file as `out`, perhaps one in it", exit_code=2
+        )
     nearest = next(folder for folder in path.absolute().parents if folder.exists())
     if not nearest.is_dir():
         raise AntError(f"{nearest} is no folder", "choose another `out`", exit_code=2)

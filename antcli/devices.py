@@ -13,7 +13,7 @@ from accelerate.utils import InitProcessGroupKwargs, patch_environment
 
 from antcli.config import Precision
 from antcli.errors import AntError
-from antcli.processes import launched
+from antcli.processes import ALONE, Shares, launched
 
 SHARDING = ("FSDP", "DEEPSPEED", "MEGATRON_LM")
 """What of accelerate's takes a network apart."""
@@ -47,14 +47,16 @@ def resolve_device(device: str) -> str:
     return device
 
 
-def own_device(device: str) -> str:
-    """Where this process works: `device`, resolved, or of several processes its own of that kind.
+def shared_work(device: str) -> tuple[Shares, str]:
+    """How the processes divide a work, and where this one does its part.
 
-    Raises `AntError` for a device that is not there.
+    That is `device`, resolved, or of several processes its own of that kind. Raises `AntError` for
+    a device that is not there.
     """
     if launched() == 1:
-        return resolve_device(device)
-    return str(make_accelerator(device, "no").device)
+        return ALONE, resolve_device(device)
+    accelerator = make_accelerator(device, "no")
+    return Shares(accelerator), str(accelerator.device)
 
 
 def resolve_precision(precision: Precision, device: str) -> Literal["no", "fp16", "bf16"]:

@@ -10,8 +10,9 @@ from __future__ import annotations
 import itertools
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
 from typing import Any
@@ -79,6 +80,78 @@ def gathered(accelerator: Accelerator, own: Tensor) -> Tensor:
     for index, part in enumerate(parts):
         whole[index :: len(parts)] = part
     return whole
+
+
+@dataclass(frozen=True)
+class Shares:
+    """How processes divide a work of which each needs the whole; by default there is one alone.
+
+    All of them call the same methods in the same order.
+    """
+
+    accelerator: Accelerator | None = None
+
+    @property
+    def count(self) -> int:
+        """How many processes."""
+        return 1 if self.accelerator is None else self.accelerator.num_processes
+
+    @property
+    def index(self) -> int:
+        """Which one this is."""
+        return 0 if self.accelerator is None else self.accelerator.process_index
+
+    def any(self, flag: bool) -> bool:
+        """Whether a flag is up in some process; all of them are told the same."""
+        return flag if self.accelerator is None else any_process(self.accelerator, flag)
+
+    def of_each(self, own: Tensor) -> list[Tensor]:
+        """What each process has, on the CPU, in their order."""
+        if self.count == 1:
+            return [own]
+        assert self.accelerator is not None
+        all_wait(self.accelerator)
+        parts: list[Tensor] = gather_object([own.cpu()])
+        return parts
+
+    def sum(self, own: Tensor) -> Tensor:
+        """The sum over the processes, where their tensors are."""
+        if self.count == 1:
+            return own
+        assert self.accelerator is not None
+        summed: Tensor = self.accelerator.reduce(own.to(self.accelerator.device), "sum")
+        return summed.to(own.device)
+
+    def rows(
+        self,
+        count: int,
+        batch_size: int,
+        of: Callable[[list[int]], Tensor],
+        advance: Callable[[int], object] = lambda done: None,
+    ) -> Tensor:
+        """What `of` makes of `count` things, [count, ...] on the CPU, in their order.
+
+        At least one thing. It is asked for batches of their numbers, of which each process takes
+        its share, so that how many there are changes nothing. `advance` hears of the batches of
+        all.
+        """
+        batches = torch.arange(count).split(batch_size)
+        own = []
+        for first in range(0, len(batches), self.count):
+            among = batches[first : first + self.count]
+            if self.index < len(among):
+                own.append(of(among[self.index].tolist()).cpu())
+            advance(sum(map(len, among)))
+        parts = self.of_each(torch.cat(own) if own else torch.empty(0))
+        whole = parts[0].new_empty(count, *parts[0].shape[1:])
+        for index, part in enumerate(parts):
+            if len(part):
+                whole[torch.cat(batches[index :: self.count])] = part
+        return whole
+
+
+ALONE = Shares()
+"""Of one process."""
 
 
 @torch.no_grad()

@@ -147,6 +147,20 @@ def type_in(arguments: list[str], failing: int | None = None) -> tuple[object, s
     raise AssertionError("a command ends by SystemExit")
 
 
+def divided(count: int, batch_size: int) -> tuple[list[int], list[list[float]]]:
+    """What this process was asked to do of a work, and what came of it in all."""
+    from antcli.devices import shared_work
+
+    shares, _ = shared_work("cpu")
+    asked: list[int] = []
+
+    def of(numbers: list[int]) -> torch.Tensor:
+        asked.extend(numbers)
+        return torch.tensor([[number, number**2.0] for number in numbers])
+
+    return asked, shares.rows(count, batch_size, of).tolist()
+
+
 def adapt_into(folder: Path, settings: Mapping[str, Any], stop_after: int | None = None) -> int:
     """Adapt, or go on, as far as to a step; how many took part."""
     from antcli.config import adapt_config_from

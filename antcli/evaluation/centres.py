@@ -13,6 +13,7 @@ from torch import Tensor
 from antcli.evaluation.checks import TARGET, check_finite
 from antcli.evaluation.lpips import LpipsFeatures
 from antcli.images.folder import ImageSource
+from antcli.processes import ALONE, Shares
 
 SIZE = 256
 CHUNK = 1 << 16
@@ -83,14 +84,18 @@ def lpips_to(
     *,
     batch_size: int = BATCH,
     advance: Callable[[int], object] = lambda done: None,
+    shares: Shares = ALONE,
 ) -> Tensor:
-    """LPIPS of each image to each centre, [N, K] on the CPU; all are brought to 256x256."""
-    found = torch.empty(len(images), len(centres))
-    for rows in torch.arange(len(images)).split(batch_size):
-        vectors = features(colours(images, rows.tolist(), -1.0, features))
-        found[rows] = centres.distances(vectors).to(found)
-        advance(len(rows))
-    return found
+    """LPIPS of each image to each centre, [N, K] on the CPU; all are brought to 256x256.
+
+    Several processes divide the batches.
+    """
+
+    def of(numbers: list[int]) -> Tensor:
+        vectors = features(colours(images, numbers, -1.0, features))
+        return centres.distances(vectors).float()
+
+    return shares.rows(len(images), batch_size, of, advance)
 
 
 def to_evaluation_size(image: Image.Image) -> Tensor:

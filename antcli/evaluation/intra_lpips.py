@@ -20,6 +20,7 @@ from torch import Tensor
 from antcli.evaluation.centres import BATCH, CHUNK, SIZE, Centres, colours
 from antcli.evaluation.lpips import LpipsFeatures
 from antcli.images.folder import ImageSource
+from antcli.processes import ALONE, Shares
 from antcli.randomness import generator
 
 Protocol = Literal["cdc", "crdi"]
@@ -89,6 +90,7 @@ def intra_lpips(
     batch_size: int = 16,
     advance: Callable[[int], object] = lambda done: None,
     to_centres: Tensor | None = None,
+    shares: Shares = ALONE,
 ) -> IntraLpips:
     """Intra-LPIPS of `images` around the target images `centres`, called `names`.
 
@@ -98,7 +100,8 @@ def intra_lpips(
       LPIPS in [0, 1], the first 50 of a cluster count, and one with fewer than two counts as 0.
       Values are lower; they compare with that family of papers only.
 
-    Every image passes through the trunk once, on the device of `features`; those of a batch are
+    Every image passes through the trunk once, on the device of `features`, each process its share
+    of the batches; those of a batch are
     compared with the target's at once, whose vectors take longer to read than to multiply. Memory
     does not grow with the number of images: for each number in a feature vector (8 million with
     VGG, 2.2 with SqueezeNet) it takes 4 bytes per centre and 4 per image of a batch there, and 8
@@ -110,16 +113,23 @@ def intra_lpips(
     rules = _RULES[protocol]
     clusters = _Clusters(Centres(centres, features), CAP)
     vectors = clusters.centres.vectors.new_empty(batch_size, clusters.centres.vectors.shape[1])
-    for batch in _visits(len(images), batch_size, seed if rules.shuffled else None):
+    batches = [*_visits(len(images), batch_size, seed if rules.shuffled else None)]
+    for first in range(0, len(batches), shares.count):
+        among = batches[first : first + shares.count]
+        batch = among[shares.index] if shares.index < len(among) else []
         own = vectors[: len(batch)]
-        for part, out in zip(_parts(batch, BATCH), own.split(BATCH), strict=True):
+        for part, out in zip(_parts(batch, BATCH), own.split(BATCH), strict=bool(batch)):
             features(colours(images, part, rules.lowest, features), out=out)
-        distances = clusters.add(own)
-        if to_centres is not None:
-            to_centres[batch] = distances.to(to_centres)
-        advance(len(batch))
-    rows = zip(names, clusters.size, clusters.used, clusters.means(rules.small), strict=True)
-    found = tuple(Cluster(*row) for row in rows)
+        each = shares.of_each(clusters.centres.distances(own))
+        for index, (rows, distances) in enumerate(zip(among, each, strict=False)):
+            clusters.add(distances, own if index == shares.index else None)
+            if to_centres is not None:
+                to_centres[rows] = distances.to(to_centres)
+            advance(len(rows))
+    each_of = zip(
+        names, clusters.size, clusters.used, clusters.means(rules.small, shares), strict=True
+    )
+    found = tuple(Cluster(*of) for of in each_of)
     means = [cluster.mean for cluster in found if cluster.mean is not None]
     return IntraLpips(
         value=statistics.fmean(means) if means else None,
@@ -160,15 +170,17 @@ class _Clusters:
         self._sums = torch.zeros(shape, dtype=torch.float64, device="cpu")  # of v, [K, D]
         self._squares = self._sums.new_zeros(len(centres))  # sum of |v|^2, [K]
 
-    def add(self, vectors: Tensor) -> Tensor:
-        """Assign vectors [B, D] to their nearest centres, earlier rows first; their distances."""
-        distances = self.centres.distances(vectors)
-        for vector, cluster in zip(vectors, distances.argmin(dim=1).tolist(), strict=True):
+    def add(self, distances: Tensor, vectors: Tensor | None) -> None:
+        """Assign images to their nearest centres, earlier rows first, by their distances [B, K].
+
+        Their `vectors` [B, D] count where this process has them, else in another one.
+        """
+        for row, cluster in enumerate(distances.argmin(dim=1).tolist()):
             self.size[cluster] += 1
             if self.used[cluster] < self.cap:
                 self.used[cluster] += 1
-                self._accumulate(vector.cpu(), cluster)
-        return distances
+                if vectors is not None:
+                    self._accumulate(vectors[row].cpu(), cluster)
 
     def _accumulate(self, vector: Tensor, cluster: int) -> None:
         """All in float64: `means` subtracts two nearly equal numbers if the images are alike."""
@@ -178,14 +190,17 @@ class _Clusters:
             total += exact
             self._squares[cluster] += exact.dot(exact)
 
-    def means(self, small: float | None) -> list[float | None]:
+    def means(self, small: float | None, shares: Shares = ALONE) -> list[float | None]:
         """Mean squared distance over the pairs of each cluster; `small` where there are none."""
-        return [self._mean(cluster) if n > 1 else small for cluster, n in enumerate(self.used)]
+        squares = shares.sum(self._squares).tolist()
+        return [
+            self._mean(n, squares[cluster], shares.sum(self._sums[cluster])) if n > 1 else small
+            for cluster, n in enumerate(self.used)
+        ]
 
-    def _mean(self, cluster: int) -> float:
+    def _mean(self, n: int, squares: float, total: Tensor) -> float:
         """(n sum |v|^2 - |sum v|^2) / (n (n - 1) / 2): each pair once, by their sums alone."""
-        n, total = self.used[cluster], self._sums[cluster]
-        apart = float(n * self._squares[cluster] - total.dot(total))
+        apart = n * squares - float(total.dot(total))
         return max(apart, 0.0) / (n * (n - 1) / 2)
 
 

@@ -25,6 +25,7 @@ from antcli.evaluation.manifold import prdc
 from antcli.evaluation.memorization import memorization
 from antcli.evaluation.reference import Statistics, statistics_of
 from antcli.images.folder import ImageFiles
+from antcli.processes import ALONE, Shares
 
 Metric = Literal["intra-lpips", "fid", "kid", "prdc", "memorization"]
 METRICS: tuple[Metric, ...] = ("intra-lpips", "fid", "kid", "prdc", "memorization")
@@ -50,6 +51,8 @@ class Tools:
     protocol: Protocol = "cdc"
     seed: int = 0
     listener: Listener = SILENT
+    shares: Shares = ALONE
+    """Of the processes that measure together."""
 
 
 @dataclass
@@ -94,6 +97,7 @@ def _intra_lpips(row: Row, tools: Tools, passes: _Passes) -> None:
         seed=tools.seed,
         advance=_heard(row, "LPIPS", tools),
         to_centres=passes.to_target,
+        shares=tools.shares,
     )
     passes.results["intra-lpips"] = {**found.as_dict(), "space": tools.trunk.label}
 
@@ -120,7 +124,8 @@ def _memorization(row: Row, tools: Tools, passes: _Passes) -> dict[str, Any]:
         to_target = passes.to_target
         if to_target is None:
             advance = _heard(row, "LPIPS", tools)
-            to_target = lpips_to(row.images, centres, tools.trunk, advance=advance)
+            shares = tools.shares
+            to_target = lpips_to(row.images, centres, tools.trunk, advance=advance, shares=shares)
         found = memorization(to_target, centres.apart)
         return {**found.as_dict(), "space": tools.trunk.label}
     assert tools.space is not None and passes.features is not None
@@ -138,7 +143,10 @@ def _features(
 ) -> Tensor:
     """[N, D] on the CPU; computed once, however many metrics ask, today or another day."""
     assert tools.space is not None
-    return statistics_of(images, tools.space, what=what, least=1, advance=advance).features
+    found = statistics_of(
+        images, tools.space, what=what, least=1, advance=advance, shares=tools.shares
+    )
+    return found.features
 
 
 def _named(tools: Tools) -> dict[str, Any]:

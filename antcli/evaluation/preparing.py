@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from antcli.config import ConditionConfig
-from antcli.devices import own_device
+from antcli.devices import shared_work
 from antcli.errors import AntError
 from antcli.evaluation.checks import REFERENCE, TARGET, check_enough
 from antcli.evaluation.features import FeatureSpace, SpaceName, open_space
@@ -30,6 +30,7 @@ from antcli.evaluation.samples import (
 )
 from antcli.images.folder import ImageFiles, check_folder
 from antcli.images.target import check_target
+from antcli.processes import Shares
 from antcli.runs import Run
 from antcli.sources.source import Source, find_source
 
@@ -119,7 +120,7 @@ def prepare(
     given, source = _given(run, settings), _source(run, settings)
     target = _target(run, settings)
     reference = _reference_images(target, settings)
-    device = own_device(settings.device)
+    shares, device = shared_work(settings.device)
     space, trunk, statistics = None, None, None
     if settings.needs_space:
         weights = settings.feature_weights
@@ -133,10 +134,11 @@ def prepare(
     if settings.needs_trunk:
         trunk = load_lpips(settings.net, settings.trunk_weights, listener.downloaded).to(device)
     if space is not None:
-        statistics = _statistics(reference, space, settings, listener)
+        statistics = _statistics(reference, space, settings, listener, shares)
         check_enough(statistics.count, REFERENCE, settings.least)
     rows = given if run is None else _drawn(run, settings, listener)
-    return rows, Tools(target, space, statistics, trunk, settings.protocol, settings.seed, listener)
+    how = settings.protocol, settings.seed, listener, shares
+    return rows, Tools(target, space, statistics, trunk, *how)
 
 
 def by_condition(
@@ -159,7 +161,7 @@ def by_condition(
             tools.listener.note(f"left out: {name} by itself: {fewest} images are too few")
             continue
         space = tools.space
-        statistics = None if space is None else statistics_of(of, space)
+        statistics = None if space is None else statistics_of(of, space, shares=tools.shares)
         yield name, drawn, replace(tools, target=of, reference=statistics)
 
 
@@ -218,14 +220,18 @@ def _reference_images(target: ImageFiles, settings: EvaluationSettings) -> Image
 
 
 def _statistics(
-    images: ImageFiles | None, space: FeatureSpace, settings: EvaluationSettings, listener: Listener
+    images: ImageFiles | None,
+    space: FeatureSpace,
+    settings: EvaluationSettings,
+    listener: Listener,
+    shares: Shares,
 ) -> Statistics:
     """Of the images of the reference; read from their file where that was given."""
     if images is None:
         assert settings.reference is not None
         return Statistics.load(settings.reference, space.label)
     advance = listener.batches("encoding the reference", len(images))
-    found = statistics_of(images, space, advance=advance)
+    found = statistics_of(images, space, advance=advance, shares=shares)
     kept = statistics_file(found.space, found.images_sha256)
     if settings.reference is not None and kept.exists():
         listener.note(f"the same reference as one file, without the images: `reference` {kept}")

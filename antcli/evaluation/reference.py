@@ -19,6 +19,7 @@ from antcli.evaluation.checks import REFERENCE, checked
 from antcli.evaluation.features.space import BATCH, FeatureSpace, extract
 from antcli.evaluation.frechet import Gaussian
 from antcli.images.folder import ImageFiles
+from antcli.processes import ALONE, Shares
 
 KIND = "statistics"
 NEEDED = {"ant.space", "ant.images_sha256", "ant.features_sha256"}
@@ -93,24 +94,34 @@ def statistics_of(
     cache: Path | None = None,
     batch_size: int = BATCH,
     advance: Callable[[int], object] = lambda done: None,
+    shares: Shares = ALONE,
 ) -> Statistics:
     """Statistics of `images` in `space`, from the cache where they have been computed before.
 
-    They are kept by the content of the image files and the label of the space. `what` names the
-    images in messages. `advance` is called with the size of each batch that has to be computed.
-    Raises `AntError` for fewer than `least` images, for images that cannot be read, and where the
-    network gives NaN or infinity.
+    They are kept by the content of the image files and the label of the space. Several processes
+    divide what has to be computed. `what` names the images in messages. `advance` is called with
+    the size of each batch that has to be computed. Raises `AntError` for fewer than `least`
+    images, for images that cannot be read, and where the network gives NaN or infinity.
     """
     images_sha256 = _content_hash(images.paths)
     file = statistics_file(space.label, images_sha256, cache)
-    with suppress(AntError):  # not there yet, or damaged: computed (again)
-        return Statistics.load(file, space.label)
-    features = extract(space, images, batch_size=batch_size, advance=advance)
+    kept = _kept(file, space.label)
+    if not shares.any(kept is None) and kept is not None:
+        return kept
+    features = extract(space, images, batch_size=batch_size, advance=advance, shares=shares)
     checked(features, what, least)
     found = Statistics(space.label, features, images_sha256)
     with suppress(AntError):  # a cache that cannot be written costs time, not the result
         found.save(file)
     return found
+
+
+def _kept(file: Path, space: str) -> Statistics | None:
+    """From the cache; None where they are not there yet, or damaged."""
+    try:
+        return Statistics.load(file, space)
+    except AntError:
+        return None
 
 
 def statistics_file(space: str, images_sha256: str, cache: Path | None = None) -> Path:

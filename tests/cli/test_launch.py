@@ -1,6 +1,8 @@
 """`ant adapt` in several processes: who speaks, and what is left when one of them ends."""
 
+import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -81,6 +83,32 @@ def test_images_are_drawn_in_shares_and_are_the_same(
         images = [Image.open(tmp_path / name / f"{seed:06d}.png") for name in ("one", "many")]
         assert images[0].tobytes() == images[1].tobytes()
     assert (tmp_path / "many-grid.png").exists()
+
+
+def test_images_are_measured_in_shares_and_the_numbers_are_the_same(
+    ant: Callable, run: Path, random_trunk: Path, tmp_path: Path
+) -> None:
+    def measured(folder: Path) -> list[str]:
+        trunk = ["--net", "squeeze", "--trunk-weights", str(random_trunk)]
+        return ["evaluate", "all", str(folder), "-n", "45", *trunk, "--device", "cpu"]
+
+    other = Path(shutil.copytree(run, tmp_path / "other"))  # its images say that they are its own
+    assert ant(*measured(run)).code == 0
+    told = spread(2, type_in, measured(other))
+    assert [code for code, _ in told] == [0, 0], told
+    one, many = (json.loads(Run(folder).evaluation.read_text()) for folder in (run, other))
+    for rows in zip(one["rows"], many["rows"], strict=True):
+        kid, intra, copies = (
+            [row["metrics"][metric] for row in rows]
+            for metric in ("kid", "intra-lpips", "memorization")
+        )
+        assert kid[0] == kid[1]
+        assert copies[0] == copies[1]
+        assert [c["size"] for c in intra[0]["clusters"]] == [
+            c["size"] for c in intra[1]["clusters"]
+        ]
+        # Of a cluster the sums of two processes are added, in float64.
+        assert intra[0]["value"] == pytest.approx(intra[1]["value"], rel=1e-9)
 
 
 @pytest.mark.parametrize(

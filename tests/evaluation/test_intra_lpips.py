@@ -248,8 +248,8 @@ def test_the_sums_are_exact_for_vectors_that_hardly_differ(apart: float) -> None
     place = torch.randn(width, generator=draw)
     vectors = place + apart * torch.randn(6, width, generator=draw)
     clusters = module._Clusters(Given(torch.stack([place, place + 10])), cap=5)
-    clusters.add(vectors[:4])
-    clusters.add(vectors[4:])
+    for part in (vectors[:4], vectors[4:]):
+        clusters.add(clusters.centres.distances(part), part)
     assert (clusters.size, clusters.used) == ([6, 0], [5, 0])
     pairs = itertools.combinations(vectors[:5].double(), 2)
     expected = torch.stack([(a - b).square().sum() for a, b in pairs]).mean().item()

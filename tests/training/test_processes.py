@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from spread import adapt_into, slow_classifier, spread
+from spread import adapt_into, divided, slow_classifier, spread
 
 from antcli.artifacts import load_tensors
 from antcli.runs import Run
@@ -80,6 +80,15 @@ def test_another_number_of_processes_goes_on_to_the_same_weights(
     assert cut.facts()["step"] == 2
     assert spread(2, adapt_into, cut.folder, settings) == [2, 2]
     check_same(cut, whole)
+
+
+@pytest.mark.parametrize("count", [1, 7, 8])
+def test_a_work_is_done_once_and_all_have_the_whole(count: int) -> None:
+    told = spread(2, divided, count, 2)
+    assert sorted(number for asked, _ in told for number in asked) == [*range(count)]
+    assert count == 1 or all(asked for asked, _ in told)
+    for _, whole in told:
+        assert whole == [[number, number**2.0] for number in range(count)]
 
 
 def test_a_long_wait_is_no_time_out(settings: dict[str, Any], tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from antcli.images.folder import ImageSource
+from antcli.processes import ALONE, Shares
 
 BATCH = 8
 
@@ -48,19 +49,22 @@ def extract(
     *,
     batch_size: int = BATCH,
     advance: Callable[[int], object] = lambda done: None,
+    shares: Shares = ALONE,
 ) -> Tensor:
     """Features [N, D] of all `images`, in their order, float32 on the CPU.
 
     No more than `batch_size` images are in memory at a time; their sizes may differ. `advance`
-    is called with the size of each batch that is done.
+    is called with the size of each batch that is done. Several processes divide the batches.
     """
-    features = torch.empty(len(images), space.dimension)
-    for rows in torch.arange(len(images)).split(batch_size):
-        batch = [_pixels(images[i]) for i in rows.tolist()]
+
+    def of(numbers: list[int]) -> Tensor:
+        batch = [_pixels(images[i]) for i in numbers]
         alike = (torch.stack(list(same)) for _, same in groupby(batch, lambda x: x.shape))
-        features[rows] = torch.cat([space(x).cpu() for x in alike])
-        advance(len(batch))
-    return features
+        return torch.cat([space(x).cpu() for x in alike])
+
+    if not len(images):
+        return torch.empty(0, space.dimension)
+    return shares.rows(len(images), batch_size, of, advance)
 
 
 def _pixels(image: Image.Image) -> Tensor:
