@@ -6,17 +6,22 @@ RUNS is a folder of run folders, as `ant adapt` writes them, of one source and o
 are in two spaces, each named: the encoder of the source itself (`source`), and SqueezeNet's last
 map, averaged over its pixels (`squeeze`). What is left is 0 % where as many held-out photographs
 are from the others, which ten images cannot reach, and 100 % at the source as it is. Writes
-benchmarks/results/photographs.md; neither images nor weights are kept.
+benchmarks/results/photographs.md and .json, which keeps what is measured already (remove it to
+measure otherwise); neither images
+nor weights are kept.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from operator import itemgetter
 from pathlib import Path
+from typing import Any
 
 import torch
 from ablation import FIRST_SAMPLE, versions
+from finished import finished_runs, measured_once
 from PIL import Image
 from table import spread
 from torch import Tensor
@@ -35,7 +40,7 @@ from antcli.methods.trainable.denoiser import Denoiser
 from antcli.runs import Run
 from antcli.sources.source import Source
 
-RESULT = Path(__file__).parent / "results" / "photographs.md"
+RESULT = Path(__file__).parent / "results" / "photographs"
 SPACES = ("source", "squeeze")
 STEPS = 10
 
@@ -80,6 +85,12 @@ class Measures:
             f"{space} left": (measured[space] - floor[space]) / (start[space] - floor[space])
             for space in SPACES
         }
+
+    def of_run(self, run: Run) -> dict[str, Any]:
+        """The same of a run's samples, and what it was."""
+        found = self.left(self.of(self.draw(load_adapted(run, self.source))))
+        config = run.config()
+        return {"method": label(config), "seed": config.seed, "found": found}
 
     def _features(self, images: Tensor) -> tuple[Tensor, Tensor]:
         batches = images.split(100)
@@ -137,9 +148,7 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=300)
     parser.add_argument("--lpips-samples", type=int, default=100)
     chosen = parser.parse_args()
-    runs = [run for path in sorted(chosen.runs.iterdir()) if (run := Run(path)).finished]
-    if not runs:
-        parser.error(f"no finished run in {chosen.runs}: `ant adapt --out` one there")
+    runs = finished_runs(chosen.runs)
     kinds = {tuple(run.facts()[key] for key in ("source_sha256", "target_folder")) for run in runs}
     if len(kinds) > 1:
         parser.error(
@@ -147,13 +156,12 @@ def main() -> None:
         )
     target = Path(str(runs[0].facts()["target_folder"]))
     measures = Measures(check_run_source(runs[0]), target, chosen)
-    found: dict[str, list[dict[str, float]]] = {}
-    for run in runs:
-        images = measures.draw(load_adapted(run, measures.source))
-        measured = measures.left(measures.of(images))
-        found.setdefault(label(run.config()), []).append(measured)
-        print(run.folder.name, measured, flush=True)
-    seeds = sorted({int(run.facts()["config"]["seed"]) for run in runs})
+    kept = RESULT.with_suffix(".json")
+    rows = measured_once(chosen.runs, kept, measures.of_run, itemgetter("found"))
+    by_method: dict[str, list[dict[str, float]]] = {}
+    for row in rows:
+        by_method.setdefault(row["method"], []).append(row["found"])
+    seeds = sorted({row["seed"] for row in rows})
     text = HEADING.format(
         source=Path(measures.source.name).name,
         target=target.name,
@@ -169,7 +177,8 @@ def main() -> None:
     )
     text += line(f"{chosen.samples} held-out against the others", [measures.floor])
     text += line("source, not adapted", [measures.start])
-    RESULT.write_text(text + "".join(line(name, those) for name, those in found.items()))
+    text += "".join(line(name, those) for name, those in by_method.items())
+    RESULT.with_suffix(".md").write_text(text)
 
 
 if __name__ == "__main__":

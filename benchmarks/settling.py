@@ -10,13 +10,14 @@ hindsight. Writes benchmarks/results/settling.md and .json; what is measured alr
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 from collections.abc import Sequence
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 from ablation import versions
+from finished import measured_once
 from way_left import SAMPLES, distance, drawn
 
 from antcli.drawn_faces.domains import HELD_OUT, TARGETS
@@ -48,7 +49,6 @@ def measure(run: Run) -> dict[str, Any]:
     }
     last = distances[max(distances)]
     return {
-        "run": run.folder.name,
         "domain": domain,
         "method": label(run.config()),
         "seed": facts["config"]["seed"],
@@ -86,16 +86,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULT)
     chosen = parser.parse_args()
     kept = chosen.out.with_suffix(".json")
-    rows = json.loads(kept.read_text()) if kept.exists() else []
-    known = {row["run"] for row in rows}
-    for folder in sorted(path for path in chosen.runs.iterdir() if Run(path).finished):
-        if folder.name in known:
-            continue
-        rows.append(measure(Run(folder)))
-        kept.write_text(json.dumps(rows, indent=1) + "\n")
-        print(folder.name, rows[-1]["distances"], flush=True)
-    if not rows:
-        parser.error(f"no finished run in {chosen.runs}: `ant adapt --out` one there")
+    rows = measured_once(chosen.runs, kept, measure, itemgetter("distances"))
     named = {row["domain"] for row in rows} - set(CHOSEN_ON)
     told = ", ".join(f"{name} {version}" for name, version in versions().items())
     title = TITLE.format(

@@ -19,6 +19,7 @@ from typing import Any
 
 import torch
 from attributes import CHOICES, AttributeNetwork, draw, judge, second_judge, to_float
+from finished import measured_once
 from measures import HELD_OUT_SEEDS, READ, entropy, features
 from oracle import oracle_of_ten
 from torch import Tensor
@@ -157,25 +158,27 @@ def measured(images: Tensor, domain: str, folder: str, source: Tensor) -> dict[s
     return found
 
 
-def measure_run(folder: Path) -> dict[str, Any]:
+def measure_run(run: Run) -> dict[str, Any]:
     """The measures of a run, and what it was."""
-    run = Run(folder)
     source, facts = check_run_source(run), run.facts()
     target = str(facts["target_folder"])
     domain = Path(target).name
     images = drawn(source, load_adapted(run, source))
     log = [json.loads(line) for line in run.log.read_text().splitlines()]
     about = {
-        "run": folder.name,
         "domain": domain,
         "source_name": source.name,
         "method": label(run.config()),
         "seed": facts["config"]["seed"],
         "step": run.taken_step,
         "seconds_per_step": statistics.median(record["seconds"] for record in log),
-        "weights_sha256": run.weights_sha256,
     }
     return {**about, **measured(images, domain, target, of_source(source.name))}
+
+
+def shares_left(row: dict[str, Any]) -> dict[str, float]:
+    """What a row says of the way that is left, by each judge."""
+    return {name: share for name, share in row.items() if "left" in name}
 
 
 def table(rows: Iterable[dict[str, Any]]) -> str:
@@ -223,14 +226,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=default)
     chosen = parser.parse_args()
     kept = chosen.out.with_suffix(".json")
-    rows = json.loads(kept.read_text()) if kept.exists() else []
-    known = {(row["run"], row["weights_sha256"]) for row in rows}
-    for folder in sorted(path for path in chosen.runs.iterdir() if Run(path).finished):
-        if (folder.name, Run(folder).weights_sha256) in known:
-            continue
-        rows = [row for row in rows if row["run"] != folder.name] + [measure_run(folder)]
-        kept.write_text(json.dumps(rows, indent=1) + "\n")
-        print(folder.name, {k: v for k, v in rows[-1].items() if "left" in k}, flush=True)
+    rows = measured_once(chosen.runs, kept, measure_run, shares_left)
     notes = chosen.out.with_name(f"{chosen.out.name}-notes.md")
     head = notes.read_text() + "\n" if notes.exists() else ""
     chosen.out.with_suffix(".md").write_text(head + table(rows))
