@@ -7,8 +7,7 @@ are in two spaces, each named: the encoder of the source itself (`source`), and 
 map, averaged over its pixels (`squeeze`). What is left is 0 % where as many held-out photographs
 are from the others, which ten images cannot reach, and 100 % at the source as it is. Writes
 benchmarks/results/photographs.md and .json, which keeps what is measured already (remove it to
-measure otherwise); neither images
-nor weights are kept.
+measure otherwise); neither images nor weights are kept.
 """
 
 from __future__ import annotations

@@ -1,16 +1,17 @@
 """Frechet distance against steps, by sampler and by where on the path the network is asked.
 
     python benchmarks/samplers.py [--run RUN] [--samplers dpm++ unipc ...]
-        [--spacings trailing karras] [--steps 4 6 8 10 15 25 50] [--samples 500]
+        [--spacings trailing "from .8" karras] [--steps 4 6 8 10 15 25 50] [--samples 500]
 
 Of the source `avatars` against held-out drawings of its own domain, and with `--run` of a finished
 run of it against those of its target, in the judge's features, the same seeds for all. Rows are
 kept in benchmarks/results/samplers.json and not measured again; the table is
 benchmarks/results/samplers.md.
 
-`trailing` are the package's own steps, evenly apart in t. `karras` are those of Karras et al. 2022
-(Eq. 5, rho = 7), between the most and the least noise of the path. `unipc`, which the package has
-not, is diffusers'. x_0 is clipped at every step, of all alike.
+`trailing` are steps evenly apart in t; `from .8` the same from .8 of the path on, where x_t is taken
+for all noise. `karras` are those of Karras et al. 2022 (Eq. 5, rho = 7), between the most and the
+least noise of the path. `unipc`, which the package has not, is diffusers'. x_0 is clipped at every
+step, of all alike.
 """
 
 from __future__ import annotations
@@ -46,7 +47,9 @@ from antcli.sources.source import find_source
 RESULT = HERE / "results" / "samplers"
 UNIPC = "unipc"
 SAMPLERS = (*SOLVERS, UNIPC)
-SPACINGS = ("trailing", "karras")
+LATE = {"from .9": 0.9, "from .8": 0.8, "from .7": 0.7}
+"""Of the path, as much as is not passed over at its noisy end."""
+SPACINGS = ("trailing", *LATE, "karras")
 RHO = 7
 NEAR = 1.02
 """As many times the distance of the most steps is near enough."""
@@ -124,9 +127,9 @@ def images(model: Model, sampler: str, spacing: str, steps: int, count: int) -> 
             batches = by_unipc(model.predict, model.path, seeds, model.shape, steps)
         else:
             path = KarrasPath(model.path.betas) if spacing == "karras" else model.path
-            batches = sample(
-                model.predict, path, seeds, model.shape, scheduler=sampler, steps=steps
-            )
+            limit = path.limit(LATE[spacing]) if spacing in LATE else None
+            how = {"scheduler": sampler, "steps": steps, "limit": limit}
+            batches = sample(model.predict, path, seeds, model.shape, **how)
         return to_float(torch.cat([to_uint8(x_0) for x_0 in batches]))
 
 
