@@ -8,7 +8,7 @@ run of it against those of its target, in the judge's features, the same seeds f
 kept in benchmarks/results/samplers.json and not measured again; the table is
 benchmarks/results/samplers.md.
 
-`trailing` are steps evenly apart in t; `from .8` the same from .8 of the path on, where x_t is taken
+`trailing` are steps evenly apart in t; `from .8` the same from .8 of the path on, x_t there taken
 for all noise. `karras` are those of Karras et al. 2022 (Eq. 5, rho = 7), between the most and the
 least noise of the path. `unipc`, which the package has not, is diffusers'. x_0 is clipped at every
 step, of all alike.
