@@ -5,10 +5,10 @@
         [--trunk-weights squeezenet1_1.safetensors]
 
 RUNS has finished runs of `bridge`, called avatars-TARGET-bridge-SEED. A row is a teacher, drawn by
-dpm++ from all noise or from where its students begin (`late-teacher`), or a student of it, at some
-number of evaluations. Students are made by the package's settings and kept in --students; what was
-cut goes on. What is measured is kept in benchmarks/results/distill and not measured again; after
-every row the table and the pages are written anew. The first seed of all rows comes first.
+dpm++ as `ant sample --steps` does, or a student of it, at some number of evaluations. Students are
+made by the package's settings and kept in --students; what was cut goes on. What is measured is
+kept in benchmarks/results/distill and not measured again; after every row the table and the pages
+are written anew. The first seed of all rows comes first.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from antcli.artifacts import write_json
 from antcli.devices import make_accelerator
 from antcli.diffusion.sampler import Sampler
 from antcli.distilling.distillation import check_teacher, distill
-from antcli.distilling.settings import DistillConfig, distill_config_from
+from antcli.distilling.settings import distill_config_from
 from antcli.evaluation.lpips import LpipsFeatures, load_lpips
 from antcli.evaluation.samples import check_run_source, load_adapted
 from antcli.images.grid import GAP, grid, save_png, to_float, to_uint8
@@ -43,8 +43,6 @@ RESULTS = HERE / "results"
 WHOLE = 25
 """Evaluations of a teacher that nobody hurries."""
 EVALUATIONS = (4, 2, 1, 3, 8)
-LATE = DistillConfig().share
-"""Of the path, at whose end a student begins."""
 SHOWN = 20
 """Samples of a row on a page."""
 COLUMNS = {
@@ -63,7 +61,7 @@ Row = Mapping[str, Any]
 
 def order(chosen: argparse.Namespace) -> Iterator[tuple[str, int, str, int]]:
     """Target, seed, what draws, its evaluations: what is cut is whole as far as it goes."""
-    kinds = ("teacher", "late-teacher", *chosen.towards)
+    kinds = ("teacher", *chosen.towards)
     rows = [("teacher", WHOLE), *itertools.product(kinds, chosen.evaluations)]
     for seed, (row, n), target in itertools.product(chosen.seeds, rows, chosen.targets):
         yield target, seed, row, n
@@ -99,7 +97,7 @@ def measured(
     """One row of `order`; its first samples are kept as a page."""
     target, seed, row, n = name
     run, cost = Run(chosen.runs / f"avatars-{target}-bridge-{seed}"), None
-    sampler = Sampler(steps=n, share=LATE if row == "late-teacher" else 1.0)
+    sampler = Sampler(steps=n)
     if row in chosen.towards:
         folder = chosen.students / f"{target}-{row}-{n}-{seed}"
         run, cost = student_of(run, row, n, seed, folder)

@@ -8,6 +8,13 @@ from antcli.diffusion.path import Path
 from antcli.diffusion.sampling import SchedulerName
 from antcli.errors import AntError
 
+FEW = 8
+"""Steps; of fewer none is spent where there is hardly an image."""
+MOST_NOISE = 25.0
+"""Of few steps the first sigma / alpha, at most: .8 of the path of DDPM's betas. In four steps two
+adapted runs leave 31 and 40 % of the way so, 84 and 55 % from the path's end; in eight it is all
+one (benchmarks/results/samplers.md)."""
+
 
 @dataclass(frozen=True)
 class Sampler:
@@ -15,8 +22,6 @@ class Sampler:
 
     scheduler: SchedulerName = "dpm++"
     steps: int = 25
-    share: float = 1.0
-    """Of the path of noise, at whose end it begins."""
 
     def asked(self, scheduler: SchedulerName | None = None, steps: int | None = None) -> Sampler:
         """With another scheduler or number of steps, where these are said."""
@@ -24,15 +29,23 @@ class Sampler:
 
     def limit(self, path: Path) -> float | None:
         """The t below which it begins; None: where noise is most."""
-        return None if self.share == 1 else path.limit(self.share)
+        return path.limit(path.share_where(MOST_NOISE)) if self.steps < FEW else None
 
     def __str__(self) -> str:
-        return f"{self.scheduler}, {self.steps} steps"
+        late = f", noise {MOST_NOISE:g} at most" if self.steps < FEW else ""
+        return f"{self.scheduler}, {self.steps} steps{late}"
 
 
 @dataclass(frozen=True)
 class FewSteps(Sampler):
     """The one that a network was made for: it knows what to say at few places of the path."""
+
+    share: float = 1.0
+    """Of the path of noise, at whose end it begins."""
+
+    def limit(self, path: Path) -> float | None:
+        """As it was made."""
+        return None if self.share == 1 else path.limit(self.share)
 
     def asked(self, scheduler: SchedulerName | None = None, steps: int | None = None) -> Sampler:
         """The same with fewer steps, if these are at some of its own places.
@@ -58,4 +71,4 @@ class FewSteps(Sampler):
         return super().asked(scheduler, steps)
 
     def __str__(self) -> str:
-        return f"{super().__str__()}, distilled"
+        return f"{self.scheduler}, {self.steps} steps, distilled"

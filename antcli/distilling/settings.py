@@ -26,9 +26,9 @@ TRAINING = {
 """What the student's training prefers. Its examples are its teacher's, which may know left from
 right."""
 
-AS_WELL = 12
-"""Evaluations in which dpm++ draws as well as in 25 without any distillation (the carried source:
-benchmarks/README.md, The judge)."""
+AS_WELL = 10
+"""Evaluations in which dpm++ draws as well as in 25 without any distillation (two adapted runs:
+benchmarks/results/samplers.md)."""
 
 
 @settings
