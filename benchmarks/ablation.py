@@ -17,6 +17,7 @@ import itertools
 import json
 import platform
 import resource
+import shlex
 import statistics
 import subprocess
 import sys
@@ -239,6 +240,12 @@ def costs(rows: Sequence[str], target: str, source: str) -> dict[str, list[dict[
     return found
 
 
+def typed() -> str:
+    """The command, of whole paths the last names: others have other folders."""
+    words = (Path(word).name if Path(word).is_absolute() else word for word in sys.argv)
+    return " ".join(map(shlex.quote, words))
+
+
 def versions() -> dict[str, str]:
     """Of what the numbers depend on."""
     return {
@@ -294,7 +301,7 @@ def main() -> None:
                     continue
                 facts = run(bench, row, seed)
                 facts["versions"] = versions()
-                facts["command"] = " ".join(sys.argv)
+                facts["command"] = typed()
                 file.parent.mkdir(parents=True, exist_ok=True)
                 file.write_text(json.dumps(facts, indent=1) + "\n")
                 best = facts["curve"][str(facts["best_step"])]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from ablation import SHOTS, versions
+from ablation import SHOTS, typed, versions
 from measures import diversity_by_lpips, features
 from stopping import until_over
 from torch import Tensor, nn
@@ -228,7 +227,7 @@ def provenance() -> dict[str, Any]:
     accelerator = make_accelerator("auto", "auto")
     machine = {"device": str(accelerator.device), "precision": accelerator.mixed_precision}
     threads = torch.get_num_threads()
-    return {"command": " ".join(sys.argv), "versions": versions(), **machine, "threads": threads}
+    return {"command": typed(), "versions": versions(), **machine, "threads": threads}
 
 
 def label_of(said: Mapping[str, Any]) -> str:

@@ -14,14 +14,13 @@ import argparse
 import itertools
 import json
 import statistics
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ablation import Bench, versions
+from ablation import Bench, typed, versions
 
 from antcli.config import MOST_STEPS, PreviewConfig
 from antcli.evaluation.scoring import Scorer
@@ -71,7 +70,7 @@ def run(bench: Bench, seed: int) -> dict[str, Any]:
         "scores": [asdict(score) for score in scores],
         "looks": looks,
         "versions": versions(),
-        "command": " ".join(sys.argv),
+        "command": typed(),
     }
 
 
