@@ -100,7 +100,8 @@ class Card:
         """The source's hub id; empty where it is not from there."""
         if self._entry is not None:
             return self._entry.hub
-        return "" if Path(self.run.config().source).is_absolute() else self.config.source
+        source = Path(self.run.config().source)
+        return "" if source.is_absolute() or source.is_dir() else self.config.source
 
     @property
     def licence(self) -> str:
