@@ -33,10 +33,10 @@ FULL = (errno.ENOSPC, errno.EDQUOT)
 """What the system says of a disk that has no room."""
 NOT_HERE = (errno.EACCES, errno.EPERM, errno.EROFS)
 """What it says of a place that is not the user's to write to."""
-RUN_FACTS = "run.json"
-"""The file by which the folder of a run is known."""
 TAKEN = (errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOTEMPTY)
 """What it says of a file where a folder should be, or the other way round."""
+RUN_FACTS = "run.json"
+"""The file by which the folder of a run is known."""
 
 
 def cannot_write(path: Path | str, error: OSError) -> AntError:

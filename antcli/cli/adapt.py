@@ -144,8 +144,9 @@ def adapt_command(
         say(f"note: samples are drawn with classifier-free guidance of scale {scale:g}")
     if dry_run:
         _show_plan(settings, run, inputs)
-    run.check_place()
-    if not force:
+    if force:
+        run.check_place()
+    else:
         run.check_can_start(settings, inputs.identity())
     if num_processes > 1:
         check_batch(settings.training, num_processes)

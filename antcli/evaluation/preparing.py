@@ -148,8 +148,10 @@ def by_condition(
 
     Nothing where samples are to be compared with other images than the run's own.
     """
-    known, folder = conditions_of(run), own_target(run, settings.target)
-    if known is None or settings.reference is not None or not holds_own(run, folder):
+    known, named = conditions_of(run), settings.target
+    if known is None or settings.reference is not None:
+        return
+    if named is not None and not holds_own(run, named):  # those of the run are checked already
         return
     targets = [known.near(condition) for condition in known.of_images]
     samples = [known.near(known.of_seed(seed)) for seed in range(settings.count)]

@@ -89,6 +89,15 @@ def test_images_that_have_changed_since_are_not_measured_against(
     assert ant("evaluate", "kid", run, "-n", 4, "--target", other).code == 0
 
 
+def test_a_reference_serves_where_the_target_is_gone(
+    ant: Callable, run: Path, tiny_target: Path
+) -> None:
+    facts = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps({**facts, "target_folder": "/gone/target"}))
+    done = ant("evaluate", "kid", run, "-n", 4, "--reference", tiny_target)
+    assert done.code == 0, done.err
+
+
 def test_a_missing_trunk_is_said_before_anything_is_sampled(
     ant: Callable, run: Path, tmp_path: Path
 ) -> None:

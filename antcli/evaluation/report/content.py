@@ -16,7 +16,7 @@ from antcli.evaluation.critic_noise import critic_noise_svg, read_critic_noise
 from antcli.evaluation.curve import curve_svg
 from antcli.evaluation.evaluate import evaluate_run
 from antcli.evaluation.listener import SILENT, Listener
-from antcli.evaluation.own_target import holds_own, own_target
+from antcli.evaluation.own_target import holds_own
 from antcli.evaluation.pairs import read_pairs
 from antcli.evaluation.report.page import (
     Picture,
@@ -171,8 +171,8 @@ def _worth(run: Run, evaluation: Mapping[str, Any], scores: Sequence[Score]) -> 
 
 def _target_paths(run: Run, target: Path | None) -> tuple[Path, ...] | None:
     """The images that the run was adapted to; None if they are gone or others by now."""
+    folder = target or Path(run.facts()["target_folder"])
     try:
-        folder = own_target(run, target)
         return check_target(folder)[0] if holds_own(run, folder) else None
     except (AntError, OSError):
         return None
