@@ -90,7 +90,8 @@ class PreviewConfig:
     images: Count = 16
     every: Count = 25
     """Steps between two pages; also between two states to resume from, and two checkpoints."""
-    sampling_steps: Count = 25
+    sampling_steps: Natural = 0
+    """Of a sample; 0: as many as `ant sample` takes."""
     keep: Natural = 0
     """How many checkpoints are kept, the newest ones; 0: all."""
 

@@ -63,7 +63,7 @@ class AdaptedPipeline(DiffusionPipeline):
     ) -> Any:
         """Images, each of its own seed: of `seeds`, or drawn by `generator`, or 0, 1, ...
 
-        By `dpm++` in 25 steps where nothing else is said; a distilled run by what it was made for.
+        Where nothing else is said as `ant sample` draws them.
         `condition` is one of the run's in words, as `ant sample --condition` takes it; without,
         they come in turn, by the seed. `output_type` is `pil`, `np`, floats in [0, 1],
         [B, H, W, 3], or `pt`, [B, 3, H, W].

@@ -26,6 +26,7 @@ from antcli.config import AdaptConfig, adapt_config_from, differences, to_toml
 from antcli.diffusion.sampler import FewSteps, Sampler
 from antcli.errors import AntError, quoted
 from antcli.methods.table import label
+from antcli.sources.sampler import usual_sampler
 
 FACTS = {"config", "status", "step"}
 """What every run tells of itself, beside its identity."""
@@ -218,9 +219,11 @@ class Run:
 
     @property
     def sampler(self) -> Sampler:
-        """How samples are drawn of it: of a distilled run, as it was made for."""
+        """How samples are drawn of it where nothing is said: of a distilled run, as it was made
+        for.
+        """
         made = self.facts().get("sampler")
-        return Sampler() if made is None else FewSteps(**made)
+        return usual_sampler(self.config().source) if made is None else FewSteps(**made)
 
     @property
     def started(self) -> bool:

@@ -1,12 +1,13 @@
 """Frechet distance against steps, by sampler and by where on the path the network is asked.
 
-    python benchmarks/samplers.py [--run RUN] [--samplers dpm++ unipc ...]
+    python benchmarks/samplers.py [--source avatars-64 | --run RUN] [--samplers dpm++ unipc ...]
         [--spacings trailing "from .8" karras] [--steps 4 6 8 10 15 25 50] [--samples 500]
+        [--first 10000]
 
-Of the source `avatars` against held-out drawings of its own domain, and with `--run` of a finished
-run of it against those of its target, in the judge's features, the same seeds for all. Rows are
-kept in benchmarks/results/samplers.json and not measured again; the table is
-benchmarks/results/samplers.md.
+Of the source `avatars`, or another one, against held-out drawings of its own domain, and with
+`--run` of a finished run against those of its target, in the judges' features, the same seeds,
+from `--first` on, for all. Rows are kept in benchmarks/results/samplers.json, none measured twice;
+the table is benchmarks/results/samplers.md: the judge's distance / the second judge's.
 
 `trailing` are steps evenly apart in t; `from .8` the same from .8 of the path on, x_t there taken
 for all noise. `karras` are those of Karras et al. 2022 (Eq. 5, rho = 7), between the most and the
@@ -19,6 +20,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import statistics
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -31,7 +33,8 @@ from diffusers import UniPCMultistepScheduler
 from rows import SOURCE, provenance
 from table import made_by
 from torch import Tensor
-from way_left import FIRST_SAMPLE, distance
+from torch.nn import functional
+from way_left import FIRST_SAMPLE, JUDGED, JUDGES, distance
 
 from antcli.artifacts import write_json
 from antcli.devices import make_accelerator
@@ -42,10 +45,10 @@ from antcli.images.grid import to_float, to_uint8
 from antcli.methods.choice import Predict
 from antcli.methods.trainable.denoiser import Denoiser
 from antcli.runs import Run
-from antcli.sources.source import find_source
+from antcli.sources.source import Source, find_source
 
 RESULT = HERE / "results" / "samplers"
-UNIPC = "unipc"
+UNIPC, DOMAIN = "unipc", "avatars"
 SAMPLERS = (*SOLVERS, UNIPC)
 LATE = {"from .9": 0.9, "from .8": 0.8, "from .7": 0.7}
 """Of the path, as much as is not passed over at its noisy end."""
@@ -84,53 +87,51 @@ class Model:
     name: str
     domain: str
     predict: Predict
-    path: BetaPath
-    shape: tuple[int, int, int]
+    source: Source
 
 
-def model_of(folder: Path | None) -> Model:
-    """The source, or what a run made of it."""
-    source = find_source(SOURCE)
+def model_of(folder: Path | None, name: str) -> Model:
+    """A source, or what a run made of one."""
     if folder is None:
-        network = Denoiser(source.load(), source.convention)
-        return Model(SOURCE, "avatars", network, source.path, source.shape)
+        source = find_source(name)
+        return Model(name, DOMAIN, Denoiser(source.load(), source.convention), source)
     run = Run(folder)
-    network, domain = load_adapted(run, check_run_source(run)), run.facts()["target_folder"]
-    return Model(folder.name, Path(domain).name, network, source.path, source.shape)
+    source, domain = check_run_source(run), run.facts()["target_folder"]
+    return Model(folder.name, Path(domain).name, load_adapted(run, source), source)
 
 
-def by_unipc(
-    predict: Predict, path: BetaPath, seeds: Sequence[int], shape: Sequence[int], steps: int
-) -> Iterator[Tensor]:
+def by_unipc(model: Model, seeds: Sequence[int], steps: int) -> Iterator[Tensor]:
     """As `sample`, with the solver of diffusers (Zhao et al. 2023), of order 2."""
+    shape, clip = model.source.shape, not model.source.latent
     for part in torch.tensor(seeds).split(images_at_once(shape)):
         solver = UniPCMultistepScheduler(
-            trained_betas=path.betas.numpy(),
+            trained_betas=model.source.path.betas.numpy(),
             timestep_spacing="trailing",
-            thresholding=True,  # with this largest value it is clipping to [-1, 1]
+            thresholding=clip,  # with this largest value it is clipping to [-1, 1]
             sample_max_value=1.0,
         )
         solver.set_timesteps(steps)
         x_t = Noise(part.tolist(), "sample", shape, "cpu")()
         for t in solver.timesteps:
-            eps = predict(x_t, t.expand(len(x_t))).float()
+            eps = model.predict(x_t, t.expand(len(x_t))).float()
             x_t = solver.step(eps, t, x_t).prev_sample
-        yield x_t.clamp(-1, 1)
+        yield x_t.clamp(-1, 1) if clip else x_t
 
 
 @torch.no_grad()
-def images(model: Model, sampler: str, spacing: str, steps: int, count: int) -> Tensor:
-    """Samples in [-1, 1], as uint8 keeps them."""
-    seeds = range(FIRST_SAMPLE, FIRST_SAMPLE + count)
+def images(model: Model, sampler: str, spacing: str, steps: int, seeds: Sequence[int]) -> Tensor:
+    """Samples in [-1, 1], as uint8 keeps them, of the size that the judges know."""
+    source = model.source
     with make_accelerator("cpu", "auto").autocast():
         if sampler == UNIPC:
-            batches = by_unipc(model.predict, model.path, seeds, model.shape, steps)
+            batches = by_unipc(model, seeds, steps)
         else:
-            path = KarrasPath(model.path.betas) if spacing == "karras" else model.path
+            path = KarrasPath(source.path.betas) if spacing == "karras" else source.path
             limit = path.limit(LATE[spacing]) if spacing in LATE else None
-            how = {"scheduler": sampler, "steps": steps, "limit": limit}
-            batches = sample(model.predict, path, seeds, model.shape, **how)
-        return to_float(torch.cat([to_uint8(x_0) for x_0 in batches]))
+            how = {"scheduler": sampler, "steps": steps, "limit": limit, "clip": not source.latent}
+            batches = sample(model.predict, path, seeds, source.shape, **how)
+        found = torch.cat([to_uint8(source.codec().decode(x_0)) for x_0 in batches])
+    return functional.interpolate(to_float(found), (JUDGED, JUDGED), mode="area")
 
 
 def table(rows: Sequence[Row], model: str) -> str:
@@ -140,29 +141,41 @@ def table(rows: Sequence[Row], model: str) -> str:
     lines = ["| sampler | spacing | " + " | ".join(map(str, steps)) + " |\n"]
     lines.append("|---" * (len(steps) + 2) + "|\n")
     for sampler, spacing in itertools.product(SAMPLERS, SPACINGS):
-        found = {
-            row["steps"]: row["distance"]
-            for row in own
-            if (row["sampler"], row["spacing"]) == (sampler, spacing)
-        }
+        found: dict[int, list[Row]] = {}
+        for row in own:
+            if (row["sampler"], row["spacing"]) == (sampler, spacing):
+                found.setdefault(row["steps"], []).append(row)
         if found:
-            cells = [f"{found[count]:.1f}" if count in found else "" for count in steps]
+            cells = [cell(found.get(count, ())) for count in steps]
             lines.append(f"| {sampler} | {spacing} | " + " | ".join(cells) + " |\n")
     return f"## {model}\n\n" + "".join(lines) + "\n" + fewest(own) + "\n"
+
+
+def cell(rows: Sequence[Row]) -> str:
+    """The mean over draws of noise by the judge / by the second, and over how many."""
+    if not rows:
+        return ""
+    told = f"{statistics.fmean(row['distance'] for row in rows):.1f}"
+    if all("second distance" in row for row in rows):
+        told += f" / {statistics.fmean(row['second distance'] for row in rows):.0f}"
+    return told + (f" ({len(rows)})" if len(rows) > 1 else "")
 
 
 def fewest(rows: Sequence[Row]) -> str:
     """Of each sampler, the fewest steps that are as near as the most that were measured."""
     lines = []
     for sampler, spacing in itertools.product(SAMPLERS, SPACINGS):
-        own = [row for row in rows if (row["sampler"], row["spacing"]) == (sampler, spacing)]
+        own: dict[int, list[float]] = {}
+        for row in rows:
+            if (row["sampler"], row["spacing"]) == (sampler, spacing):
+                own.setdefault(row["steps"], []).append(row["distance"])
         if len(own) < 2:
             continue
-        most = max(own, key=lambda row: row["steps"])
-        near = [row for row in own if row["distance"] <= NEAR * most["distance"]]
-        least = min(near, key=lambda row: row["steps"])
-        told = f"{least['steps']} steps ({least['distance']:.1f})"
-        end = f"{most['steps']} ({most['distance']:.1f})"
+        far = {steps: statistics.fmean(found) for steps, found in own.items()}
+        most = max(far)
+        least = min(steps for steps in far if far[steps] <= NEAR * far[most])
+        told = f"{least} steps ({far[least]:.1f})"
+        end = f"{most} ({far[most]:.1f})"
         lines.append(f"- {sampler}, {spacing}: {told} are within 2 % of {end} or nearer\n")
     return "".join(lines)
 
@@ -174,7 +187,7 @@ def write_all(rows: list[Row]) -> None:
     write_json(RESULT.with_suffix(".json"), rows)
     notes = RESULT.with_name("samplers-notes.md")
     text = notes.read_text() + "\n" if notes.exists() else "# Samplers and steps\n\n"
-    names = sorted({row["model"] for row in rows}, key=lambda name: (name != SOURCE, name))
+    names = sorted({row["model"] for row in rows}, key=lambda name: ("-" in name, name))
     text += "".join(table(rows, name) for name in names)
     RESULT.with_suffix(".md").write_text(text + made_by(rows))
 
@@ -182,29 +195,33 @@ def write_all(rows: list[Row]) -> None:
 def main() -> None:
     """Measure what is missing, the fewest steps first."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--run", type=Path)
+    whose = parser.add_mutually_exclusive_group()
+    whose.add_argument("--source", default=SOURCE)
+    whose.add_argument("--run", type=Path)
     parser.add_argument("--samplers", nargs="+", choices=SAMPLERS, default=list(SAMPLERS))
     parser.add_argument("--spacings", nargs="+", choices=SPACINGS, default=list(SPACINGS))
     parser.add_argument("--steps", nargs="+", type=int, default=[4, 6, 8, 10, 15, 25, 50])
     parser.add_argument("--samples", type=int, default=500)
+    parser.add_argument("--first", type=int, default=FIRST_SAMPLE)
     asked = parser.parse_args()
     kept = RESULT.with_suffix(".json")
     rows: list[Row] = json.loads(kept.read_text()) if kept.exists() else []
-    model = model_of(asked.run)
+    model = model_of(asked.run, asked.source)
+    seeds = range(asked.first, asked.first + asked.samples)
     for way in itertools.product(sorted(asked.steps), asked.samplers, asked.spacings):
         steps, sampler, spacing = way
         about = {"model": model.name, "sampler": sampler, "spacing": spacing, "steps": steps}
-        about["samples"] = asked.samples
+        about |= {"samples": asked.samples, "first": asked.first}
         known = any(about.items() <= row.items() for row in rows)
         if known or (sampler == UNIPC and spacing != "trailing"):
             continue
         began = time.process_time()
-        found = images(model, sampler, spacing, steps, asked.samples)
+        found = images(model, sampler, spacing, steps, seeds)
         seconds = time.process_time() - began
-        far = distance(found, model.domain, "")
-        rows.append({**about, "distance": far, "of_processors": seconds, **provenance()})
+        far = {f"{which}distance": distance(found, model.domain, which) for which in JUDGES}
+        rows.append({**about, **far, "of_processors": seconds, **provenance()})
         write_all(rows)
-        print(*way, f"{far:.1f}, {seconds:.0f} s", flush=True)
+        print(*way, *(f"{value:.1f}" for value in far.values()), f"{seconds:.0f} s", flush=True)
 
 
 if __name__ == "__main__":

@@ -190,7 +190,7 @@ def test_source_and_target_must_be_there(missing: str) -> None:
         ("classifier", "sampling_steps", [0], [1]),
         ("preview", "images", [0], [1]),
         ("preview", "every", [0], [1]),
-        ("preview", "sampling_steps", [0], [1]),
+        ("preview", "sampling_steps", [-1], [0, 1]),
     ],
 )
 def test_ranges(table: str, key: str, bad: list[Any], good: list[Any]) -> None:

@@ -24,8 +24,13 @@ class Sampler:
     steps: int = 25
 
     def asked(self, scheduler: SchedulerName | None = None, steps: int | None = None) -> Sampler:
-        """With another scheduler or number of steps, where these are said."""
-        return replace(self, scheduler=scheduler or self.scheduler, steps=steps or self.steps)
+        """With another scheduler or number of steps, where these are said.
+
+        Steps of one scheduler say nothing of another's.
+        """
+        if scheduler in (None, self.scheduler):
+            return replace(self, steps=steps or self.steps)
+        return Sampler(scheduler, steps or Sampler.steps)
 
     def limit(self, path: Path) -> float | None:
         """The t below which it begins; None: where noise is most."""

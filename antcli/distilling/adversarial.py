@@ -30,6 +30,7 @@ from antcli.distilling.distribution import LookedAt, direction, own_score
 from antcli.errors import AntError
 from antcli.methods.build import Objective
 from antcli.methods.choice import Predict, Step
+from antcli.methods.student import few_steps
 from antcli.methods.trainable.denoiser import Denoiser
 from antcli.randomness import generator, normal
 from antcli.settings import Chance, Count, NonNegative, settings
@@ -254,7 +255,7 @@ class AdversarialTraining(Training):
 
     def _own_steps(self, turn: int, like: Tensor) -> tuple[Tensor, Tensor]:
         """x_k and its t, [B] on the CPU, of one of the student's steps, each as likely."""
-        sampler, path = self.network.sampler, self.network.convention.path
+        sampler, path = few_steps(self.network), self.network.convention.path
         size, shape = len(like), like.shape[1:]
         times = path.steps(sampler.steps, sampler.limit(path))
         draw = generator(self.seed, "student-step", self.step, turn)

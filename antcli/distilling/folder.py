@@ -16,6 +16,7 @@ from antcli.config import AdaptConfig
 from antcli.evaluation.samples import SAMPLER, load_adapted
 from antcli.evaluation.stopping import ChosenStep, Score
 from antcli.images.grid import to_uint8
+from antcli.methods.student import few_steps
 from antcli.methods.trainable.denoiser import Denoiser
 from antcli.processes import others_wait
 from antcli.runs import Run
@@ -67,7 +68,7 @@ class StudentFolder(RunFolder):
 
     @property
     def _title(self) -> str:
-        return f"{super()._title}, distilled to {self.training.network.sampler.steps} steps"
+        return f"{super()._title}, distilled to {few_steps(self.training.network).steps} steps"
 
     @property
     def _told(self) -> AdaptConfig:
@@ -75,7 +76,7 @@ class StudentFolder(RunFolder):
         return self.teacher.config()
 
     def _metadata(self, title: str) -> dict[str, object]:
-        return {**super()._metadata(title), SAMPLER: asdict(self.training.network.sampler)}
+        return {**super()._metadata(title), SAMPLER: asdict(few_steps(self.training.network))}
 
 
 def through(

@@ -26,6 +26,7 @@ from antcli.methods.student import build_student
 from antcli.methods.trainable.denoiser import Denoiser
 from antcli.processes import all_wait, launched, own_share
 from antcli.runs import Run
+from antcli.sources.sampler import usual_sampler
 from antcli.sources.source import Source, find_source
 
 RUN = "ant.run"
@@ -55,7 +56,8 @@ class SamplingPlan:
         """The first images that a run, or its source, draws, where all commands find them."""
         if adapted:
             return cls(run, run.samples, range(count), run.sampler)
-        return cls(run, run.source_samples, range(count), Sampler(), adapted=False)
+        sampler = usual_sampler(run.config().source)
+        return cls(run, run.source_samples, range(count), sampler, adapted=False)
 
     def path(self, seed: int) -> Path:
         """The image of one seed."""

@@ -101,7 +101,7 @@ def _writer(
     format: Format, network: Denoiser, unet: ModelMixin, source: Source, card: Card
 ) -> Callable[[Path], None]:
     if format == "diffusers":
-        return lambda folder: write_pipeline(folder, source, unet, network.sampler)
+        return lambda folder: write_pipeline(folder, source, unet, card.run.sampler)
     assert isinstance(network, LoraDenoiser)
     tensors = lora_tensors(network)
     if format == "lora":

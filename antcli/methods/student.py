@@ -24,3 +24,9 @@ def build_student(adapted: Denoiser, config: AdaptConfig, sampler: FewSteps) -> 
     student.sampler = sampler
     student.beneath = adapted if merged is None else None
     return student
+
+
+def few_steps(student: Denoiser) -> FewSteps:
+    """What a student was made for."""
+    assert isinstance(student.sampler, FewSteps)
+    return student.sampler

@@ -35,6 +35,7 @@ class Entry:
     md5: str = ""
     parameters: int | None = None
     images: int | None = None
+    steps: int | None = None
     builtin: str = ""
     hub: str = ""
     revision: str = "main"

@@ -27,6 +27,7 @@ from antcli.sources.condition import TEXT, make_condition
 from antcli.sources.fetch import locate
 from antcli.sources.files import find_weights, load_frozen, read_config
 from antcli.sources.networks import NETWORKS
+from antcli.sources.sampler import usual_sampler
 from antcli.sources.supported import check_network, make_scheduler
 
 TEXT_GUIDANCE = 7.5
@@ -86,6 +87,11 @@ class Source:
         prediction = self.scheduler.config.prediction_type
         asked = self.condition, self.unconditional, self.guidance_scale
         return Convention(self.path, prediction, *asked)
+
+    @property
+    def sampler(self) -> Sampler:
+        """How its samples are drawn where nothing else is said."""
+        return usual_sampler(self.name)
 
     @cached_property
     def sha256(self) -> str:
@@ -148,7 +154,8 @@ class Source:
         for something else.
         x_0 of pixels is kept in [-1, 1]; latents have no such bounds.
         """
-        sampler = getattr(predict, "sampler", Sampler()).asked(scheduler, steps)
+        own = getattr(predict, "sampler", None) or self.sampler
+        sampler = own.asked(scheduler, steps)
         return sample(
             getattr(predict, "guided", predict),
             self.path,

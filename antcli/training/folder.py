@@ -109,7 +109,7 @@ class RunFolder:
 
     def _drawn(self, network: Denoiser, condition: str = "") -> Tensor:
         """Samples of a network, uint8 [N, 3, H, W]; of one of its conditions."""
-        source, steps = self.source, self.config.preview.sampling_steps
+        source, steps = self.source, self.config.preview.sampling_steps or None
         device, known = self.training.accelerator.device, self.conditions
         asked = known.labels_of(self._seeds, condition) if known and condition else None
         with self.training.accelerator.autocast():

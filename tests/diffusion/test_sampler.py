@@ -39,6 +39,15 @@ def test_what_was_made_for_few_steps_begins_where_it_was_made_for() -> None:
     assert FewSteps("dpm++", 4, 1.0).limit(DDPM) is None
 
 
+def test_steps_of_one_scheduler_are_not_another_s() -> None:
+    own = Sampler(steps=10)
+    assert own.asked() == own
+    assert own.asked("dpm++") == own
+    assert own.asked("ddim") == Sampler("ddim", 25)
+    assert own.asked("ddim", 7) == Sampler("ddim", 7)
+    assert own.asked(steps=7) == Sampler(steps=7)
+
+
 def test_an_image_says_where_it_began() -> None:
     assert str(Sampler()) == "dpm++, 25 steps"
     assert str(Sampler(steps=4)) == "dpm++, 4 steps, noise 25 at most"

@@ -10,9 +10,12 @@ import torch
 from diffusers import DDPMPipeline, DDPMScheduler, LDMPipeline, UNet2DModel
 from safetensors.torch import load_file, save_file
 from source_kinds import write_kind
+from torch import Tensor
 
+from antcli.diffusion.sampler import Sampler
 from antcli.errors import AntError, AntWarning
 from antcli.sources import source as source_module
+from antcli.sources.sampler import usual_sampler
 from antcli.sources.source import find_source
 from antcli.sources.writing import write_like
 
@@ -102,6 +105,24 @@ def test_diffusers_opens_what_the_program_writes(tiny_source: Path) -> None:
 
 
 # --- what is refused -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("name", "steps"), [("avatars", 10), ("avatars-64", 15)])
+def test_drawn_faces_take_the_steps_that_bring_them_nearer(name: str, steps: int) -> None:
+    source, asked = find_source(name), []
+
+    def predict(x_t: Tensor, t: Tensor) -> Tensor:
+        asked.append(t)
+        return x_t
+
+    list(source.sample(predict, [0]))
+    assert len(asked) == steps
+    assert usual_sampler(name) == source.sampler
+
+
+def test_other_sources_take_the_usual_steps(tiny_source: Path) -> None:
+    assert find_source(str(tiny_source)).sampler == Sampler(steps=25)
+    assert usual_sampler("ffhq") == Sampler(steps=25)
 
 
 def test_an_unknown_name() -> None:

@@ -64,8 +64,8 @@ class Denoiser(nn.Module):
         self.encoder: TunedEncoder | None = None
         self.all_below = False
         """Whether all t that come are known to be below it."""
-        self.sampler = Sampler()
-        """How its samples are drawn where nothing else is said."""
+        self.sampler: Sampler | None = None
+        """How its samples are drawn where nothing else is said; None: as those of its source."""
         self.beneath: Denoiser | None = None
         """What acts beside its U-Net, and is no part of what trains here."""
 
