@@ -56,6 +56,8 @@ SPACINGS = ("trailing", *LATE, "karras")
 RHO = 7
 NEAR = 1.02
 """As many times the distance of the most steps is near enough."""
+MANY = 25
+"""Of fewer steps it is not said which are enough."""
 Row = dict[str, Any]
 
 
@@ -169,7 +171,7 @@ def fewest(rows: Sequence[Row]) -> str:
         for row in rows:
             if (row["sampler"], row["spacing"]) == (sampler, spacing):
                 own.setdefault(row["steps"], []).append(row["distance"])
-        if len(own) < 2:
+        if len(own) < 2 or max(own) < MANY:
             continue
         far = {steps: statistics.fmean(found) for steps, found in own.items()}
         most = max(far)

@@ -99,13 +99,14 @@ def resample(
     seeds: Sequence[int],
     *,
     steps: int,
+    scheduler: SchedulerName = "ddpm",
     stream: str = "resample",
     clip: bool = True,
     changed: Tensor | None = None,
 ) -> Tensor:
     """What a model makes of x_0, [B, C, H, W], noised to t = `limit` and denoised again.
 
-    SDEdit (Meng et al. 2022), by the posterior of DDPM. Each image has its own noise, by its seed
+    SDEdit (Meng et al. 2022). Each image has its own noise, by its seed
     and the name of the `stream`. `changed`, in [0, 1] and broadcast to x_0, says how much of each
     place is the model's; the rest is x_0's, which the model is told at every step.
     """
@@ -113,7 +114,7 @@ def resample(
     times = path.steps(steps, limit)
     x_t = path.add_noise(x_0, noise(), times[:1].expand(len(x_0)))
     known = None if changed is None else (x_0, changed)
-    return _bounded(along(predict, path, x_t, times, Ddpm(noise), clip, known), clip)
+    return _bounded(along(predict, path, x_t, times, SOLVERS[scheduler](noise), clip, known), clip)
 
 
 class Noise:

@@ -14,6 +14,7 @@ from torch.nn import functional
 from antcli.artifacts import load_metadata, load_tensors, save_tensors
 from antcli.config import AdaptConfig
 from antcli.diffusion.examples import Examples, Latents, Pixels
+from antcli.diffusion.sampling import SchedulerName
 from antcli.methods.build import said_limit
 from antcli.methods.counterparts import (
     REFERENCE_SIDE,
@@ -39,6 +40,9 @@ from antcli.training.source_dimension import SourceDimension, source_dimension
 
 OWN, OWN_STEPS = 64, 15
 """Images of the source with which the target's are compared, and steps of drawing one."""
+SCHEDULER: SchedulerName = "dpm++"
+"""In a dozen steps `ddpm` draws paler images than the source does: the pairs then teach contrast.
+Photographs of babies come nearer so (benchmarks/LOG.md)."""
 SEEN = 5
 """Counterparts of an image that say how much of each of its places is new."""
 TITLE = "the source's counterparts of the target's images"
@@ -96,7 +100,8 @@ def make_counterparts(
                 changed = changed.flip(-1)
             seeds = [first + image * draws + k for image in way.images for k in range(draws)]
             of = x_0[way.images]
-            for part in drawing.draw(of, way.noise, changed, seeds, "counterparts"):
+            given = of, way.noise, changed, seeds, "counterparts", SCHEDULER
+            for part in drawing.draw(*given):
                 parts.append(part)
                 yield CounterpartsDrawn(sum(map(len, [*drawn, *parts])), total)
         drawn.append(torch.cat(parts)[_in_order(ways, draws)])

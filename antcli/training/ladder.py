@@ -8,7 +8,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from antcli.diffusion.sampling import images_at_once, in_parts, resample
+from antcli.diffusion.sampling import SchedulerName, images_at_once, in_parts, resample
 from antcli.images.grid import to_uint8
 from antcli.methods.counterparts import CHANCE, LADDER, PART, PASSED, Rung, shares
 from antcli.methods.places import Places, around, changes
@@ -17,6 +17,8 @@ from antcli.training.inputs import images_of, source_predict
 
 TRIALS = 3
 """Draws of each image by which a rung is judged, and by which it is seen what changed in it."""
+SCHEDULER: SchedulerName = "ddpm"
+"""Of the trials, for which `PASSED` was found."""
 ROUNDS = 2
 """Of drawing anew what has changed, and looking again: what is kept tells the source more of what
 belongs beside it, and less changes."""
@@ -71,7 +73,8 @@ class _Trials:
         noise, _ = shares(rung, source.path, source.shape[-1])
         first = draws * (ROUNDS * self.drawing.seed + number)
         seeds = range(first, first + draws)
-        drawn = torch.cat(list(self.drawing.draw(self.x_0, noise, changed, seeds, "trial")))
+        given = self.x_0, noise, changed, seeds, "trial", SCHEDULER
+        drawn = torch.cat(list(self.drawing.draw(*given)))
         return images_of(source, drawn, self.drawing.accelerator.device)
 
     def strange(self, drawn: Tensor, anew: Tensor) -> float:
@@ -113,6 +116,7 @@ class Drawing:
         changed: Tensor | None,
         seeds: Sequence[int],
         stream: str,
+        scheduler: SchedulerName,
     ) -> Iterator[Tensor]:
         """What the source makes of each x_0 in turn, as often as there are seeds for each.
 
@@ -132,6 +136,7 @@ class Drawing:
                 limit,
                 seeds[part],
                 steps=self.steps,
+                scheduler=scheduler,
                 stream=stream,
                 clip=not latent,
                 changed=changed if changed is None or len(changed) == 1 else changed[of],

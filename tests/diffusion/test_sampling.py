@@ -255,9 +255,10 @@ def test_resampled_by_the_scheduler_of_diffusers() -> None:
     torch.testing.assert_close(found, x_t, rtol=0, atol=1e-4)
 
 
+@pytest.mark.parametrize("scheduler", ["ddpm", "dpm++"])
 @pytest.mark.parametrize(("path", "limit"), [(BetaPath.linear(), 100), (StraightPath(), 0.3)])
 def test_what_is_resampled_follows_the_distribution_and_keeps_what_noise_left(
-    path: Path, limit: float
+    path: Path, limit: float, scheduler: SchedulerName
 ) -> None:
     """With the true eps of data from N(0.3, s): x_0 and x'_0 are two draws given one x_t.
 
@@ -270,9 +271,11 @@ def test_what_is_resampled_follows_the_distribution_and_keeps_what_noise_left(
         return sigma * (x_t - alpha * mean) / ((alpha * spread) ** 2 + sigma**2)
 
     x_0 = mean + spread * torch.randn(400, *SHAPE)
-    found = resample(truth, path, x_0, limit, range(400), steps=100, clip=False)
+    asked = {"scheduler": scheduler, "steps": 100}
+    found = resample(truth, path, x_0, limit, range(400), clip=False, **asked)  # type: ignore[arg-type]
     assert found.mean().item() == pytest.approx(mean, abs=0.01)
-    assert found.std().item() == pytest.approx(spread, rel=0.1)  # DDPM's comes out a little narrow
+    # DDPM's comes out a little narrow.
+    assert found.std().item() == pytest.approx(spread, rel=0.1 if scheduler == "ddpm" else 0.02)
     alpha, sigma = (v.item() for v in path.alpha_sigma(path.steps(1, limit)[:1], x_0))
     kept = (alpha * spread) ** 2 / ((alpha * spread) ** 2 + sigma**2)
     both = torch.stack([x_0.flatten(), found.flatten()])

@@ -110,6 +110,7 @@ def slow(
     network, count = Denoiser(source.load(), source.convention), len(x_0) * DRAWS
     limit, steps = source.path.limit(share), config.counterparts.steps
     given = {"steps": steps, "stream": "counterparts", "clip": not source.latent}
+    given["scheduler"] = "dpm++"
     parts = []
     for i in range(len(x_0)):
         for k in range(DRAWS):
