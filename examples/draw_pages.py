@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import argparse
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
-from antcli.diffusion.sampler import Sampler
 from antcli.evaluation.samples import SamplingPlan, check_run_source, drawn_images
 from antcli.images.folder import read_folder
 from antcli.images.grid import GAP, comparison_page, grid, save_png
@@ -40,7 +40,8 @@ def page_of(run: Run, seeds: range) -> Image.Image:
 def drawn(run: Run, seeds: range, size: int, *, adapted: bool) -> torch.Tensor:
     """Images of a run or of its source, uint8 [N, 3, H, W], as `ant sample` draws them."""
     with tempfile.TemporaryDirectory() as folder:
-        plan = SamplingPlan(run, Path(folder), seeds, Sampler(), adapted=adapted)
+        first = SamplingPlan.first(run, len(seeds), adapted=adapted)
+        plan = replace(first, folder=Path(folder), seeds=seeds)
         drawn_images(plan, "cpu")
         return read_folder(plan.folder, size).images
 
