@@ -33,7 +33,7 @@ def sample_command(
             min=1,
             max=1000,
             help="Network passes an image.",
-            show_default="25, of drawn faces 10 or 15, or what the run was distilled to",
+            show_default="25, of drawn faces 15, or what the run was distilled to",
         ),
     ] = None,
     scheduler: Annotated[

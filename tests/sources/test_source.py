@@ -107,8 +107,8 @@ def test_diffusers_opens_what_the_program_writes(tiny_source: Path) -> None:
 # --- what is refused -----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("name", "steps"), [("avatars", 10), ("avatars-64", 15)])
-def test_drawn_faces_take_the_steps_that_bring_them_nearer(name: str, steps: int) -> None:
+@pytest.mark.parametrize("name", ["avatars", "avatars-64"])
+def test_drawn_faces_take_no_steps_that_bring_them_no_nearer(name: str) -> None:
     source, asked = find_source(name), []
 
     def predict(x_t: Tensor, t: Tensor) -> Tensor:
@@ -116,7 +116,7 @@ def test_drawn_faces_take_the_steps_that_bring_them_nearer(name: str, steps: int
         return x_t
 
     list(source.sample(predict, [0]))
-    assert len(asked) == steps
+    assert len(asked) == 15
     assert usual_sampler(name) == source.sampler
 
 
