@@ -143,23 +143,34 @@ def table(rows: Sequence[Row], model: str) -> str:
     lines = ["| sampler | spacing | " + " | ".join(map(str, steps)) + " |\n"]
     lines.append("|---" * (len(steps) + 2) + "|\n")
     for sampler, spacing in itertools.product(SAMPLERS, SPACINGS):
-        found: dict[int, list[Row]] = {}
-        for row in own:
-            if (row["sampler"], row["spacing"]) == (sampler, spacing):
-                found.setdefault(row["steps"], []).append(row)
+        found = by_steps(own, sampler, spacing)
         if found:
             cells = [cell(found.get(count, ())) for count in steps]
             lines.append(f"| {sampler} | {spacing} | " + " | ".join(cells) + " |\n")
     return f"## {model}\n\n" + "".join(lines) + "\n" + fewest(own) + "\n"
 
 
+def by_steps(rows: Sequence[Row], sampler: str, spacing: str) -> dict[int, list[Row]]:
+    """The rows of one way to sample, of as many steps each."""
+    found: dict[int, list[Row]] = {}
+    for row in rows:
+        if (row["sampler"], row["spacing"]) == (sampler, spacing):
+            found.setdefault(row["steps"], []).append(row)
+    return found
+
+
+def mean(rows: Sequence[Row], name: str) -> float:
+    """Of what the rows say under a name."""
+    return statistics.fmean(row[name] for row in rows)
+
+
 def cell(rows: Sequence[Row]) -> str:
     """The mean over draws of noise by the judge / by the second, and over how many."""
     if not rows:
         return ""
-    told = f"{statistics.fmean(row['distance'] for row in rows):.1f}"
+    told = f"{mean(rows, 'distance'):.1f}"
     if all("second distance" in row for row in rows):
-        told += f" / {statistics.fmean(row['second distance'] for row in rows):.0f}"
+        told += f" / {mean(rows, 'second distance'):.0f}"
     return told + (f" ({len(rows)})" if len(rows) > 1 else "")
 
 
@@ -167,13 +178,10 @@ def fewest(rows: Sequence[Row]) -> str:
     """Of each sampler, the fewest steps that are as near as the most that were measured."""
     lines = []
     for sampler, spacing in itertools.product(SAMPLERS, SPACINGS):
-        own: dict[int, list[float]] = {}
-        for row in rows:
-            if (row["sampler"], row["spacing"]) == (sampler, spacing):
-                own.setdefault(row["steps"], []).append(row["distance"])
-        if len(own) < 2 or max(own) < MANY:
+        found = by_steps(rows, sampler, spacing)
+        if len(found) < 2 or max(found) < MANY:
             continue
-        far = {steps: statistics.fmean(found) for steps, found in own.items()}
+        far = {steps: mean(of, "distance") for steps, of in found.items()}
         most = max(far)
         least = min(steps for steps in far if far[steps] <= NEAR * far[most])
         told = f"{least} steps ({far[least]:.1f})"

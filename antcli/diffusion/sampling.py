@@ -106,9 +106,9 @@ def resample(
 ) -> Tensor:
     """What a model makes of x_0, [B, C, H, W], noised to t = `limit` and denoised again.
 
-    SDEdit (Meng et al. 2022). Each image has its own noise, by its seed
-    and the name of the `stream`. `changed`, in [0, 1] and broadcast to x_0, says how much of each
-    place is the model's; the rest is x_0's, which the model is told at every step.
+    SDEdit (Meng et al. 2022). Each image has its own noise, by its seed and the name of the
+    `stream`. `changed`, in [0, 1] and broadcast to x_0, says how much of each place is the model's;
+    the rest is x_0's, which the model is told at every step.
     """
     noise = Noise(seeds, stream, x_0.shape[1:], x_0.device)
     times = path.steps(steps, limit)

@@ -104,9 +104,6 @@ def test_diffusers_opens_what_the_program_writes(tiny_source: Path) -> None:
     )
 
 
-# --- what is refused -----------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("name", ["avatars", "avatars-64"])
 def test_drawn_faces_take_no_steps_that_bring_them_no_nearer(name: str) -> None:
     source, asked = find_source(name), []
@@ -123,6 +120,9 @@ def test_drawn_faces_take_no_steps_that_bring_them_no_nearer(name: str) -> None:
 def test_other_sources_take_the_usual_steps(tiny_source: Path) -> None:
     assert find_source(str(tiny_source)).sampler == Sampler(steps=25)
     assert usual_sampler("ffhq") == Sampler(steps=25)
+
+
+# --- what is refused -----------------------------------------------------------------------
 
 
 def test_an_unknown_name() -> None:

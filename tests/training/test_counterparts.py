@@ -109,8 +109,8 @@ def slow(
     """Draw k of image i, each on its own."""
     network, count = Denoiser(source.load(), source.convention), len(x_0) * DRAWS
     limit, steps = source.path.limit(share), config.counterparts.steps
-    given = {"steps": steps, "stream": "counterparts", "clip": not source.latent}
-    given["scheduler"] = "dpm++"
+    given = {"steps": steps, "scheduler": "dpm++", "stream": "counterparts"}
+    given["clip"] = not source.latent
     parts = []
     for i in range(len(x_0)):
         for k in range(DRAWS):
