@@ -33,6 +33,7 @@ def follow(
     from antcli.training.classifier import ClassifierChecked, ClassifierReport, ClassifierStep
     from antcli.training.counterparts import Chosen, CounterpartsDrawn
     from antcli.training.inputs import SourceSamples
+    from antcli.training.ladder import Tried
     from antcli.training.loop import StepRecord
     from antcli.training.probing import Probed
     from antcli.training.source_dimension import SourceDimension
@@ -46,6 +47,8 @@ def follow(
                     say(_found(chosen))
                 case CounterpartsDrawn(done, total):
                     bar.update("drawing the source's counterparts", done, total)
+                case Tried(done, total):
+                    bar.update("looking for what is new", done, total)
                 case Taught(done, total):
                     bar.update("asking the teacher", done, total)
                 case SourceSamples(done, total):

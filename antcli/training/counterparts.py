@@ -35,7 +35,7 @@ from antcli.training.inputs import (
     metadata,
     sample_source,
 )
-from antcli.training.ladder import Drawing, climb
+from antcli.training.ladder import Drawing, Tried, climb
 from antcli.training.source_dimension import SourceDimension, source_dimension
 
 OWN, OWN_STEPS = 64, 15
@@ -74,9 +74,12 @@ class CounterpartsDrawn:
     chosen: Chosen | None = None
 
 
+CounterpartsRecord = SourceSamples | SourceDimension | Tried | CounterpartsDrawn
+
+
 def make_counterparts(
     inputs: Inputs, config: AdaptConfig, accelerator: Accelerator, out: Path
-) -> Iterator[SourceSamples | SourceDimension | CounterpartsDrawn]:
+) -> Iterator[CounterpartsRecord]:
     """Draw the counterparts and write them to `out`, with the limit in t that goes with them.
 
     Those of each domain of the target in their own way; the limit is the highest of all.
@@ -196,7 +199,7 @@ def _bound(fitting: Tensor) -> bool:
 
 def _ways(
     inputs: Inputs, config: AdaptConfig, drawing: Drawing, x_0: Tensor
-) -> Generator[SourceSamples | SourceDimension, None, tuple[Tensor, list[_Way]]]:
+) -> Generator[CounterpartsRecord, None, tuple[Tensor, list[_Way]]]:
     """Images of the source, and the way of each domain: what the settings say of all, no images
     being needed then, or what is read off its images.
     """
@@ -215,7 +218,7 @@ def _ways(
     yield from source_dimension(source, own)
     places, ways = Places.of(own), []
     for name, of in inputs.domains.items():
-        rung, changed = climb(places, inputs.target.images[of], drawing, x_0[of])
+        rung, changed = yield from climb(places, inputs.target.images[of], drawing, x_0[of])
         closely = rung.closely and changed is not None
         ways.append(_Way(name, of, *shares(rung, path, side), changed, closely))
     return own, ways

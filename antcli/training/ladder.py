@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
 from accelerate import Accelerator
@@ -24,9 +25,17 @@ ROUNDS = 2
 belongs beside it, and less changes."""
 
 
+@dataclass(frozen=True)
+class Tried:
+    """So many rungs were tried, of as many as there are."""
+
+    done: int
+    total: int
+
+
 def climb(
     places: Places, images: Tensor, drawing: Drawing, x_0: Tensor
-) -> tuple[Rung, Tensor | None]:
+) -> Generator[Tried, None, tuple[Rung, Tensor | None]]:
     """The first rung on which the source draws nothing but its own, and what changes on it.
 
     Its own is what differs from images of the source, place by place, no more than by chance. What
@@ -35,7 +44,8 @@ def climb(
     """
     trials = _Trials(places, images, drawing, x_0)
     new, joined = places.new(images)
-    for rung in LADDER:
+    for number, rung in enumerate(LADDER):
+        yield Tried(number, len(LADDER))
         where = None
         if rung.reach is not None:
             if not PART[0] <= float(new.float().mean()) <= PART[1]:

@@ -18,7 +18,7 @@ from antcli.methods.counterparts import Counterparts
 from antcli.processes import any_process, others_wait
 from antcli.runs import Run
 from antcli.training.classifier_files import load_classifier
-from antcli.training.counterparts import CounterpartsDrawn, load_counterparts, make_counterparts
+from antcli.training.counterparts import CounterpartsRecord, load_counterparts, make_counterparts
 from antcli.training.inputs import ClassifierRecord, Inputs, train_classifier
 from antcli.training.probing import Probed, probe
 from antcli.training.source_examples import (
@@ -28,7 +28,7 @@ from antcli.training.source_examples import (
     load_source_examples,
 )
 
-StageRecord = ClassifierRecord | CounterpartsDrawn | FisherEstimated | Probed
+StageRecord = ClassifierRecord | CounterpartsRecord | FisherEstimated | Probed
 Prepared = Mapping[str, Any]
 Stage = Callable[
     [Inputs, AdaptConfig, Run, Accelerator, Prepared], Generator[StageRecord, None, Any]

@@ -20,6 +20,7 @@ from antcli.training import counterparts as module
 from antcli.training.adaptation import adapt, build_training
 from antcli.training.counterparts import CounterpartsDrawn, load_counterparts, make_counterparts
 from antcli.training.inputs import Inputs, check_inputs
+from antcli.training.ladder import Tried
 from antcli.training.loop import StepRecord
 
 DRAWS = 2
@@ -107,6 +108,7 @@ def ways(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         changed = torch.zeros(1, 1, 16, 16)
         changed[..., :8, :] = 1
         rung = LADDER[0] if len(found) == 1 else LADDER[3]
+        yield Tried(0, 1)
         return (rung, changed) if len(found) == 1 else (rung, None)
 
     monkeypatch.setattr(module, "climb", climb)

@@ -42,6 +42,7 @@ from antcli.training.counterparts import (
     make_counterparts,
 )
 from antcli.training.inputs import SourceSamples, check_inputs, sample_source, train_classifier
+from antcli.training.ladder import Tried
 from antcli.training.loop import StepRecord
 from antcli.training.source_dimension import SourceDimension
 
@@ -311,7 +312,7 @@ def test_of_what_is_put_on_the_source_changes_the_place_alone(
 ) -> None:
     images = with_glasses(people)[:count]
     found, records = climb(images)
-    assert kinds(records) == [SourceSamples, SourceDimension, CounterpartsDrawn]
+    assert kinds(records) == [SourceSamples, SourceDimension, Tried, CounterpartsDrawn]
     assert [r for r in records if isinstance(r, SourceSamples)][-1] == SourceSamples(64, 64)
     chosen = records[-1].chosen
     assert 0.05 < chosen.anew < 0.8
@@ -419,6 +420,8 @@ def test_the_last_rung_is_taken_where_none_is_enough(
 ) -> None:
     monkeypatch.setattr(ladder, "PASSED", -1.0)
     _, records = climb(with_glasses(people))
+    count = len(LADDER)
+    assert [r for r in records if isinstance(r, Tried)] == [Tried(i, count) for i in range(count)]
     last = shares(LADDER[-1], find_source(str(tiny_source)).path, 16)
     assert records[-1].chosen == Chosen(*last, 1.0)
 
@@ -430,7 +433,11 @@ def test_a_part_against_drawing_each_alone(
     changed = torch.rand(1, 1, 16, 16)
     rung = LADDER[0]
 
-    monkeypatch.setattr(counterparts_module, "climb", lambda *_: (rung, changed))
+    def climb(*_: object) -> Iterator[Tried]:
+        yield Tried(0, 1)
+        return rung, changed
+
+    monkeypatch.setattr(counterparts_module, "climb", climb)
     records: list[Any] = []
     auto = replace(config, counterparts=replace(config.counterparts, noise=0.0))
     found = make(auto, records)
