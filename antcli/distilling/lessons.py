@@ -76,19 +76,22 @@ def draw_lessons(
     at_once = min(AT_ONCE, images_at_once(source.shape, device))
     found = load_tensors(out) if out.exists() else {}
     predict = predicting(teacher.to(device), accelerator)
-    for start in range(_count(found), config.images, at_once):
-        done = min(start + at_once, config.images)
-        seeds = range(first + start, first + done)
-        x_0 = torch.cat(list(source.sample(predict, seeds, steps=SAMPLING_STEPS, device=device)))
-        lines = [
-            taught(predict, path, x_t, window, config.window_steps, clip=clip)
-            for x_t, window in _starts(path, x_0, todo, config.seed, seeds)
-        ]
-        for name, of in zip(("x_0", "eps"), zip(*lines, strict=True), strict=True):
-            new = torch.stack(of, 1).cpu()
-            found[name] = torch.cat([found[name], new]) if name in found else new
-        save_tensors(out, found, {})
-        yield Taught(done, config.images)
+    with teacher.settled():
+        for start in range(_count(found), config.images, at_once):
+            done = min(start + at_once, config.images)
+            seeds = range(first + start, first + done)
+            x_0 = torch.cat(
+                list(source.sample(predict, seeds, steps=SAMPLING_STEPS, device=device))
+            )
+            lines = [
+                taught(predict, path, x_t, window, config.window_steps, clip=clip)
+                for x_t, window in _starts(path, x_0, todo, config.seed, seeds)
+            ]
+            for name, of in zip(("x_0", "eps"), zip(*lines, strict=True), strict=True):
+                new = torch.stack(of, 1).cpu()
+                found[name] = torch.cat([found[name], new]) if name in found else new
+            save_tensors(out, found, {})
+            yield Taught(done, config.images)
 
 
 def are_whole(file: File, config: DistillConfig) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -156,7 +157,7 @@ class Source:
         """
         own = getattr(predict, "sampler", None) or self.sampler
         sampler = own.asked(scheduler, steps)
-        return sample(
+        batches = sample(
             getattr(predict, "guided", predict),
             self.path,
             seeds,
@@ -168,6 +169,7 @@ class Source:
             clip=not self.latent,
             conditions=conditions,
         )
+        return _while_settled(predict, batches)
 
     def codec(self, device: torch.device | str = "cpu") -> Codec:
         """What lies between its images and x_0, ready on `device`; loaded once for each."""
@@ -176,6 +178,12 @@ class Source:
         if str(device) not in self._codecs:
             self._codecs[str(device)] = self.autoencoder.load(device)
         return self._codecs[str(device)]
+
+
+def _while_settled(predict: object, batches: Iterator[Tensor]) -> Iterator[Tensor]:
+    """Draw them of a network that, if it is a `Denoiser`, does not train meanwhile."""
+    with getattr(predict, "settled", nullcontext)():
+        yield from batches
 
 
 def find_source(name: str) -> Source:

@@ -169,6 +169,19 @@ def test_tuned_classes_are_merged(trains: str, make_unet: MakeUnet) -> None:
     torch.testing.assert_close(found, network.guided(x_t, T[:1], LABELS[:1]), rtol=1e-4, atol=1e-5)
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("size", [0, 2])
+def test_settled_it_knows_classes_and_conditions_as_before(size: int, make_unet: MakeUnet) -> None:
+    unet, x_t = make_unet(num_class_embeds=3), some_noise()
+    network = moved(build_network(unet, config_of("lora", "tuned"), CLASSES, conditions=size))
+    asked = LABELS if size else None
+    expected, plain = network.guided(x_t, T, asked), network.source(x_t, T)
+    with network.settled():
+        found = network.guided(x_t, T, asked)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    assert (found - plain).abs().max() > 1e-3
+
+
 def test_where_there_are_no_classes_none_can_train() -> None:
     check_encoder(config_of("all", "tuned"), encodes=True)
     check_encoder(config_of("all"), encodes=False)

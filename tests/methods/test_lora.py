@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,7 +11,8 @@ from antcli.diffusion.convention import PLAIN
 from antcli.errors import AntError
 from antcli.methods.build import build_network
 from antcli.methods.trainable.lora import LoraDenoiser, LoraSettings
-from antcli.methods.trainable.low_rank import low_rank
+from antcli.methods.trainable.low_rank import LowRank, low_rank
+from antcli.sources.source import find_source
 
 MakeUnet = Callable[..., UNet2DModel]
 X_T = torch.randn(3, 3, 16, 16, generator=torch.Generator().manual_seed(0))
@@ -116,3 +118,60 @@ def test_it_merges_into_the_weights_at_every_t(make_unet: MakeUnet) -> None:
     torch.testing.assert_close(
         dict(network.unet.state_dict()), dict(make_unet().state_dict()), rtol=0, atol=0
     )
+
+
+def test_settled_a_pass_has_the_products_in_its_weights(
+    make_unet: MakeUnet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No addition is asked, the limit in t holds, and afterwards all is as it was."""
+    network = spoken(LoraDenoiser(make_unet(), LoraSettings(rank=4, t_limit=0.6)))
+    x_t, passes = X_T[:1], []
+    below, above = T[1:2], T[2:]
+    monkeypatch.setattr(LowRank, "forward", counted(LowRank.forward, passes))
+
+    def said() -> tuple[Tensor, Tensor, Tensor]:
+        passes.clear()
+        with torch.no_grad():
+            return network(x_t, below), network(x_t, above), network.source(x_t, below)
+
+    before = said()
+    assert len(passes) == len(network.lora)
+    with network.settled(), network.settled():
+        found = said()
+    assert not passes
+    torch.testing.assert_close(found[0], before[0], rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(found[1:], before[1:], rtol=0, atol=0)
+    torch.testing.assert_close(said(), before, rtol=0, atol=0)
+    assert len(passes) == len(network.lora)
+
+
+def test_settled_images_on_both_sides_of_the_limit_have_what_they_had(make_unet: MakeUnet) -> None:
+    network = spoken(LoraDenoiser(make_unet(), LoraSettings(rank=4, t_limit=0.6)))
+    before = out(network)
+    with network.settled():
+        torch.testing.assert_close(out(network), before, rtol=0, atol=0)
+
+
+def test_samples_are_drawn_of_a_settled_network(
+    tiny_source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, passes = find_source(str(tiny_source)), []
+    network = spoken(LoraDenoiser(source.load(), LoraSettings(), source.convention))
+    expected = torch.cat([*source.sample(network.guided, range(3), steps=3)])
+    monkeypatch.setattr(LowRank, "forward", counted(LowRank.forward, passes))
+    found = torch.cat([*source.sample(network, range(3), steps=3)])
+    assert not passes
+    # Rounding of float32 through three passes of some twenty layers.
+    torch.testing.assert_close(found, expected, rtol=1e-2, atol=1e-3)
+    network(X_T, T)
+    assert len(passes) == len(network.lora)
+
+
+def counted(called: Callable[..., Tensor], calls: list[object]) -> Callable[..., Tensor]:
+    """The same, and each of its calls is noted."""
+
+    def noted(self: object, x: Tensor) -> Tensor:
+        calls.append(self)
+        return called(self, x)
+
+    return noted

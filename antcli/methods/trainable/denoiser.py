@@ -140,6 +140,11 @@ class Denoiser(nn.Module):
         finally:
             self.all_below = before
 
+    @contextmanager
+    def settled(self) -> Iterator[None]:
+        """Inside nothing trains, and passes may take less time for that."""
+        yield
+
     def take_prepared(self, prepared: Mapping[str, Any]) -> None:
         """What the stages before training gave, by their names; to be called before training."""
 
