@@ -63,6 +63,8 @@ class Objective:
         """The mean over the images; an error of eps weighs the same whatever the network says."""
         residual = step.output - target
         weight = step.path.weight(step.t, step.x_t, step.network.convention.prediction)
+        if self.target is not None:
+            weight = weight * self.target.weight(step)
         loss = (weight * residual.square()).mean()
         for factor, penalty in self.penalties:
             loss = loss + factor * penalty(step)

@@ -203,6 +203,10 @@ class Rule:
         """What the rule says."""
         raise NotImplementedError
 
+    def weight(self, step: Step) -> Tensor | float:
+        """Of a target: what an error of eps counts, for each image [B, 1, 1, 1]."""
+        return 1.0
+
 
 class Augmentation:
     """How images are changed before they are learnt from, and a label that says how they were.

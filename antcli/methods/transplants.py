@@ -95,9 +95,9 @@ def newness(images: Tensor, drawn: Tensor, changed: Tensor) -> Tensor:
     """
     x = images.float()
     other = drawn.float().unflatten(0, (len(x), -1)).median(1).values
+    # Pixel by pixel: with what lies around it, a whisker would take a piece of the cheek along.
+    off = (x - other).norm(dim=1, keepdim=True)
     size = x.shape[-2:]
-    around = (features(x) - features(other))[:, :3].norm(dim=1, keepdim=True)
-    off = (functional.interpolate(around, size) + (x - other).norm(dim=1, keepdim=True)) / 2
     anew = functional.interpolate(changed.cpu(), size, mode="bilinear", align_corners=False)
     within = torch.where(anew > 0.5, off, 0.0).flatten(1)
     largest = within.kthvalue(int(LARGEST * within.shape[1]), 1).values.view(-1, 1, 1, 1)

@@ -148,12 +148,25 @@ def test_the_coefficient_of_what_says_nothing_goes_to_nothing() -> None:
     assert (coefficient(own, torch.zeros_like(own)) == 0).all()
 
 
+# --- what an error counts -------------------------------------------------------------------
+
+
+def test_where_places_are_known_an_error_counts_as_sigma_over_alpha() -> None:
+    step = a_step()
+    assert CounterpartTarget().weight(step) == 1
+    found = CounterpartTarget().weight(replace(step, kept=torch.ones(3, 1, 8, 8)))
+    assert isinstance(found, Tensor) and found.shape == (3, 1, 1, 1)
+    for weight, t in zip(found.flatten().tolist(), T.tolist(), strict=True):
+        assert weight == pytest.approx(((1 - ALPHA_BAR[t]) / ALPHA_BAR[t]) ** 0.5, rel=1e-9)
+
+
 # --- the whole method ----------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("known", [False, True], ids=["all", "places"])
 @pytest.mark.parametrize("trains", ["lora", "ant", "full"])
 def test_nothing_but_the_loss_has_a_gradient(
-    trains: str, make_unet: Callable[..., UNet2DModel]
+    trains: str, known: bool, make_unet: Callable[..., UNet2DModel]
 ) -> None:
     """Whatever trains: of low-rank additions, adaptors and all weights."""
     config = adapt_config_from({"source": "a", "target": "b", "method": "bridge"})
@@ -171,11 +184,18 @@ def test_nothing_but_the_loss_has_a_gradient(
         x_0=drawn_step.x_0.float(),
         eps=drawn_step.eps.float(),
         pair=drawn_step.counterpart.float(),
+        kept=torch.full((3, 1, 8, 8), 0.5) if known else None,
     )
     step, target = objective.prepared(step)
     assert not step.eps.requires_grad and not target.requires_grad
     assert all(p.grad is None for p in network.parameters())
-    objective.loss(step, target).backward()
+    loss = objective.loss(step, target)
+    with torch.no_grad():
+        errors = (network(step.x_t, T) - target).square().mean((1, 2, 3)).tolist()
+    ratios = [((1 - ALPHA_BAR[t]) / ALPHA_BAR[t]) ** 0.5 if known else 1.0 for t in T.tolist()]
+    counted = [ratio * error for ratio, error in zip(ratios, errors, strict=True)]
+    assert loss.item() == pytest.approx(sum(counted) / 3, rel=1e-5)
+    loss.backward()
     trained = network.trained()
     assert any(p.grad is not None and p.grad.abs().max() > 0 for p in trained.values())
     untrained = [p for name, p in network.named_parameters() if name not in trained]

@@ -6,6 +6,13 @@ and not the first. It is taken off the target as a control variate. Where it is 
 of the image are the counterpart's it is taken off in these; else of all the image, as much as the
 source's error about it shares with it, by least squares: all of it where the counterpart is the
 image.
+
+Where the places are known an error counts as sigma / alpha, not alike at every t. A sample is drawn
+down sigma / alpha, so that what eps gets wrong moves it by more where there is more of it (Song et
+al. 2021, Eq. 13). And where there is little noise, gradients are twenty times as long: in the few
+steps that there are they would be all that is learnt, and the colour and shape of what is new are
+settled where there is much (benchmarks/LOG.md). Of a finish, whose texture little noise shows, all
+counts alike.
 """
 
 from __future__ import annotations
@@ -27,6 +34,13 @@ class CounterpartTarget(Rule):
             return step.eps - step.kept * wrong
         own, wrong = source_errors(step, step.x_0, step.counterpart)
         return step.eps - coefficient(own, wrong) * wrong
+
+    def weight(self, step: Step) -> Tensor | float:
+        """The ratio sigma / alpha, [B, 1, 1, 1], where it is known what is kept; else 1."""
+        if step.kept is None:
+            return 1.0
+        alpha, sigma = step.path.alpha_sigma(step.t, step.x_t)
+        return sigma / alpha
 
 
 def source_errors(step: Step, *x_0: Tensor) -> tuple[Tensor, ...]:
