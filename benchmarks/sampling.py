@@ -48,8 +48,9 @@ def drawn(
             return network.guided(x_t, t).float()
 
     began = time.process_time()
-    batches = source.sample(predict, range(count), steps=steps)
-    images = torch.cat([to_uint8(source.codec().decode(x_0)) for x_0 in batches])
+    with network.settled():
+        batches = source.sample(predict, range(count), steps=steps)
+        images = torch.cat([to_uint8(source.codec().decode(x_0)) for x_0 in batches])
     return images, (time.process_time() - began) / count
 
 

@@ -15,10 +15,11 @@ from antcli.config import adapt_config_from
 from antcli.diffusion.convention import PLAIN
 from antcli.diffusion.examples import Latents
 from antcli.methods.build import build_network, build_objective
-from antcli.methods.choice import Step
+from antcli.methods.choice import Rule, Step
 from antcli.methods.counterparts import Counterparts
 from antcli.methods.noise.bridged import BridgedNoise
 from antcli.methods.target.counterpart import CounterpartTarget, coefficient
+from antcli.methods.transplants import Transplants
 
 PATH, LIMIT, DRAWS = PLAIN.path, 500, 2
 T = torch.tensor([LIMIT - 1, 300, 40])
@@ -151,27 +152,49 @@ def test_the_coefficient_of_what_says_nothing_goes_to_nothing() -> None:
 # --- what an error counts -------------------------------------------------------------------
 
 
-def test_where_places_are_known_an_error_counts_as_sigma_over_alpha() -> None:
-    step = a_step()
-    assert CounterpartTarget().weight(step) == 1
-    found = CounterpartTarget().weight(replace(step, kept=torch.ones(3, 1, 8, 8)))
+def transplants(*, everywhere: bool = True, latent: bool = False) -> Transplants:
+    hosts, worn = (Latents(drawn(seed, 6, 3, 8, 8).float()) for seed in (3, 4))
+    fitting = torch.zeros(3, 2, dtype=torch.long)
+    fitting[0] = 0 if everywhere else -1
+    return Transplants(hosts, torch.ones(3, 1, 8, 8), fitting, 100, worn if latent else None)
+
+
+def rule_of(transplants: Transplants | None) -> Rule:
+    config = adapt_config_from({"source": "a", "target": "b", "method": "bridge"})
+    rule = build_objective(config, {"counterparts": replace(PAIRS, transplants=transplants)}).target
+    assert rule is not None
+    return rule
+
+
+def test_where_all_are_put_on_others_an_error_counts_as_sigma_over_alpha() -> None:
+    found = rule_of(transplants()).weight(a_step())
     assert isinstance(found, Tensor) and found.shape == (3, 1, 1, 1)
     for weight, t in zip(found.flatten().tolist(), T.tolist(), strict=True):
         assert weight == pytest.approx(((1 - ALPHA_BAR[t]) / ALPHA_BAR[t]) ** 0.5, rel=1e-9)
 
 
+@pytest.mark.parametrize(
+    "put",
+    [None, transplants(everywhere=False), transplants(latent=True)],
+    ids=["none", "some", "latents"],
+)
+def test_elsewhere_all_errors_count_alike(put: Transplants | None) -> None:
+    assert rule_of(put).weight(a_step()) == 1
+
+
 # --- the whole method ----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("known", [False, True], ids=["all", "places"])
+@pytest.mark.parametrize("put_on", [False, True], ids=["all", "places"])
 @pytest.mark.parametrize("trains", ["lora", "ant", "full"])
 def test_nothing_but_the_loss_has_a_gradient(
-    trains: str, known: bool, make_unet: Callable[..., UNet2DModel]
+    trains: str, put_on: bool, make_unet: Callable[..., UNet2DModel]
 ) -> None:
     """Whatever trains: of low-rank additions, adaptors and all weights."""
     config = adapt_config_from({"source": "a", "target": "b", "method": "bridge"})
     kept = Latents(PAIRS.examples.x_0.float())
-    objective = build_objective(config, {"counterparts": replace(PAIRS, examples=kept)})
+    pairs = replace(PAIRS, examples=kept, transplants=transplants() if put_on else None)
+    objective = build_objective(config, {"counterparts": pairs})
     other = adapt_config_from({"source": "a", "target": "b", "method": trains})
     network = build_network(make_unet(8), other, PLAIN, PAIRS.t_limit)
     network.keep_source()
@@ -184,7 +207,7 @@ def test_nothing_but_the_loss_has_a_gradient(
         x_0=drawn_step.x_0.float(),
         eps=drawn_step.eps.float(),
         pair=drawn_step.counterpart.float(),
-        kept=torch.full((3, 1, 8, 8), 0.5) if known else None,
+        kept=torch.full((3, 1, 8, 8), 0.5) if put_on else None,
     )
     step, target = objective.prepared(step)
     assert not step.eps.requires_grad and not target.requires_grad
@@ -192,7 +215,7 @@ def test_nothing_but_the_loss_has_a_gradient(
     loss = objective.loss(step, target)
     with torch.no_grad():
         errors = (network(step.x_t, T) - target).square().mean((1, 2, 3)).tolist()
-    ratios = [((1 - ALPHA_BAR[t]) / ALPHA_BAR[t]) ** 0.5 if known else 1.0 for t in T.tolist()]
+    ratios = [((1 - ALPHA_BAR[t]) / ALPHA_BAR[t]) ** 0.5 if put_on else 1.0 for t in T.tolist()]
     counted = [ratio * error for ratio, error in zip(ratios, errors, strict=True)]
     assert loss.item() == pytest.approx(sum(counted) / 3, rel=1e-5)
     loss.backward()

@@ -7,25 +7,34 @@ of the image are the counterpart's it is taken off in these; else of all the ima
 source's error about it shares with it, by least squares: all of it where the counterpart is the
 image.
 
-Where the places are known an error counts as sigma / alpha, not alike at every t. A sample is drawn
-down sigma / alpha, so that what eps gets wrong moves it by more where there is more of it (Song et
-al. 2021, Eq. 13). And where there is little noise, gradients are twenty times as long: in the few
-steps that there are they would be all that is learnt, and the colour and shape of what is new are
-settled where there is much (benchmarks/LOG.md). Of a finish, whose texture little noise shows, all
-counts alike.
+Where all images are put on others, as pixels, an error counts as sigma / alpha, not alike at every
+t. A sample is drawn down sigma / alpha, so that what eps gets wrong moves it by more where there is
+more of it (Song et al. 2021, Eq. 13). And where there is little noise, gradients are twenty times
+as long: in the few steps that there are they would be all that is learnt, and the colour and shape
+of what is new are settled where there is much (benchmarks/LOG.md). Of a finish, whose texture
+little noise shows, and of latents all counts alike.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from antcli.methods.choice import Choice, Rule, Step
 from antcli.methods.counterparts import CounterpartSettings
+from antcli.methods.transplants import Transplants
 
 
+@dataclass(frozen=True)
 class CounterpartTarget(Rule):
     """eps - beta (eps_drawn - eps_source(x'_t, t)), beta of each place or of each image."""
+
+    by_noise: bool = False
+    """Whether an error counts as sigma / alpha."""
 
     def __call__(self, step: Step) -> Tensor:
         """[B, C, H, W]."""
@@ -36,8 +45,8 @@ class CounterpartTarget(Rule):
         return step.eps - coefficient(own, wrong) * wrong
 
     def weight(self, step: Step) -> Tensor | float:
-        """The ratio sigma / alpha, [B, 1, 1, 1], where it is known what is kept; else 1."""
-        if step.kept is None:
+        """What an error counts: sigma / alpha, [B, 1, 1, 1], or 1."""
+        if not self.by_noise:
             return 1.0
         alpha, sigma = step.path.alpha_sigma(step.t, step.x_t)
         return sigma / alpha
@@ -61,9 +70,14 @@ def coefficient(own: Tensor, counterpart: Tensor) -> Tensor:
     return (shared / counterpart.square().sum(axes, keepdim=True).clamp(min=1e-12)).clamp(0, 1)
 
 
+def _build(settings: CounterpartSettings, prepared: Mapping[str, Any]) -> CounterpartTarget:
+    put: Transplants | None = prepared["counterparts"].transplants
+    return CounterpartTarget(put is not None and put.of_all and put.worn is None)
+
+
 CHOICE = Choice(
     "the noise, less what the source gets wrong about the counterpart",
-    lambda settings, prepared: CounterpartTarget(),
+    _build,
     tables={"counterparts": CounterpartSettings},
     stages=("counterparts",),
     passes=lambda settings: {"source forward": 2},
