@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from antcli.diffusion.examples import Examples, moved
-from antcli.methods.places import CHANGED, LARGEST, by_place, features
+from antcli.methods.places import CELLS, CHANGED, LARGEST, by_place, features
 from antcli.randomness import generator
 
 NOISE = 0.34
@@ -90,14 +90,17 @@ def newness(images: Tensor, drawn: Tensor, changed: Tensor) -> Tensor:
     """How much of each place of each image is new to the source, in [0, 1]: [N, 1, H, W].
 
     As much as it differs from what was drawn in its place: half of the largest difference is all.
+    Of images of more pixels than `CELLS` a side what lies around counts as much: a mask shall have
+    no holes.
     `images` are uint8 [N, 3, H, W], `drawn` so many draws of each, one after the other, `changed`
     how much of each place is drawn anew, [N, 1, h, w].
     """
     x = images.float()
     other = drawn.float().unflatten(0, (len(x), -1)).median(1).values
-    # Pixel by pixel: with what lies around it, a whisker would take a piece of the cheek along.
-    off = (x - other).norm(dim=1, keepdim=True)
-    size = x.shape[-2:]
+    off, size = (x - other).norm(dim=1, keepdim=True), x.shape[-2:]
+    if max(size) > CELLS:  # where a place has several pixels; else a whisker would bring its cheek
+        around = (features(x) - features(other))[:, :3].norm(dim=1, keepdim=True)
+        off = (functional.interpolate(around, size) + off) / 2
     anew = functional.interpolate(changed.cpu(), size, mode="bilinear", align_corners=False)
     within = torch.where(anew > 0.5, off, 0.0).flatten(1)
     largest = within.kthvalue(int(LARGEST * within.shape[1]), 1).values.view(-1, 1, 1, 1)

@@ -64,6 +64,17 @@ def test_what_lies_between_thin_lines_stays() -> None:
     assert (found[5:9:2] == 0).all()
 
 
+def test_of_more_pixels_than_places_what_lies_around_counts_as_much() -> None:
+    """A gap of a pixel in a thing of many is no hole."""
+    bare = torch.full((1, 3, 64, 64), 200, dtype=torch.uint8)
+    images = bare.clone()
+    images[:, :, 20:40, 20:40] = 40
+    images[:, :, 30, 30] = 200
+    found = newness(images, bare, torch.ones(1, 1, 64, 64))[0, 0]
+    assert (found[20:40, 20:40] > 0.7).all()
+    assert (found[:16] == 0).all() and (found[44:] == 0).all()
+
+
 def test_half_of_the_largest_difference_is_all_and_less_is_less() -> None:
     bare = torch.full((1, 3, SIDE, SIDE), 100, dtype=torch.uint8)
     images = bare.clone()
