@@ -83,7 +83,8 @@ class Round(LookedAt):
     @cached_property
     def meant(self) -> Tensor:
         """The x_0 that the student draws, float32, not clipped, with its graph if there is one."""
-        eps = self.predict(self.x_k, self.t_k).float()
+        with self.told():
+            eps = self.predict(self.x_k, self.t_k).float()
         return self.path.to_x_0(eps, self.x_k, self.t_k)
 
     @property
@@ -114,10 +115,9 @@ class StudentObjective(Objective):
         x, a = step.meant, self.settings.target_share
         with step.autocast():
             with torch.no_grad():
-                own = self.score(*step.looked[:2])
-            source, adapted = (
-                direction(step, real, lambda x_t, t: own) for real in (self.source, self.adapted)
-            )
+                own = step.of_same(self.score)(*step.looked[:2])
+            scores = self.source, step.of_same(self.adapted)
+            source, adapted = (direction(step, real, lambda x_t, t: own) for real in scores)
         away = (1 - a) * source + a * adapted
         of_fake = step.seen_t.chunk(2)[1], step.seen_eps.chunk(2)[1]
         critic = self.critic.generator_loss(x, *of_fake)
@@ -197,7 +197,7 @@ class AdversarialTraining(Training):
         following = replace(config, steps=config.steps * settings.updates)
         self.settings, self.critic, self.clip = settings, critic, clip
         objective = StudentObjective(
-            score=score, source=source, adapted=adapted, critic=critic, settings=settings
+            score=score.guided, source=source, adapted=adapted, critic=critic, settings=settings
         )
         others = {
             "score": own_score(score, following, accelerator),
@@ -244,12 +244,16 @@ class AdversarialTraining(Training):
             for stream, count in (("noise", size), ("before-critic", 2 * size))
         )
         seen_t = self.critic.draw(2 * size, draw("critic-timesteps"))
-        x_k, t_k = self._own_steps(turn, x_0)
+        condition = self.network.in_turn(range(turn, turn + size))
+        condition = None if condition is None else moved(condition, device)
+        with self.network.told(condition=condition):
+            x_k, t_k = self._own_steps(turn, x_0)
         drawn = (eps, t, images, mirrored, t_k, seen_t, seen_eps)
         eps, t, images, mirrored, t_k, seen_t, seen_eps = (moved(x, device) for x in drawn)
         network, predict, nothing = self.network, self.parts[""].wrapped, torch.empty(size, 0)
         return Round(
             network, predict, self.accelerator.autocast, x_0, eps, t, images, mirrored, nothing,
+            condition=condition,
             tau=t, more=eps, x_k=x_k, t_k=t_k, seen_t=seen_t, seen_eps=seen_eps,
         )  # fmt: skip
 

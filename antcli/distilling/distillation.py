@@ -15,7 +15,14 @@ from antcli.config import AdaptConfig, PreviewConfig
 from antcli.diffusion.sampler import FewSteps
 from antcli.distilling.distribution import MatchingObjective, own_score
 from antcli.distilling.folder import StudentFolder, keep_adapted, through
-from antcli.distilling.lessons import Lessons, Taught, are_whole, draw_lessons, load_lessons
+from antcli.distilling.lessons import (
+    Lessons,
+    Taught,
+    are_whole,
+    draw_lessons,
+    load_lessons,
+    seeds_of,
+)
 from antcli.distilling.settings import DistillConfig
 from antcli.distilling.training import LessonTraining
 from antcli.distilling.windows import WindowObjective
@@ -140,19 +147,21 @@ def build_training(
         score = own_score(student(), config.training, accelerator)
         objective = MatchingObjective(
             teacher=adapted().requires_grad_(False).to(accelerator.device).guided,
-            score=score.network,
+            score=score.network.guided,
             weight=config.matching,
             rising=-(-config.training.steps // RISING),
         )
         others = {"score": score}
+    network = student()
     return LessonTraining(
-        student(),
+        network,
         lessons,
         config.training,
         accelerator,
         seed=config.seed,
         objective=objective,
         others=others,
+        conditions=network.in_turn(seeds_of(config)),
     )
 
 

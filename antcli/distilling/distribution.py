@@ -9,7 +9,9 @@ is looked at with more of it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
+from functools import partial
 
 import torch
 from accelerate import Accelerator
@@ -49,6 +51,10 @@ class LookedAt(Step):
         """The same step."""
         kept = {part.name: getattr(step, part.name) for part in fields(Step)}
         return cls(**kept, end=end, tau=tau, more=more)
+
+    def of_same(self, guided: Callable[..., Tensor]) -> Predict:
+        """`guided` of another network, asked for the conditions of this step, where it has such."""
+        return guided if self.condition is None else partial(guided, condition=self.condition)
 
     @property
     def meant(self) -> Tensor:
@@ -99,7 +105,7 @@ class MatchingObjective(WindowObjective):
         assert self.score is not None
         regression = super().loss(step, target)  # asks for the answer, with its graph
         with step.autocast():
-            away = direction(step, self.teacher, self.score)
+            away = direction(step, step.of_same(self.teacher), step.of_same(self.score))
         weight = self.weight * min(1.0, step.done / self.rising)
         return regression + weight * (away * step.answer).mean()
 
@@ -126,6 +132,8 @@ class ScoreObjective(Objective):
 
     predict: Predict | None = None
     """The network that learns it, in the pass whose gradients the processes exchange."""
+    network: Denoiser | None = None
+    """The same, to be told of conditions."""
 
     def prepared(self, step: Step) -> tuple[Step, Tensor]:
         """The step itself, whose answer is there already, and its new noise."""
@@ -138,11 +146,19 @@ class ScoreObjective(Objective):
         assert isinstance(step, LookedAt)
         assert self.predict is not None
         x_tau, tau, new = step.looked
-        return (new.sqrt() * self.predict(x_tau, tau).float() - target).square().mean()
+        network = step.network if self.network is None else self.network
+        with network.told(condition=step.condition):
+            return (new.sqrt() * self.predict(x_tau, tau).float() - target).square().mean()
 
 
-def own_score(network: Denoiser, config: TrainingConfig, accelerator: Accelerator) -> Part:
+class Score(Part):
     """What learns the score of the student's answers."""
-    part = Part(network, Objective(), config, accelerator)
-    part.objective = ScoreObjective(predict=part.wrapped)
+
+    network: Denoiser
+
+
+def own_score(network: Denoiser, config: TrainingConfig, accelerator: Accelerator) -> Score:
+    """Of a network that begins as the teacher."""
+    part = Score(network, Objective(), config, accelerator)
+    part.objective = ScoreObjective(predict=part.wrapped, network=network)
     return part

@@ -71,7 +71,7 @@ def draw_lessons(
     The images that the teacher was adapted to play no part.
     """
     path, clip, device = source.path, not source.latent, accelerator.device
-    first = FIRST_SEED + config.seed * config.images
+    first = seeds_of(config)[0]
     todo = windows(path, config.sampler)
     at_once = min(AT_ONCE, images_at_once(source.shape, device))
     found = load_tensors(out) if out.exists() else {}
@@ -80,18 +80,25 @@ def draw_lessons(
         for start in range(_count(found), config.images, at_once):
             done = min(start + at_once, config.images)
             seeds = range(first + start, first + done)
-            x_0 = torch.cat(
-                list(source.sample(predict, seeds, steps=SAMPLING_STEPS, device=device))
-            )
-            lines = [
-                taught(predict, path, x_t, window, config.window_steps, clip=clip)
-                for x_t, window in _starts(path, x_0, todo, config.seed, seeds)
-            ]
+            with teacher.told(condition=teacher.in_turn(seeds)):
+                x_0 = torch.cat(
+                    list(source.sample(predict, seeds, steps=SAMPLING_STEPS, device=device))
+                )
+                lines = [
+                    taught(predict, path, x_t, window, config.window_steps, clip=clip)
+                    for x_t, window in _starts(path, x_0, todo, config.seed, seeds)
+                ]
             for name, of in zip(("x_0", "eps"), zip(*lines, strict=True), strict=True):
                 new = torch.stack(of, 1).cpu()
                 found[name] = torch.cat([found[name], new]) if name in found else new
             save_tensors(out, found, {})
             yield Taught(done, config.images)
+
+
+def seeds_of(config: DistillConfig) -> range:
+    """Of the teacher's samples."""
+    first = FIRST_SEED + config.seed * config.images
+    return range(first, first + config.images)
 
 
 def are_whole(file: File, config: DistillConfig) -> bool:

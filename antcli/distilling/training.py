@@ -30,7 +30,8 @@ class LessonTraining(Training):
         sample, window = (of[own] for of in lessons.draw(size, self.seed, self.step))
         x_0, eps, t = lessons.x_0[sample, window], lessons.eps[sample, window], lessons.t[window]
         mirrored, chance = torch.zeros(len(own), dtype=torch.bool), torch.zeros(len(own), 3)
-        steps = self._parts((x_0, eps, t, sample, mirrored, chance))
+        condition = None if self.conditions is None else self.conditions[sample]
+        steps = self._parts((x_0, eps, t, sample, mirrored, chance), condition=condition)
         if len(self.parts) == 1:
             return steps
         end = lessons.ends[window].float()

@@ -33,6 +33,8 @@ RUN = "ant.run"
 """Where the text of each image has the folder of its run."""
 SAMPLER = "ant.sampler"
 """Where the metadata of a student's weights has what it was made for."""
+IMAGES = "ant.images_apart"
+"""Where the metadata of weights has how many images are conditions of their own."""
 
 
 @dataclass(frozen=True)
@@ -173,7 +175,8 @@ def load_adapted(run: Run, source: Source, weights: Path | None = None) -> Denoi
         t_limit = float(facts["ant.t_limit"]) if "ant.t_limit" in facts else None
         known = conditions_of(run)
         size = 0 if known is None else known.size
-        network = build_network(source.load(), run.config(), source.convention, t_limit, size)
+        asked, images = source.convention, int(facts.get(IMAGES, 0))
+        network = build_network(source.load(), run.config(), asked, t_limit, size, images)
     _fill(network, weights)
     return network.requires_grad_(False).eval()
 

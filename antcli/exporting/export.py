@@ -142,6 +142,14 @@ def _asked(run: Run, condition: str, format: Format) -> Tensor | None:
 
 def _merged(network: Denoiser, run: Run, condition: Tensor | None) -> ModelMixin:
     unet = network.merged(condition) if network.beneath is None else None
+    if network.images:
+        raise AntError(
+            f"each of the {network.images} images of {run.folder} is a condition of its own, which "
+            "samples have in turn, and no network alone can do that",
+            f"in Python, `antcli.load({str(run.folder)!r})` draws what `ant sample` draws; what is "
+            "adapted with `apart = false` in `[counterparts]` is one network",
+            exit_code=2,
+        )
     if unet is None:
         raise AntError(
             f"what was trained in {run.folder} are modules beside the network, as adaptors are: "

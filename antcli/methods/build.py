@@ -94,11 +94,13 @@ def build_network(
     convention: Convention,
     t_limit: float | None = None,
     conditions: int = 0,
+    images: int = 0,
 ) -> Denoiser:
     """The network that the method trains, with what trains marked; it takes `unet` over.
 
     A `t_limit` that is kept with the counterparts stands in the place of that of the settings.
-    `conditions` is the size of the target's conditions; 0: it has none.
+    `conditions` is the size of the target's conditions; 0: it has none, and each of so many
+    `images` may be one.
     """
     trains = method_of(config).choices["trains"]
     settings = _settings(trains, config)
@@ -112,6 +114,9 @@ def build_network(
     if conditions:
         with seeded(config.seed):
             network.take_conditions(conditions)
+    elif images:
+        with seeded(config.seed):
+            network.take_images(images)
     return network
 
 

@@ -12,7 +12,7 @@ the source's images, and these are pairs as well (`transplants.py`).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, cast
 
 import torch
 from annotated_types import Ge, Le
@@ -20,7 +20,7 @@ from torch import Tensor
 
 from antcli.diffusion.examples import Examples, moved
 from antcli.diffusion.path import Path
-from antcli.methods.transplants import Transplants
+from antcli.methods.transplants import Transplants, is_bound
 from antcli.settings import Count, settings
 
 REFERENCE_SIDE = 32
@@ -81,6 +81,10 @@ class CounterpartSettings:
     domain is new."""
     transplants: bool = True
     """Whether what is new in a few places is learnt on other images of the source, too."""
+    apart: bool = True
+    """Whether then each image is a condition of its own, so that a sample has what is new of one of
+    them. Not of more than 20 images, of latents, where the target has conditions, or where what is
+    new has the colour of something beside it."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +99,19 @@ class Counterparts:
     """alpha / sigma at the limit."""
     transplants: Transplants | None = None
     """What is new in places, and what it may be put on."""
+
+    @property
+    def in_places(self) -> bool:
+        """Whether of all images it is known to the pixel what is new in them, and that is learnt
+        on others.
+        """
+        put = self.transplants
+        return put is not None and put.of_all and put.worn is None
+
+    @property
+    def unbound(self) -> bool:
+        """Whether besides what is new in one image might as well be in any other."""
+        return self.in_places and not is_bound(cast(Transplants, self.transplants).fitting)
 
     def pairs(
         self, x_0: Tensor, images: Tensor, mirrored: Tensor, t: Tensor, chance: Tensor

@@ -39,10 +39,14 @@ def features(images: Tensor) -> Tensor:
     across = functional.pad((x[..., 1:] - x[..., :-1]).abs(), (0, 1))
     down = functional.pad((x[..., 1:, :] - x[..., :-1, :]).abs(), (0, 0, 0, 1))
     contrast = across.amax(1, keepdim=True) + down.amax(1, keepdim=True)
-    height, width = x.shape[-2:]
-    cells = min(CELLS, height), min(CELLS, width)
-    found = functional.adaptive_avg_pool2d(torch.cat([x, contrast], 1), cells)
+    found = cells(torch.cat([x, contrast], 1))
     return functional.avg_pool2d(functional.pad(found, (1, 1, 1, 1), mode="replicate"), 3, 1)
+
+
+def cells(x: Tensor) -> Tensor:
+    """Means of x [N, C, H, W] over each place, [N, C, CELLS, CELLS]; no more than it has pixels."""
+    height, width = x.shape[-2:]
+    return functional.adaptive_avg_pool2d(x, (min(CELLS, height), min(CELLS, width)))
 
 
 @dataclass(frozen=True)
@@ -83,7 +87,7 @@ class Places:
         """
         far, count = self.distances(images), len(images)
         new, almost = far > self.by_chance(count), far > self.by_chance(count, ALMOST)
-        return new, _joined(new, almost | new)
+        return new, joined(new, almost | new)
 
     def by_chance(self, count: int, share: float = NEW) -> float:
         """Below it are this share of the places of groups of `count` of the source's own images."""
@@ -132,7 +136,7 @@ def _within(apart: Tensor) -> Tensor:
     return apart.sum((1, 2)) / (count * (count - 1))
 
 
-def _joined(new: Tensor, almost: Tensor) -> Tensor:
+def joined(new: Tensor, almost: Tensor) -> Tensor:
     """Those of `almost` that a way within it joins to `new`."""
     while True:
         more = (functional.max_pool2d(new.float()[None], 3, 1, 1)[0] > 0) & almost
@@ -145,8 +149,8 @@ def changes(images: Tensor, drawn: Tensor, among: Tensor) -> Tensor:
     """Where each of images differs in colour from what was drawn in its place: [N, rows, columns].
 
     `images` are uint8 [N, 3, H, W], `drawn` so many draws of each, one after the other; `among` are
-    the places that may differ, [rows, columns]. Where else the domain is new in other images this
-    one stays as it is.
+    the places that may differ, [rows, columns], of all or of each. Where else the domain is new in
+    other images this one stays as it is.
     """
     colours = features(images)[:, :3]
     draws = features(drawn)[:, :3].unflatten(0, (len(images), -1))

@@ -23,6 +23,7 @@ def build_student(adapted: Denoiser, config: AdaptConfig, sampler: FewSteps) -> 
     student = build_network(unet, config, convention, t_limit=1.0)
     student.sampler = sampler
     student.beneath = adapted if merged is None else None
+    student.images = adapted.images
     return student
 
 

@@ -78,6 +78,11 @@ class Transplants:
         return worn, hosts, new, moved(put, device).view(-1, 1, 1, 1)
 
 
+def is_bound(fitting: Tensor) -> bool:
+    """Whether images are put on some hosts only, `fitting` them: [N, M]."""
+    return bool((fitting >= 0).all() and len(fitting[0].unique()) < fitting.shape[1])
+
+
 def put_on(images: Tensor, new: Tensor, hosts: Tensor, fitting: Tensor) -> Tensor:
     """What is new in each image on each of the hosts that fit it, uint8 [N * M, 3, H, W]."""
     of = hosts[fitting.clamp(min=0).flatten()].float()

@@ -150,11 +150,13 @@ class Source:
     ) -> Iterator[Tensor]:
         """x_0 in batches, as `sampling.sample` yields them; `predict` is eps_theta, adapted or not.
 
-        Of a `Denoiser` it is the `guided` one, which alone may be asked for `conditions`, drawn by
-        the network's own sampler where nothing else is said; raises `AntError` where that was made
-        for something else.
+        Of a `Denoiser` it is the `guided` one, which alone may be asked for `conditions`, and else
+        has those of its images in turn, drawn by the network's own sampler where nothing else is
+        said; raises `AntError` where that was made for something else.
         x_0 of pixels is kept in [-1, 1]; latents have no such bounds.
         """
+        if conditions is None and hasattr(predict, "in_turn"):
+            conditions = predict.in_turn(seeds)
         own = getattr(predict, "sampler", None) or self.sampler
         sampler = own.asked(scheduler, steps)
         batches = sample(

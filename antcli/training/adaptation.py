@@ -65,7 +65,7 @@ def build_training(
         accelerator,
         seed=config.seed,
         objective=build_objective(config, prepared),
-        conditions=inputs.labels,
+        conditions=inputs.labels(network),
         faster=faster_than_all(config),
     )
 

@@ -16,6 +16,7 @@ from antcli.config import AdaptConfig
 from antcli.diffusion.examples import Examples, Latents, Pixels
 from antcli.diffusion.sampling import SchedulerName
 from antcli.methods.build import said_limit
+from antcli.methods.colours import Colours
 from antcli.methods.counterparts import (
     REFERENCE_SIDE,
     Counterparts,
@@ -24,7 +25,7 @@ from antcli.methods.counterparts import (
     shares,
 )
 from antcli.methods.places import Places
-from antcli.methods.transplants import NOISE, Transplants, fitting, newness, put_on
+from antcli.methods.transplants import NOISE, Transplants, fitting, is_bound, newness, put_on
 from antcli.randomness import generator
 from antcli.sources.source import Source
 from antcli.training.inputs import (
@@ -121,7 +122,7 @@ def make_counterparts(
     }
     save_tensors(out, tensors, facts)
     for way in ways:
-        bound = "fitting" in tensors and _bound(tensors["fitting"][way.images])
+        bound = "fitting" in tensors and is_bound(tensors["fitting"][way.images])
         chosen = Chosen(
             way.noise, t_limit, way.anew, way.domain, said=bool(settings.noise), bound=bound
         )
@@ -192,11 +193,6 @@ def _transplants(
     return {**tensors, "new": new, "fitting": hosts}
 
 
-def _bound(fitting: Tensor) -> bool:
-    """Whether images are put on some hosts only."""
-    return bool((fitting >= 0).all() and len(fitting[0].unique()) < fitting.shape[1])
-
-
 def _ways(
     inputs: Inputs, config: AdaptConfig, drawing: Drawing, x_0: Tensor
 ) -> Generator[CounterpartsRecord, None, tuple[Tensor, list[_Way]]]:
@@ -216,9 +212,11 @@ def _ways(
         yield SourceSamples(sum(map(len, drawn)), OWN)
     own = torch.cat(drawn)
     yield from source_dimension(source, own)
-    places, ways = Places.of(own), []
+    places, colours, ways = Places.of(own), Colours.of(own), []
     for name, of in inputs.domains.items():
-        rung, changed = yield from climb(places, inputs.target.images[of], drawing, x_0[of])
+        rung, changed = yield from climb(
+            places, colours, inputs.target.images[of], drawing, x_0[of]
+        )
         closely = rung.closely and changed is not None
         ways.append(_Way(name, of, *shares(rung, path, side), changed, closely))
     return own, ways

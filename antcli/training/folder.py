@@ -15,6 +15,7 @@ from torch import Tensor
 from antcli.artifacts import load_tensors, replacing, save_tensors, to_json
 from antcli.config import AdaptConfig, source_name
 from antcli.diffusion.sampler import FewSteps
+from antcli.evaluation.samples import IMAGES
 from antcli.evaluation.stopping import ChosenStep, Score, choose, read_scores, write_scores
 from antcli.images.conditions import Conditions
 from antcli.images.grid import comparison_page, save_png, to_uint8
@@ -203,7 +204,10 @@ class RunFolder:
         return self.config
 
     def _metadata(self, title: str) -> dict[str, object]:
-        limit = {"ant.t_limit": repr(self.training.network.t_limit)}
+        network = self.training.network
+        limit = {"ant.t_limit": repr(network.t_limit)}
+        if network.images:
+            limit[IMAGES] = str(network.images)
         of_target = self.identity["target_sha256"]
         return {**described(self.source, of_target, self.config, title), **limit}
 

@@ -32,7 +32,7 @@ from antcli.methods.build import (
 )
 from antcli.methods.choice import Predict
 from antcli.methods.classifier import Classifier
-from antcli.methods.counterparts import Counterparts
+from antcli.methods.counterparts import FULL, Counterparts
 from antcli.methods.presets import PRESETS, Preset
 from antcli.methods.table import Method
 from antcli.methods.trainable.denoiser import Denoiser
@@ -80,10 +80,11 @@ class Inputs:
         """Of the target's images, where these have several."""
         return self.target.conditions
 
-    @property
-    def labels(self) -> Tensor | None:
+    def labels(self, network: Denoiser) -> Tensor | None:
         """What a network is told of the condition of each image, [N, size]."""
-        return None if self.conditions is None else self.conditions.labels
+        if self.conditions is not None:
+            return self.conditions.labels
+        return network.in_turn(range(len(self.target.images)))
 
     @property
     def domains(self) -> dict[str, Sequence[int]]:
@@ -281,7 +282,10 @@ def network_of(inputs: Inputs, config: AdaptConfig, prepared: Mapping[str, Any])
     t_limit = None if pairs is None else pairs.t_limit
     asked, known = inputs.source.convention, inputs.conditions
     size = 0 if known is None else known.size
-    return build_network(inputs.source.load(), config, asked, t_limit, size)
+    count = len(inputs.target.images)
+    apart = pairs is not None and pairs.unbound and config.counterparts.apart
+    images = count if apart and count <= FULL else 0
+    return build_network(inputs.source.load(), config, asked, t_limit, size, images)
 
 
 def source_predict(source: Source, accelerator: Accelerator) -> Predict:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from antcli.diffusion.sampling import SchedulerName, images_at_once, in_parts, resample
 from antcli.images.grid import to_uint8
+from antcli.methods.colours import Colours
 from antcli.methods.counterparts import CHANCE, LADDER, PART, PASSED, Rung, shares
 from antcli.methods.places import Places, around, changes
 from antcli.sources.source import Source
@@ -34,11 +35,12 @@ class Tried:
 
 
 def climb(
-    places: Places, images: Tensor, drawing: Drawing, x_0: Tensor
+    places: Places, colours: Colours, images: Tensor, drawing: Drawing, x_0: Tensor
 ) -> Generator[Tried, None, tuple[Rung, Tensor | None]]:
     """The first rung on which the source draws nothing but its own, and what changes on it.
 
-    Its own is what differs from images of the source, place by place, no more than by chance. What
+    Its own is what differs from images of the source, place by place, no more than by chance; of
+    these are the `places` and the `colours`. What
     changes is a share in [0, 1] of each place of all x_0, or of each of them, [N, 1, H, W]; None
     is everything.
     """
@@ -56,7 +58,7 @@ def climb(
         if trials.strange(drawn, anew) <= PASSED:
             break
     if changed is not None and rung.closely:
-        changed = trials.closely(rung, drawn, anew)
+        changed = trials.closely(colours, rung, drawn, anew)
     return rung, changed
 
 
@@ -94,12 +96,16 @@ class _Trials:
         differs = torch.stack(each).mean(0) > self.by_chance
         return float(differs[anew].float().mean())
 
-    def closely(self, rung: Rung, drawn: Tensor, anew: Tensor) -> Tensor:
-        """How much of each place of each x_0 is drawn anew: of `anew` where it has changed."""
-        changed = self._of_x_0(changes(self.images, drawn, anew), rung)
-        for number in range(1, ROUNDS):
-            drawn = self.draw(rung, changed, number)
-            changed = self._of_x_0(changes(self.images, drawn, anew), rung)
+    def closely(self, colours: Colours, rung: Rung, drawn: Tensor, anew: Tensor) -> Tensor:
+        """How much of each place of each x_0 is drawn anew: what is new in it, of `anew` and beside
+        it.
+        """
+        new = torch.zeros_like(anew)
+        for number in range(1, ROUNDS + 1):
+            new = colours.new(self.images, changes(self.images, drawn, anew | new))
+            changed = self._of_x_0(new, rung)
+            if number < ROUNDS:
+                drawn = self.draw(rung, changed, number)
         return changed
 
     def _of_x_0(self, new: Tensor, rung: Rung) -> Tensor:

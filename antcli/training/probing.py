@@ -42,7 +42,8 @@ def probe(
     examples = examples_of(inputs.source, inputs.target.images, accelerator.device)
     total = settings.probe_steps + settings.probe_draws
     plain = replace(config.training, steps=settings.probe_steps)
-    told: Any = {"seed": config.seed, "conditions": inputs.labels}
+    labels = inputs.labels(network)
+    told: Any = {"seed": config.seed, "conditions": labels}
     training = Training(network, examples, plain, accelerator, **told)
     for record in training.steps():
         yield Probed(record.step, total)
@@ -53,7 +54,7 @@ def probe(
         fisher = {name: torch.zeros_like(v) for name, v in network.vs().items()}
         for k in range(settings.probe_draws):
             squares: dict[str, Tensor] = squared_gradients(
-                network, examples, config.seed, k, inputs.labels
+                network, examples, config.seed, k, labels
             )
             for name in fisher:
                 fisher[name] += squares[f"changes.{name}.v"] / settings.probe_draws

@@ -102,7 +102,7 @@ def ways(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Every other image is of the first domain; the second one takes more noise to hide."""
     found: list[int] = []
 
-    def climb(places: Any, images: torch.Tensor, drawing: Any, x_0: torch.Tensor) -> Any:
+    def climb(places: Any, colours: Any, images: Any, drawing: Any, x_0: Any) -> Any:
         assert len(images) == len(x_0)
         found.append(len(images))
         changed = torch.zeros(1, 1, 16, 16)

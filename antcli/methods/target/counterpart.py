@@ -25,8 +25,7 @@ import torch
 from torch import Tensor
 
 from antcli.methods.choice import Choice, Rule, Step
-from antcli.methods.counterparts import CounterpartSettings
-from antcli.methods.transplants import Transplants
+from antcli.methods.counterparts import Counterparts, CounterpartSettings
 
 
 @dataclass(frozen=True)
@@ -71,8 +70,8 @@ def coefficient(own: Tensor, counterpart: Tensor) -> Tensor:
 
 
 def _build(settings: CounterpartSettings, prepared: Mapping[str, Any]) -> CounterpartTarget:
-    put: Transplants | None = prepared["counterparts"].transplants
-    return CounterpartTarget(put is not None and put.of_all and put.worn is None)
+    known: Counterparts = prepared["counterparts"]
+    return CounterpartTarget(known.in_places)
 
 
 CHOICE = Choice(

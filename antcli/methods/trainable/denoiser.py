@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any, cast
@@ -60,6 +60,8 @@ class Denoiser(nn.Module):
         self.gate = Gate()
         self.labels: LabelEmbedding | None = None
         self.conditions: LabelEmbedding | None = None
+        self.images = 0
+        """How many images are conditions of their own, which samples have in turn; 0: none is."""
         self.own: nn.ModuleDict | None = None
         self.encoder: TunedEncoder | None = None
         self.all_below = False
@@ -104,6 +106,19 @@ class Denoiser(nn.Module):
         for added in self.of_conditions().values():
             cast(LowRank, added).take_conditions(size, self.conditions.said)
 
+    def take_images(self, count: int) -> None:
+        """Let each of so many images be a condition of its own, without a name."""
+        self.take_conditions(count)
+        self.images = count
+
+    def in_turn(self, seeds: Sequence[int]) -> Tensor | None:
+        """The conditions, [N, size], of samples for which none is asked: which of the images each
+        has depends on its seed alone. None where it knows of no images.
+        """
+        if not self.images:
+            return None
+        return torch.eye(self.images)[[seed % self.images for seed in seeds]]
+
     def of_conditions(self) -> nn.ModuleDict:
         """The low-rank additions by the layers that they stand beside, made when first asked for.
 
@@ -123,6 +138,9 @@ class Denoiser(nn.Module):
         has; of what is left out, as outside, that it is zero.
         """
         with ExitStack() as inside:
+            if self.beneath is not None and self.conditions is None:
+                inside.enter_context(self.beneath.told(condition=condition))
+                condition = None
             for embedding, said in ((self.labels, label), (self.conditions, condition)):
                 if said is not None:
                     assert embedding is not None, "take_labels() or take_conditions() comes first"
@@ -159,9 +177,9 @@ class Denoiser(nn.Module):
         """A network like the source's that says at every t what this one says below its limit.
 
         Of several conditions it knows one, [size], or none. None where what trains is no change of
-        the network's own parameters.
+        the network's own parameters, and where it would have to know every image.
         """
-        return like(self.unet, self.values(condition))
+        return None if self.images else like(self.unet, self.values(condition))
 
     @torch.no_grad()
     def values(self, condition: Tensor | None = None) -> dict[str, Tensor]:

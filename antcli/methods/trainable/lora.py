@@ -15,7 +15,7 @@ from torch.func import functional_call
 
 from antcli.diffusion.convention import PLAIN, Convention
 from antcli.methods.choice import Choice
-from antcli.methods.trainable.denoiser import AddedDenoiser, Limited, like
+from antcli.methods.trainable.denoiser import AddedDenoiser, Denoiser, Limited
 from antcli.methods.trainable.low_rank import beside_layers, merge
 from antcli.randomness import seeded
 from antcli.settings import Count, settings
@@ -58,9 +58,9 @@ class LoraDenoiser(AddedDenoiser):
             merge(values, self.lora)
         return values
 
-    def merged(self, condition: Tensor | None = None) -> ModelMixin:
+    def merged(self, condition: Tensor | None = None) -> ModelMixin | None:
         """A network of these."""
-        return like(self.unet, self.values(condition))
+        return Denoiser.merged(self, condition)
 
     @contextmanager
     def settled(self) -> Iterator[None]:

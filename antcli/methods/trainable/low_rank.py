@@ -16,7 +16,6 @@ from typing import Any, cast
 import torch
 from diffusers import ModelMixin
 from torch import Tensor, nn
-from torch.nn import functional
 
 from antcli.methods.trainable.encoder import is_of_encoder
 from antcli.methods.trainable.gate import Gate, Parallel
@@ -35,33 +34,31 @@ class LowRank(nn.Sequential):
 
     def forward(self, x: Tensor) -> Tensor:
         """As its layer takes it."""
-        h, up = self[0](x), cast(Any, self[1])
+        h = self[0](x)
         if self.said is None:
-            return cast(Tensor, up(h))
-        if isinstance(up, nn.Conv2d):
-            return functional.conv2d(by_label(h, self.said(), 1), up.weight)
-        return functional.linear(by_label(h, self.said(), h.ndim - 1), up.weight)
+            return cast(Tensor, self[1](h))
+        up = self._up(self.said())  # [B or 1, out, r]
+        if isinstance(self[1], nn.Conv2d):
+            return (up @ h.flatten(2)).unflatten(2, h.shape[2:])
+        return (h.reshape(len(h), -1, h.shape[-1]) @ up.mT).view(*h.shape[:-1], -1)
 
     def weight(self, condition: Tensor | None = None) -> Tensor:
         """What it comes to beside the layer's own weight; with several B, for one label [size]."""
-        down, last = self.parameters()
-        up = last.flatten(1)
+        down, up = (p.flatten(1) for p in self.parameters())
         if self.said is not None:
-            each = up.unflatten(1, (-1, len(down)))
-            y = up.new_zeros(each.shape[1]) if condition is None else condition.to(up)
-            up = torch.einsum("k,okr->or", y, each)
-        return torch.einsum("or,r...->o...", up, down)
+            size = up.shape[1] // len(down)
+            label = up.new_zeros(1, size) if condition is None else condition[None]
+            up = self._up(label)[0]
+        return (up @ down).unflatten(1, next(self.parameters()).shape[1:])
 
+    def _up(self, label: Tensor) -> Tensor:
+        """For each of some labels, [B, size], the sum of all B, each times its number: [B, out, r].
 
-def by_label(h: Tensor, label: Tensor, channels: int) -> Tensor:
-    """Features of each image, times each number of its label: `size` times as many `channels`.
-
-    `h` is [B, ...] with them on the axis `channels`, `label` [B, size]. A linear layer of the
-    result is a sum of one for each number, times this.
-    """
-    numbers = label.to(h).view(len(label), -1, *[1] * (h.ndim - 1))
-    spread = numbers * h.unsqueeze(1)  # [B, size, ...]
-    return spread.movedim(1, channels).flatten(channels, channels + 1)
+        One small matrix an image is far less to do than `size` times the channels.
+        """
+        down, up = self.parameters()
+        each = up.flatten(1).unflatten(1, (-1, len(down)))
+        return torch.einsum("bk,okr->bor", label.to(up), each)
 
 
 def weighted_layers(unet: ModelMixin) -> list[tuple[str, nn.Conv2d | nn.Linear]]:
