@@ -13,6 +13,7 @@ import torch
 from antcli.artifacts import file_hash, save_tensors
 from antcli.cli.main import main
 from antcli.config import adapt_config_from
+from antcli.evaluation.samples import IMAGES
 from antcli.images.target import check_target
 from antcli.methods.build import build_network
 from antcli.runs import Run
@@ -20,14 +21,21 @@ from antcli.sources.source import find_source
 
 
 def adapted_run(
-    folder: Path, source: Path | str, target: Path, asks: dict[str, Any] | None = None, **said: Any
+    folder: Path,
+    source: Path | str,
+    target: Path,
+    asks: dict[str, Any] | None = None,
+    images: int = 0,
+    **said: Any,
 ) -> Run:
-    """`said` are settings; `asks` is what the source is asked with, as a run keeps it."""
+    """`said` are settings; `asks` is what the source is asked with, as a run keeps it; so many
+    `images` are conditions of their own.
+    """
     config = adapt_config_from({"source": str(source), "target": str(target), **said})
     asked = find_source(config.source).conditioned_by(asks or {}, 0.0)
     paths, known = check_target(target)
     size = 0 if known is None else known.size
-    network = build_network(asked.load(), config, asked.convention, conditions=size)
+    network = build_network(asked.load(), config, asked.convention, conditions=size, images=images)
     draw = torch.Generator().manual_seed(0)
     for parameter in network.trained().values():
         parameter.data += 0.05 * torch.randn(parameter.shape, generator=draw)
@@ -42,7 +50,8 @@ def adapted_run(
     run.write_facts(config, identity, status="finished", step=7)
     if asks:
         save_tensors(run.condition, asks, {})
-    save_tensors(run.weights, network.trained(), {"ant.t_limit": repr(network.t_limit)})
+    told = {"ant.t_limit": repr(network.t_limit), **({IMAGES: str(images)} if images else {})}
+    save_tensors(run.weights, network.trained(), told)
     return run
 
 

@@ -10,6 +10,7 @@ is looked at with more of it.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, fields
 from functools import partial
 
@@ -133,7 +134,7 @@ class ScoreObjective(Objective):
     predict: Predict | None = None
     """The network that learns it, in the pass whose gradients the processes exchange."""
     network: Denoiser | None = None
-    """The same, to be told of conditions."""
+    """The same, which is told of the conditions of a step."""
 
     def prepared(self, step: Step) -> tuple[Step, Tensor]:
         """The step itself, whose answer is there already, and its new noise."""
@@ -146,8 +147,8 @@ class ScoreObjective(Objective):
         assert isinstance(step, LookedAt)
         assert self.predict is not None
         x_tau, tau, new = step.looked
-        network = step.network if self.network is None else self.network
-        with network.told(condition=step.condition):
+        network = self.network
+        with nullcontext() if network is None else network.told(condition=step.condition):
             return (new.sqrt() * self.predict(x_tau, tau).float() - target).square().mean()
 
 

@@ -117,9 +117,10 @@ def test_the_student_is_moved_by_both_scores_and_the_critic(make_training: MakeT
 def weights_of(training: AdversarialTraining) -> dict[str, Tensor]:
     """Of all that is asked in a step, by part."""
     of_student: Any = training.parts[""].objective
+    score: Any = training.parts["score"].network
     asked = {
         "student": training.network,
-        "score": of_student.score,
+        "score": score,
         "source": of_student.source,
         "adapted": of_student.adapted,
         "critic": training.critic,
@@ -129,6 +130,40 @@ def weights_of(training: AdversarialTraining) -> dict[str, Tensor]:
         for part, network in asked.items()
         for name, p in network.named_parameters()
     }
+
+
+def test_all_that_is_drawn_is_drawn_as_one_of_the_images_that_samples_have(
+    make_training: MakeTraining,
+) -> None:
+    training = make_training()
+    network: Any = training.network
+    with seeded(1):
+        network.take_images(3)
+        for parameter in network.lora.parameters():
+            parameter.data += 0.1 * torch.randn(parameter.shape)
+    batch = training._round(1)
+    expected = torch.eye(3)[[1, 2]]
+    assert torch.equal(batch.condition, expected)
+    with torch.no_grad():
+        meant, others = (
+            PATH.to_x_0(network.guided(batch.x_k, batch.t_k, of), batch.x_k, batch.t_k)
+            for of in (expected, expected.roll(1, 1))
+        )
+        torch.testing.assert_close(batch.meant, meant, rtol=1e-4, atol=1e-4)
+    assert (meant - others).abs().mean() > 0.01
+    asked: list[Tensor] = []
+
+    def adapted(x_t: Tensor, t: Tensor, condition: Tensor | None = None) -> Tensor:
+        assert condition is not None
+        asked.append(condition)
+        return 0.5 * x_t
+
+    def score(x_t: Tensor, t: Tensor, condition: Tensor | None = None) -> Tensor:
+        return adapted(x_t, t, condition)
+
+    objective: Any = training.parts[""].objective
+    replace(objective, adapted=adapted, score=score).loss(batch, batch.eps)
+    assert len(asked) == 2 and all(torch.equal(one, expected) for one in asked)
 
 
 def test_student_score_and_heads_train_and_nothing_else(make_training: MakeTraining) -> None:

@@ -17,6 +17,7 @@ from antcli.distilling import distillation, lessons
 from antcli.distilling.distillation import Record, check_teacher, distill
 from antcli.distilling.lessons import Taught
 from antcli.distilling.settings import DistillConfig, distill_config_from
+from antcli.distilling.training import LessonTraining
 from antcli.errors import AntError
 from antcli.evaluation.samples import check_run_source, load_adapted
 from antcli.exporting.export import export_run
@@ -44,6 +45,7 @@ def teachers(
         "lora": {"method": "lora", "lora": {"rank": 2, "t_limit": 0.5}},
         "adaptor": {"method": "adaptor"},
         "finetune": {"method": "finetune"},
+        "images": {"method": "lora", "lora": {"rank": 2, "t_limit": 0.5}, "images": 10},
     }
     return {
         name: adapted_run(folder / name, tiny_source, tiny_target, **said)
@@ -105,6 +107,55 @@ def test_an_untrained_student_is_the_adapted_network(
     torch.testing.assert_close(
         eps_of(run, 100), eps_of(teachers[teacher], 100), rtol=1e-3, atol=1e-4
     )
+
+
+@pytest.mark.parametrize("towards", ["windows", "distribution"])
+def test_a_student_of_a_run_of_which_samples_have_its_images_in_turn_has_them_too(
+    make: Make, teachers: dict[str, Run], towards: str
+) -> None:
+    run, _ = make(teacher="images", towards=towards, training=training(learning_rate=1e-30))
+    source = check_run_source(run)
+    student, teacher = (load_adapted(of, source) for of in (run, teachers["images"]))
+    x_t = torch.randn(2, *source.shape, generator=torch.Generator().manual_seed(1))
+    t, found = torch.full((2,), 100), []
+    for condition in (student.in_turn([13, 24]), student.in_turn([5, 6])):
+        eps = student.guided(x_t, t, condition)
+        torch.testing.assert_close(eps, teacher.guided(x_t, t, condition), rtol=1e-3, atol=1e-4)
+        found.append(eps)
+    assert (found[0] - found[1]).abs().mean() > 0.01
+    drawn, asked = (
+        torch.cat(list(source.sample(student, [13, 24], conditions=condition)))
+        for condition in (None, torch.eye(10)[[3, 4]])
+    )
+    assert torch.equal(drawn, asked)
+    with pytest.raises(AntError, match=r"10 images .* condition of its own"):
+        export_run(run)
+
+
+@pytest.mark.parametrize("towards", ["windows", "distribution"])
+def test_each_lesson_is_learnt_as_the_image_that_its_sample_has(
+    make: Make, teachers: dict[str, Run], config: DistillConfig, accelerator: Accelerator,
+    monkeypatch: pytest.MonkeyPatch, towards: str,
+) -> None:  # fmt: skip
+    kept: dict[str, Any] = {}
+    build = distillation.build_training
+
+    def built(*given: Any) -> LessonTraining:
+        kept["training"] = build(*given)
+        return kept["training"]
+
+    monkeypatch.setattr(distillation, "build_training", built)
+    make(teacher="images", towards=towards)
+    learnt: LessonTraining = kept["training"]
+    (step,) = learnt._draw()
+    first = lessons.seeds_of(config)[0]
+    expected = torch.eye(10)[(first + step.images) % 10]
+    assert torch.equal(step.condition, expected)
+    with torch.no_grad():
+        asked = learnt.network.guided(step.x_t, step.t, expected)
+        torch.testing.assert_close(step.output, asked, rtol=1e-4, atol=1e-5)
+        others = learnt.network.guided(step.x_t, step.t, expected.roll(1, 1))
+    assert (step.output - others).abs().mean() > 0.001
 
 
 def test_it_is_a_run_that_needs_no_other(make: Make, teachers: dict[str, Run]) -> None:

@@ -34,11 +34,16 @@ def _small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "PREVIEW", PreviewConfig(images=1, every=2))
 
 
-@pytest.fixture(scope="module")
-def teacher(tiny_source: Path, tiny_target: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    folder = tmp_path_factory.mktemp("teacher") / "run"
+@pytest.fixture(scope="module", params=[0, 10], ids=["one domain", "images apart"])
+def teacher(
+    tiny_source: Path,
+    tiny_target: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    request: pytest.FixtureRequest,
+) -> Run:
+    folder, said = tmp_path_factory.mktemp("teacher") / "run", {"rank": 2, "t_limit": 0.5}
     return adapted_run(
-        folder, tiny_source, tiny_target, method="lora", lora={"rank": 2, "t_limit": 0.5}
+        folder, tiny_source, tiny_target, images=request.param, method="lora", lora=said
     )
 
 

@@ -21,7 +21,7 @@ from antcli.artifacts import load_metadata, load_tensors
 from antcli.config import AdaptConfig, adapt_config_from
 from antcli.diffusion.examples import Latents, Pixels
 from antcli.diffusion.sampling import resample
-from antcli.evaluation.samples import load_adapted
+from antcli.evaluation.samples import IMAGES, load_adapted
 from antcli.images.grid import to_float, to_uint8
 from antcli.methods.build import said_limit
 from antcli.methods.choice import Predict
@@ -41,7 +41,13 @@ from antcli.training.counterparts import (
     load_counterparts,
     make_counterparts,
 )
-from antcli.training.inputs import SourceSamples, check_inputs, sample_source, train_classifier
+from antcli.training.inputs import (
+    SourceSamples,
+    check_inputs,
+    network_of,
+    sample_source,
+    train_classifier,
+)
 from antcli.training.ladder import Tried
 from antcli.training.loop import StepRecord
 from antcli.training.source_dimension import SourceDimension
@@ -376,6 +382,65 @@ def test_what_has_the_colour_of_something_beside_it_is_said_to(
         assert records[-1].chosen.bound == bound
         fits = [len(row.unique()) for row in found.transplants.fitting]
         assert fits == [4 if bound else 64] * 10
+
+
+def test_each_image_is_a_condition_of_its_own_where_what_is_new_goes_with_anybody(
+    people: Tensor, climb: Callable[..., Any], config: AdaptConfig
+) -> None:
+    found, _ = climb(with_glasses(people))
+    assert found.transplants is not None
+    inputs = check_inputs(config)  # ten images as well
+
+    def images(
+        counterparts: Counterparts, config: AdaptConfig = config, inputs: Any = inputs
+    ) -> int:
+        network = network_of(inputs, config, {"counterparts": counterparts})
+        labels = inputs.labels(network)
+        assert labels is None if not network.images else torch.equal(labels, torch.eye(10))
+        return network.images
+
+    def with_fitting(fitting: Tensor) -> Counterparts:
+        return replace(found, transplants=replace(found.transplants, fitting=fitting))
+
+    assert images(found) == 10
+    together = replace(config, counterparts=replace(config.counterparts, apart=False))
+    assert images(found, together) == 0
+    assert images(replace(found, transplants=None)) == 0
+    # What is new has the colour of something beside it.
+    assert images(with_fitting(found.transplants.fitting % 4)) == 0
+    # One image keeps what is new.
+    assert (
+        images(with_fitting(torch.cat([torch.full((1, 64), -1), found.transplants.fitting[1:]])))
+        == 0
+    )
+    many = replace(inputs.target, images=inputs.target.images.repeat(3, 1, 1, 1))
+    assert images(found, inputs=replace(inputs, target=many)) == 0
+
+
+def test_samples_of_a_run_have_its_images_in_turn(
+    people: Tensor, config: AdaptConfig, tmp_path: Path, start: Adapt
+) -> None:
+    save(tmp_path / "glasses", with_glasses(people))
+    less = replace(config.counterparts, noise=0.0, steps=12)
+    run, _ = start(replace(config, target=str(tmp_path / "glasses"), counterparts=less))
+    assert load_metadata(run.weights)[IMAGES] == "10"
+    source = find_source(config.source)
+    network = load_adapted(run, source)
+    assert network.images == 10
+    x_t, t = torch.randn(2, *source.shape), torch.full((2,), 100)
+    with torch.no_grad():
+        one, other = (network.guided(x_t, t, network.in_turn(of)) for of in ([1, 12], [11, 3]))
+    assert torch.allclose(one[0], other[0], atol=1e-5) and not torch.allclose(one[1], other[1])
+    with torch.no_grad():
+        drawn = torch.cat(list(source.sample(network, range(8, 12), steps=3)))
+        asked = torch.cat(
+            list(
+                source.sample(
+                    network, range(8, 12), steps=3, conditions=torch.eye(10)[[8, 9, 0, 1]]
+                )
+            )
+        )
+    assert torch.equal(drawn, asked)
 
 
 def test_nothing_is_put_on_others_where_that_is_not_wanted(
