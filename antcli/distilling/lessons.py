@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path as File
 
 import torch
@@ -80,14 +81,14 @@ def draw_lessons(
         for start in range(_count(found), config.images, at_once):
             done = min(start + at_once, config.images)
             seeds = range(first + start, first + done)
-            with teacher.told(condition=teacher.in_turn(seeds)):
-                x_0 = torch.cat(
-                    list(source.sample(predict, seeds, steps=SAMPLING_STEPS, device=device))
-                )
-                lines = [
-                    taught(predict, path, x_t, window, config.window_steps, clip=clip)
-                    for x_t, window in _starts(path, x_0, todo, config.seed, seeds)
-                ]
+            condition = teacher.in_turn(seeds)
+            drawn = {"steps": SAMPLING_STEPS, "device": device, "conditions": condition}
+            x_0 = torch.cat(list(source.sample(predict, seeds, **drawn)))
+            asked = partial(predict, condition=None if condition is None else condition.to(device))
+            lines = [
+                taught(asked, path, x_t, window, config.window_steps, clip=clip)
+                for x_t, window in _starts(path, x_0, todo, config.seed, seeds)
+            ]
             for name, of in zip(("x_0", "eps"), zip(*lines, strict=True), strict=True):
                 new = torch.stack(of, 1).cpu()
                 found[name] = torch.cat([found[name], new]) if name in found else new

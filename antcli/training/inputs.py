@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -294,13 +294,13 @@ def source_predict(source: Source, accelerator: Accelerator) -> Predict:
     return predicting(network.to(accelerator.device), accelerator)
 
 
-def predicting(network: Denoiser, accelerator: Accelerator) -> Predict:
-    """Eps of a network that does not train meanwhile, as samples are drawn from it."""
+def predicting(network: Denoiser, accelerator: Accelerator) -> Callable[..., Tensor]:
+    """The `guided` of a network that does not train meanwhile."""
 
     @torch.no_grad()
-    def predict(x_t: Tensor, t: Tensor) -> Tensor:
+    def predict(x_t: Tensor, t: Tensor, condition: Tensor | None = None) -> Tensor:
         with accelerator.autocast():  # not around a generator, which would leave it on meanwhile
-            return network.guided(x_t, t)
+            return network.guided(x_t, t, condition)
 
     return predict
 
