@@ -46,7 +46,7 @@ ConditionOption = Annotated[
     typer.Option(
         metavar="NAME|NAME=NUMBER,...",
         help="Of a run of several conditions: `hats`; `glasses=0.5,hats=0.5`, a mixture; "
-        "`age=0.7`, where they are numbers.",
+        "`age=0.7`, where they are numbers; `3`, the third image's, where each is one.",
         show_default="those of the run in turn",
     ),
 ]

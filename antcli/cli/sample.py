@@ -52,6 +52,7 @@ def sample_command(
         check_run_source,
         conditions_of,
         draw_samples,
+        may_be_asked,
     )
     from antcli.runs import find_run
 
@@ -66,6 +67,12 @@ def sample_command(
         plan.check_page()
     asked_labels(found, seeds, condition)
     known = conditions_of(found)
+    apart = may_be_asked(found) if known is None and not condition else None
+    if apart is not None:
+        say(
+            f"what is new is that of each of the {apart.size} images in turn, by the seed; "
+            "`--condition 3` asks for the third's"
+        )
     if known is not None:
         for remark in known.remarks(condition) if condition else ():
             say(f"note: {remark}")

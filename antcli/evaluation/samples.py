@@ -18,7 +18,7 @@ from antcli.devices import make_accelerator, resolve_device
 from antcli.diffusion.sampler import FewSteps, Sampler
 from antcli.errors import AntError
 from antcli.evaluation.listener import SILENT, Listener
-from antcli.images.conditions import Conditions, conditions_from
+from antcli.images.conditions import Conditions, Named, conditions_from
 from antcli.images.folder import ImageFiles
 from antcli.images.grid import grid, is_whole_png, read_text, save_png, to_uint8
 from antcli.methods.build import build_network
@@ -127,13 +127,23 @@ def conditions_of(run: Run) -> Conditions | None:
     return conditions_from(run.facts().get("conditions"))
 
 
+def may_be_asked(run: Run) -> Conditions | None:
+    """What samples of a finished run may be asked for: its conditions, or, where each image is one
+    of its own, these by their numbers, in the order of their names.
+    """
+    count = int(_told(run, run.weights).get(IMAGES, 0))
+    if not count:
+        return conditions_of(run)
+    return Named(tuple(str(i + 1) for i in range(count)), tuple(range(count)))
+
+
 def asked_labels(run: Run, seeds: Sequence[int], condition: str = "") -> Tensor | None:
     """What the network of a run is told of samples: of one condition, or of those in turn.
 
     None where it knows of none. Raises `AntError` (wrong usage) for a condition that it does not
     know.
     """
-    known = conditions_of(run)
+    known = may_be_asked(run)
     if known is not None:
         return known.labels_of(seeds, condition)
     if condition:
@@ -156,21 +166,21 @@ def guided_by(source: Source, scale: float) -> Source:
     return replace(source, guidance_scale=scale)
 
 
-def load_adapted(run: Run, source: Source, weights: Path | None = None) -> Denoiser:
+def load_adapted(
+    run: Run, source: Source, weights: Path | None = None, condition: Tensor | None = None
+) -> Denoiser:
     """The adapted network of a run, or of one of its checkpoints; on the CPU, in eval mode.
 
-    Of a distilled run it is the student.
+    Of a distilled run it is the student; of one whose images are conditions of their own for a
+    single `condition`, [size], if that is given.
     """
     weights = weights or run.weights
-    try:
-        facts = load_metadata(weights)
-    except AntError as error:
-        hint = run.mending if weights == run.weights else "remove it: the others may be whole"
-        raise AntError(error.message, hint) from error
+    facts = _told(run, weights)
     if SAMPLER in facts:
         adapted = load_adapted(run, source, run.adapted)
         config = adapt_config_from(json.loads(facts["ant.config"]))
-        network = build_student(adapted, config, FewSteps(**json.loads(facts[SAMPLER])))
+        sampler = FewSteps(**json.loads(facts[SAMPLER]))
+        network = build_student(adapted, config, sampler, condition)
     else:
         t_limit = float(facts["ant.t_limit"]) if "ant.t_limit" in facts else None
         known = conditions_of(run)
@@ -179,6 +189,15 @@ def load_adapted(run: Run, source: Source, weights: Path | None = None) -> Denoi
         network = build_network(source.load(), run.config(), asked, t_limit, size, images)
     _fill(network, weights)
     return network.requires_grad_(False).eval()
+
+
+def _told(run: Run, weights: Path) -> dict[str, str]:
+    """What the header of weights tells. Raises `AntError` where they are damaged."""
+    try:
+        return load_metadata(weights)
+    except AntError as error:
+        hint = run.mending if weights == run.weights else "remove it: the others may be whole"
+        raise AntError(error.message, hint) from error
 
 
 def _fill(network: Denoiser, weights: Path) -> None:

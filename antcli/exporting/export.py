@@ -18,6 +18,7 @@ from antcli.evaluation.samples import (
     check_run_source,
     conditions_of,
     load_adapted,
+    may_be_asked,
 )
 from antcli.exporting.card import Card
 from antcli.exporting.low_rank import check_has_readers, kohya_tensors, lora_tensors
@@ -69,7 +70,7 @@ def export_run(
     else:
         check_has_readers(source)
     asked = _asked(run, condition, format)
-    network = load_adapted(run, source)
+    network = load_adapted(run, source, condition=asked)
     unet = _merged(network, run, asked)
     if format != "diffusers" and isinstance(network.sampler, FewSteps):
         raise AntError(
@@ -93,7 +94,7 @@ def export_run(
     with replacing_parts(folder) as temporary:
         _writer(format, network, unet, source, card)(temporary)
         (temporary / "README.md").write_text(card.text(), encoding="utf-8")
-    known = conditions_of(run)
+    known = may_be_asked(run)
     return Exported(folder, change, () if known is None else tuple(known.remarks(condition)))
 
 
@@ -121,14 +122,17 @@ def _check_place(folder: Path, force: bool) -> None:
 
 def _asked(run: Run, condition: str, format: Format) -> Tensor | None:
     """What the network is told of a condition; None where the run has not several."""
-    known = conditions_of(run)
+    known = may_be_asked(run)
     if known is None:
         asked_labels(run, (), condition)
         return None
     if not condition:
+        apart = conditions_of(run) is None
         raise AntError(
-            f"{run.folder} has several conditions, and a {format} export holds one",
-            f"say which with `condition`: {', '.join(known.shown)}, or a mixture",
+            f"{run.folder} has several conditions, and a {format} export holds one"
+            + ("; here each image is a condition of its own" if apart else ""),
+            f"say which with `condition`: {', '.join(known.shown)}, or a mixture"
+            + (", or adapt with `apart = false` in `[counterparts]`" if apart else ""),
             exit_code=2,
         )
     if format != "diffusers":
@@ -142,14 +146,6 @@ def _asked(run: Run, condition: str, format: Format) -> Tensor | None:
 
 def _merged(network: Denoiser, run: Run, condition: Tensor | None) -> ModelMixin:
     unet = network.merged(condition) if network.beneath is None else None
-    if network.images:
-        raise AntError(
-            f"each of the {network.images} images of {run.folder} is a condition of its own, which "
-            "samples have in turn, and no network alone can do that",
-            f"in Python, `antcli.load({str(run.folder)!r})` draws what `ant sample` draws; what is "
-            "adapted with `apart = false` in `[counterparts]` is one network",
-            exit_code=2,
-        )
     if unet is None:
         raise AntError(
             f"what was trained in {run.folder} are modules beside the network, as adaptors are: "

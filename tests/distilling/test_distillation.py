@@ -10,6 +10,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 from adapted_runs import adapted_run
+from diffusers import UNet2DModel
 
 from antcli.artifacts import load_metadata, load_tensors
 from antcli.config import PreviewConfig, TrainingConfig
@@ -20,8 +21,9 @@ from antcli.distilling.lessons import Taught
 from antcli.distilling.settings import DistillConfig, distill_config_from
 from antcli.distilling.training import LessonTraining
 from antcli.errors import AntError
-from antcli.evaluation.samples import check_run_source, load_adapted
+from antcli.evaluation.samples import asked_labels, check_run_source, load_adapted
 from antcli.exporting.export import export_run
+from antcli.methods.trainable.denoiser import Denoiser
 from antcli.runs import Run
 from antcli.training.adaptation import Preview, Resumed
 from antcli.training.loop import StepRecord
@@ -112,7 +114,7 @@ def test_an_untrained_student_is_the_adapted_network(
 
 @pytest.mark.parametrize("towards", ["windows", "distribution"])
 def test_a_student_of_a_run_of_which_samples_have_its_images_in_turn_has_them_too(
-    make: Make, teachers: dict[str, Run], towards: str
+    make: Make, teachers: dict[str, Run], tmp_path: Path, towards: str
 ) -> None:
     run, _ = make(teacher="images", towards=towards, training=training(learning_rate=1e-30))
     source = check_run_source(run)
@@ -129,8 +131,19 @@ def test_a_student_of_a_run_of_which_samples_have_its_images_in_turn_has_them_to
         for condition in (None, torch.eye(10)[[3, 4]])
     )
     assert torch.equal(drawn, asked)
-    with pytest.raises(AntError, match=r"10 images .* condition of its own"):
-        export_run(run)
+    for of, network in ((run, student), (teachers["images"], teacher)):
+        with pytest.raises(AntError, match="each image is a condition of its own"):
+            export_run(of)
+        folder = tmp_path / f"exported-{of.folder.name}"
+        export_run(of, out=folder, condition="4", ungated=True)
+        exported = Denoiser(UNet2DModel.from_pretrained(folder / "unet"), source.convention)
+        asked = torch.eye(10)[[3, 3]]
+        torch.testing.assert_close(
+            exported(x_t, t), network.guided(x_t, t, asked), rtol=1e-3, atol=1e-4
+        )
+        assert torch.equal(asked_labels(of, [1, 2], "4"), asked)
+        with pytest.raises(AntError, match="11"):
+            asked_labels(of, [1, 2], "11")
 
 
 @pytest.mark.parametrize("towards", ["windows", "distribution"])

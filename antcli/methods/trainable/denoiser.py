@@ -177,9 +177,10 @@ class Denoiser(nn.Module):
         """A network like the source's that says at every t what this one says below its limit.
 
         Of several conditions it knows one, [size], or none. None where what trains is no change of
-        the network's own parameters, and where it would have to know every image.
+        the network's own parameters, and where images are conditions and it is not said which.
         """
-        return None if self.images else like(self.unet, self.values(condition))
+        several = self.images and condition is None
+        return None if several else like(self.unet, self.values(condition))
 
     @torch.no_grad()
     def values(self, condition: Tensor | None = None) -> dict[str, Tensor]:
