@@ -22,6 +22,8 @@ from antcli.randomness import generator
 NOISE = 0.34
 """Sigma / alpha from which on images are transplanted, at the side for which the rungs of the
 ladder hold: 0.1 T of Ho et al.'s betas."""
+HOLE = 2
+"""Places from the middle of a hole to its edge."""
 CORE = 0.7
 """A place of which more is new has the colour of what is new."""
 ORDERS, UNLIKELY = 1000, 0.05
@@ -96,7 +98,7 @@ def newness(images: Tensor, drawn: Tensor, changed: Tensor) -> Tensor:
 
     As much as it differs from what was drawn in its place: half of the largest difference is all.
     Of images of more pixels than `CELLS` a side what lies around counts as much: a mask shall have
-    no holes.
+    no holes. Small ones are filled: where the source draws a pupil, a dark lens is no change.
     `images` are uint8 [N, 3, H, W], `drawn` so many draws of each, one after the other, `changed`
     how much of each place is drawn anew, [N, 1, h, w].
     """
@@ -109,7 +111,19 @@ def newness(images: Tensor, drawn: Tensor, changed: Tensor) -> Tensor:
     anew = functional.interpolate(changed.cpu(), size, mode="bilinear", align_corners=False)
     within = torch.where(anew > 0.5, off, 0.0).flatten(1)
     largest = within.kthvalue(int(LARGEST * within.shape[1]), 1).values.view(-1, 1, 1, 1)
-    return (off / (CHANGED * largest).clamp(min=1e-6)).clamp(0, 1) * anew
+    new = (off / (CHANGED * largest).clamp(min=1e-6)).clamp(0, 1) * anew
+    return filled(new, HOLE * max(1, max(size) // CELLS))
+
+
+def filled(new: Tensor, reach: int) -> Tensor:
+    """Each pixel of [N, 1, H, W] at least as new as some within `reach` on each of four sides."""
+    width, height = new.shape[-1], new.shape[-2]
+    wide = functional.pad(new, (reach, reach, reach, reach))
+    across = functional.max_pool2d(wide[..., reach:-reach, :], (1, reach), 1)
+    down = functional.max_pool2d(wide[..., reach:-reach], (reach, 1), 1)
+    sides = across[..., :width], across[..., reach + 1 :], down[..., :height, :]
+    least = torch.stack([*sides, down[..., reach + 1 :, :]]).amin(0)
+    return new.maximum(least)
 
 
 def fitting(images: Tensor, new: Tensor, changed: Tensor, hosts: Tensor) -> Tensor:

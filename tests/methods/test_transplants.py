@@ -1,5 +1,6 @@
 """Transplants: how much of a place is new, which hosts fit, and what a step is given."""
 
+import itertools
 from dataclasses import replace
 
 import pytest
@@ -9,7 +10,15 @@ from torch import Tensor
 from antcli.diffusion.examples import Latents, Pixels
 from antcli.methods import transplants as module
 from antcli.methods.counterparts import Counterparts
-from antcli.methods.transplants import ALIKE, CHANGED, Transplants, fitting, newness, put_on
+from antcli.methods.transplants import (
+    ALIKE,
+    CHANGED,
+    Transplants,
+    filled,
+    fitting,
+    newness,
+    put_on,
+)
 
 SIDE, COUNT, HOSTS = 16, 10, 64
 THING = slice(4, 9)
@@ -52,6 +61,33 @@ def test_of_an_image_the_thing_is_new_and_nothing_else() -> None:
     expected = torch.zeros_like(found)
     expected[:, :, THING, THING] = 1
     assert torch.equal(found, expected)
+
+
+@pytest.mark.parametrize("reach", [1, 2, 3])
+def test_a_pixel_is_as_new_as_some_on_each_of_its_sides(reach: int) -> None:
+    new = torch.rand(2, 1, 9, 7, generator=torch.Generator().manual_seed(0))
+    expected = new.clone()
+    for n, y, x in itertools.product(range(2), range(9), range(7)):
+        sides = [
+            [
+                float(new[n, 0, y + i * dy, x + i * dx])
+                for i in range(1, reach + 1)
+                if 0 <= y + i * dy < 9 and 0 <= x + i * dx < 7
+            ]
+            for dy, dx in ((0, 1), (0, -1), (1, 0), (-1, 0))
+        ]
+        least = min(max(side, default=0.0) for side in sides)
+        expected[n, 0, y, x] = max(float(new[n, 0, y, x]), least)
+    assert torch.equal(filled(new, reach), expected)
+
+
+def test_where_the_source_drew_the_same_in_a_thing_it_has_no_hole() -> None:
+    bare = plain(COUNT, 0)
+    images = wearing(bare, 255 - bare[:, :, :1, :1])
+    drawn = bare.clone()
+    drawn[:, :, 6, 6] = images[:, :, 6, 6]
+    found = newness(images, drawn.repeat_interleave(3, 0), around_the_thing())
+    assert (found[:, :, THING, THING] == 1).all()
 
 
 def test_what_lies_between_thin_lines_stays() -> None:

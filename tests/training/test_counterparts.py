@@ -217,7 +217,7 @@ def test_a_source_that_is_guided_draws_them_with_guidance(
     asked: list[int] = []
     guided = Denoiser.guided
 
-    def watched(network: Denoiser, x_t: Tensor, t: Tensor) -> Tensor:
+    def watched(network: Denoiser, x_t: Tensor, t: Tensor, condition: None) -> Tensor:
         asked.append(len(x_t))
         return guided(network, x_t, t)
 
