@@ -282,10 +282,18 @@ def network_of(inputs: Inputs, config: AdaptConfig, prepared: Mapping[str, Any])
     t_limit = None if pairs is None else pairs.t_limit
     asked, known = inputs.source.convention, inputs.conditions
     size = 0 if known is None else known.size
-    count = len(inputs.target.images)
-    apart = pairs is not None and pairs.unbound and config.counterparts.apart
-    images = count if apart and count <= FULL else 0
+    images = _images_apart(inputs, config, pairs)
     return build_network(inputs.source.load(), config, asked, t_limit, size, images)
+
+
+def _images_apart(inputs: Inputs, config: AdaptConfig, pairs: Counterparts | None) -> int:
+    """How many images are conditions of their own; a sample of the source's, on which some
+    penalties are asked, has the condition of none.
+    """
+    count, wanted = len(inputs.target.images), config.counterparts.apart
+    if pairs is None or not wanted or count > FULL or "source_examples" in stages_of(config):
+        return 0
+    return count if pairs.unbound else 0
 
 
 def source_predict(source: Source, accelerator: Accelerator) -> Predict:

@@ -405,6 +405,9 @@ def test_each_image_is_a_condition_of_its_own_where_what_is_new_goes_with_anybod
     assert images(found) == 10
     together = replace(config, counterparts=replace(config.counterparts, apart=False))
     assert images(found, together) == 0
+    # On a sample of the source, which has none of them, such a penalty would ask the source itself.
+    kept = replace(config, penalties=replace(config.penalties, source=1.0))
+    assert images(found, kept) == 0
     assert images(replace(found, transplants=None)) == 0
     # What is new has the colour of something beside it.
     assert images(with_fitting(found.transplants.fitting % 4)) == 0
