@@ -66,18 +66,17 @@ def sample_command(
     if grid and out is not None:
         plan.check_page()
     asked_labels(found, seeds, condition)
-    known = conditions_of(found)
-    apart = may_be_asked(found) if known is None and not condition else None
-    if apart is not None:
+    known = may_be_asked(found)
+    if known is not None and condition:
+        for remark in known.remarks(condition):
+            say(f"note: {remark}")
+    elif known is not None and conditions_of(found) is None:
         say(
-            f"what is new is that of each of the {apart.size} images in turn, by the seed; "
+            f"what is new is that of each of the {known.size} images in turn, by the seed; "
             "`--condition 3` asks for the third's"
         )
-    if known is not None:
-        for remark in known.remarks(condition) if condition else ():
-            say(f"note: {remark}")
-        if not condition:
-            say(f"conditions in turn, by the seed: {'; '.join(known.in_turn)}")
+    elif known is not None:
+        say(f"conditions in turn, by the seed: {'; '.join(known.in_turn)}")
     if found.condition.exists():
         scale = check_run_source(found).guidance_scale if guidance_scale is None else guidance_scale
         say(f"classifier-free guidance of scale {scale:g}" + (": none" if scale == 1 else ""))

@@ -144,14 +144,14 @@ def build_training(
 
     objective, others = WindowObjective(), {}
     if config.towards == "distribution":
-        score = own_score(student(), config.training, accelerator)
+        score = student()
         objective = MatchingObjective(
             teacher=adapted().requires_grad_(False).to(accelerator.device).guided,
-            score=score.network.guided,
+            score=score.guided,
             weight=config.matching,
             rising=-(-config.training.steps // RISING),
         )
-        others = {"score": score}
+        others = {"score": own_score(score, config.training, accelerator)}
     network = student()
     return LessonTraining(
         network,

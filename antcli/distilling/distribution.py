@@ -152,14 +152,8 @@ class ScoreObjective(Objective):
             return (new.sqrt() * self.predict(x_tau, tau).float() - target).square().mean()
 
 
-class Score(Part):
+def own_score(network: Denoiser, config: TrainingConfig, accelerator: Accelerator) -> Part:
     """What learns the score of the student's answers."""
-
-    network: Denoiser
-
-
-def own_score(network: Denoiser, config: TrainingConfig, accelerator: Accelerator) -> Score:
-    """Of a network that begins as the teacher."""
-    part = Score(network, Objective(), config, accelerator)
+    part = Part(network, Objective(), config, accelerator)
     part.objective = ScoreObjective(predict=part.wrapped, network=network)
     return part

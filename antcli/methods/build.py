@@ -111,11 +111,10 @@ def build_network(
     if augmentation is not None:
         network.take_labels(augmentation.size)
     method_of(config).choices["condition"].build(network)
-    if conditions:
-        with seeded(config.seed):
+    with seeded(config.seed):
+        if conditions:
             network.take_conditions(conditions)
-    elif images:
-        with seeded(config.seed):
+        elif images:
             network.take_images(images)
     return network
 

@@ -117,13 +117,13 @@ def newness(images: Tensor, drawn: Tensor, changed: Tensor) -> Tensor:
 
 def filled(new: Tensor, reach: int) -> Tensor:
     """Each pixel of [N, 1, H, W] at least as new as some within `reach` on each of four sides."""
-    width, height = new.shape[-1], new.shape[-2]
+    height, width = new.shape[-2:]
     wide = functional.pad(new, (reach, reach, reach, reach))
     across = functional.max_pool2d(wide[..., reach:-reach, :], (1, reach), 1)
     down = functional.max_pool2d(wide[..., reach:-reach], (reach, 1), 1)
-    sides = across[..., :width], across[..., reach + 1 :], down[..., :height, :]
-    least = torch.stack([*sides, down[..., reach + 1 :, :]]).amin(0)
-    return new.maximum(least)
+    beside = across[..., :width].minimum(across[..., reach + 1 :])
+    upright = down[..., :height, :].minimum(down[..., reach + 1 :, :])
+    return new.maximum(beside.minimum(upright))
 
 
 def fitting(images: Tensor, new: Tensor, changed: Tensor, hosts: Tensor) -> Tensor:
