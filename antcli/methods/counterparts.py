@@ -39,7 +39,8 @@ class Rung:
     reach: int | None
     """Places around those that are new in which an image is drawn anew; None: all of it is."""
     closely: bool = False
-    """Whether what is almost new counts as well, and then of each image what changed in it."""
+    """Whether what is almost new counts as well, and then of each image what changed in it, if
+    that is all that is new."""
 
 
 COLOURS, SETTLED = 6.1, 60.3
@@ -47,6 +48,7 @@ COLOURS, SETTLED = 6.1, 60.3
 its colours as a whole are new, and these are settled up to the second."""
 LADDER = (
     Rung(3.42, 3.42, 1, closely=True),
+    Rung(COLOURS, 3.42, 1, closely=True),
     Rung(COLOURS, 3.42, 4),
     Rung(3.42, 3.42, None),
     Rung(COLOURS, COLOURS, None),
@@ -60,6 +62,9 @@ PART = (0.01, 0.4)
 PASSED, CHANCE = 0.1, 0.975
 """Counterparts are the source's own where, of the places that were drawn anew, no more than this
 share differ from its images more than this share of places do by chance."""
+UNEXPLAINED = 0.2
+"""What changed in each image is all that is new where, put on the source's images, it leaves no
+more than this share of the new places new: a mask does, half of a baby's face does not."""
 
 
 FULL, LEAST = 20, 2

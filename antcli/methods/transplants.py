@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from antcli.diffusion.examples import Examples, moved
-from antcli.methods.places import CELLS, CHANGED, LARGEST, by_place, features
+from antcli.methods.places import CELLS, CHANGED, LARGEST, Places, by_place, features
 from antcli.randomness import generator
 
 NOISE = 0.34
@@ -91,6 +91,19 @@ def put_on(images: Tensor, new: Tensor, hosts: Tensor, fitting: Tensor) -> Tenso
     each = fitting.shape[1]
     worn = of.lerp(images.float().repeat_interleave(each, 0), new.repeat_interleave(each, 0))
     return worn.round().to(torch.uint8)
+
+
+def unexplained(images: Tensor, new: Tensor, hosts: Tensor, places: Tensor) -> float:
+    """Of the `places` where the domain is new, the share that would be so still if the source drew
+    what is `new` in each image, and nothing else besides its own.
+
+    As images of that domain there are `hosts` with what is new of each image in turn. All images
+    are uint8; `places` are [rows, columns], some of them true.
+    """
+    each = max(1, len(hosts) // len(images))
+    of = torch.arange(len(images) * each).view(len(images), each) % len(hosts)
+    still, _ = Places.of(put_on(images, new, hosts, of)).new(images)
+    return float((still & places).sum() / places.sum())
 
 
 def newness(images: Tensor, drawn: Tensor, changed: Tensor) -> Tensor:

@@ -16,7 +16,6 @@ from antcli.config import AdaptConfig
 from antcli.diffusion.examples import Examples, Latents, Pixels
 from antcli.diffusion.sampling import SchedulerName
 from antcli.methods.build import said_limit
-from antcli.methods.colours import Colours
 from antcli.methods.counterparts import (
     REFERENCE_SIDE,
     Counterparts,
@@ -24,7 +23,7 @@ from antcli.methods.counterparts import (
     draws_of_each,
     shares,
 )
-from antcli.methods.places import Places
+from antcli.methods.own import Own
 from antcli.methods.transplants import NOISE, Transplants, fitting, is_bound, newness, put_on
 from antcli.randomness import generator
 from antcli.sources.source import Source
@@ -210,16 +209,13 @@ def _ways(
     for batch in sample_source(source, seeds, OWN_STEPS, drawing.accelerator):
         drawn.append(batch)
         yield SourceSamples(sum(map(len, drawn)), OWN)
-    own = torch.cat(drawn)
-    yield from source_dimension(source, own)
-    places, colours, ways = Places.of(own), Colours.of(own), []
+    own, ways = Own(torch.cat(drawn)), []
+    yield from source_dimension(source, own.images)
     for name, of in inputs.domains.items():
-        rung, changed = yield from climb(
-            places, colours, inputs.target.images[of], drawing, x_0[of]
-        )
+        rung, changed = yield from climb(own, inputs.target.images[of], drawing, x_0[of])
         closely = rung.closely and changed is not None
         ways.append(_Way(name, of, *shares(rung, path, side), changed, closely))
-    return own, ways
+    return own.images, ways
 
 
 def load_counterparts(file: Path, source: Source, device: torch.device) -> Counterparts:

@@ -11,9 +11,10 @@ from torch import Tensor
 
 from antcli.diffusion.sampling import SchedulerName, images_at_once, in_parts, resample
 from antcli.images.grid import to_uint8
-from antcli.methods.colours import Colours
-from antcli.methods.counterparts import CHANCE, LADDER, PART, PASSED, Rung, shares
-from antcli.methods.places import Places, around, changes
+from antcli.methods.counterparts import CHANCE, LADDER, PART, PASSED, UNEXPLAINED, Rung, shares
+from antcli.methods.own import Own
+from antcli.methods.places import around, changes
+from antcli.methods.transplants import newness, unexplained
 from antcli.sources.source import Source
 from antcli.training.inputs import images_of, source_predict
 
@@ -35,17 +36,17 @@ class Tried:
 
 
 def climb(
-    places: Places, colours: Colours, images: Tensor, drawing: Drawing, x_0: Tensor
+    own: Own, images: Tensor, drawing: Drawing, x_0: Tensor
 ) -> Generator[Tried, None, tuple[Rung, Tensor | None]]:
     """The first rung on which the source draws nothing but its own, and what changes on it.
 
-    Its own is what differs from images of the source, place by place, no more than by chance; of
-    these are the `places` and the `colours`. What
-    changes is a share in [0, 1] of each place of all x_0, or of each of them, [N, 1, H, W]; None
-    is everything.
+    Its own is what differs from its `own` images, place by place, no more than by chance. What is
+    looked at closely has to be all that is new, besides: put on the source's images it makes
+    images of the domain. What changes is a share in [0, 1] of each place of all x_0, or of each of
+    them, [N, 1, H, W]; None is everything.
     """
-    trials = _Trials(places, images, drawing, x_0)
-    new, joined = places.new(images)
+    trials = _Trials(own, images, drawing, x_0)
+    new, joined = own.places.new(images)
     for number, rung in enumerate(LADDER):
         yield Tried(number, len(LADDER))
         where = None
@@ -55,19 +56,22 @@ def climb(
             where = joined if rung.closely else new
         changed, anew = trials.near(where, rung)
         drawn = trials.draw(rung, changed)
-        if trials.strange(drawn, anew) <= PASSED:
+        if trials.strange(drawn, anew) > PASSED:
+            continue
+        if not rung.closely:
             break
-    if changed is not None and rung.closely:
-        changed = trials.closely(colours, rung, drawn, anew)
+        changed, seen = trials.closely(rung, drawn, anew)
+        if unexplained(images, newness(images, seen, changed), own.images, new) <= UNEXPLAINED:
+            break
     return rung, changed
 
 
 class _Trials:
     """A few counterparts of each image, and what is seen of them."""
 
-    def __init__(self, places: Places, images: Tensor, drawing: Drawing, x_0: Tensor) -> None:
-        self.places, self.images, self.drawing, self.x_0 = places, images, drawing, x_0
-        self.by_chance = places.by_chance(len(x_0), CHANCE)
+    def __init__(self, own: Own, images: Tensor, drawing: Drawing, x_0: Tensor) -> None:
+        self.own, self.images, self.drawing, self.x_0 = own, images, drawing, x_0
+        self.by_chance = own.places.by_chance(len(x_0), CHANCE)
 
     def near(self, where: Tensor | None, rung: Rung) -> tuple[Tensor | None, Tensor]:
         """How much of each place of all x_0 is drawn anew, None being all; and which places are.
@@ -75,9 +79,9 @@ class _Trials:
         An image and its mirror image have the same.
         """
         if where is None:
-            return None, torch.ones(self.places.shape, dtype=torch.bool)
+            return None, torch.ones(self.own.places.shape, dtype=torch.bool)
         both = (where | where.flip(-1))[None]
-        return self._of_x_0(both, rung), _around(both, rung, self.places.shape)[0, 0] > 0.5
+        return self._of_x_0(both, rung), _around(both, rung, self.own.places.shape)[0, 0] > 0.5
 
     def draw(self, rung: Rung, changed: Tensor | None, number: int = 0) -> Tensor:
         """Images uint8, `TRIALS` of each x_0 in turn; those of another `number` are others."""
@@ -92,21 +96,21 @@ class _Trials:
     def strange(self, drawn: Tensor, anew: Tensor) -> float:
         """Share of the places drawn anew that differ from those of the source's images."""
         # Draw by draw: those of one image are nearer to each other than to any chance.
-        each = [self.places.distances(drawn[draw::TRIALS]) for draw in range(TRIALS)]
+        each = [self.own.places.distances(drawn[draw::TRIALS]) for draw in range(TRIALS)]
         differs = torch.stack(each).mean(0) > self.by_chance
         return float(differs[anew].float().mean())
 
-    def closely(self, colours: Colours, rung: Rung, drawn: Tensor, anew: Tensor) -> Tensor:
+    def closely(self, rung: Rung, drawn: Tensor, anew: Tensor) -> tuple[Tensor, Tensor]:
         """How much of each place of each x_0 is drawn anew: what is new in it, of `anew` and beside
-        it.
+        it; and the draws by which that was seen.
         """
         new = torch.zeros_like(anew)
         for number in range(1, ROUNDS + 1):
-            new = colours.new(self.images, changes(self.images, drawn, anew | new))
+            new = self.own.colours.new(self.images, changes(self.images, drawn, anew | new))
             changed = self._of_x_0(new, rung)
             if number < ROUNDS:
                 drawn = self.draw(rung, changed, number)
-        return changed
+        return changed, drawn
 
     def _of_x_0(self, new: Tensor, rung: Rung) -> Tensor:
         height, width = self.drawing.source.shape[-2:]

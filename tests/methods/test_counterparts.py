@@ -20,7 +20,7 @@ from antcli.methods.counterparts import (
 
 LINEAR = BetaPath.linear()
 SIDES = (8, 16, 32, 64, 128, 256)
-SHARES = ((5, 5), (6, 5), (5, 5), (6, 6), (7, 9), (8, 9), (9, 9))
+SHARES = ((5, 5), (6, 5), (6, 5), (5, 5), (6, 6), (7, 9), (8, 9), (9, 9))
 """Of the ladder, in tenths of the path of Ho et al.'s betas at 32 pixels."""
 
 
@@ -35,15 +35,15 @@ def test_the_ladder_on_the_betas_that_it_was_found_on() -> None:
 
 
 def test_the_ladder_leaves_less_and_less_of_an_image() -> None:
-    """First a part is drawn anew, a larger one of more noise; then all of it is."""
+    """First a part is drawn anew, then more of it, of more noise; then all of it is."""
     parts = [rung for rung in LADDER if rung.reach is not None]
     wholes = [rung for rung in LADDER if rung.reach is None]
     assert [*parts, *wholes] == list(LADDER)
     for rungs in (parts, wholes):
-        noise, limits = [rung.noise for rung in rungs], [rung.limit for rung in rungs]
-        assert noise == sorted(set(noise)) and limits == sorted(limits)
-    reach = [rung.reach or 0 for rung in parts]
-    assert reach == sorted(set(reach))
+        levels = [(rung.noise, rung.reach or 0) for rung in rungs]
+        limits, reach = [rung.limit for rung in rungs], [rung.reach or 0 for rung in rungs]
+        assert levels == sorted(set(levels)) and limits == sorted(limits)
+        assert reach == sorted(reach)
     assert all(rung.noise <= rung.limit for rung in wholes)
 
 

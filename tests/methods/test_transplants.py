@@ -18,6 +18,7 @@ from antcli.methods.transplants import (
     fitting,
     newness,
     put_on,
+    unexplained,
 )
 
 SIDE, COUNT, HOSTS = 16, 10, 64
@@ -135,6 +136,25 @@ def test_what_never_differs_is_nowhere_new() -> None:
     images = plain(COUNT, 0)
     found = newness(images, images.repeat_interleave(2, 0), torch.ones(1, 1, SIDE, SIDE))
     assert (found == 0).all()
+
+
+@pytest.mark.parametrize("count", [1, 3, COUNT, 2 * HOSTS])
+def test_what_is_new_explains_a_domain_or_a_part_of_it(count: int) -> None:
+    """Of things in two places, on images of the source, one or both."""
+    hosts, images = plain(HOSTS, 0), plain(count, 2)
+    new = torch.zeros(count, 1, SIDE, SIDE)
+    new[:, :, THING, THING] = 1
+    places = new[0, 0] > 0
+    images = wearing(images, colours(count, 4))
+    assert unexplained(images, new, hosts, places) == 0
+    images[:, :, 10:15, 4:9] = 128  # of one colour, which a source of all colours may have
+    images[:, :, 10:15:2, 4:9:2] = 0  # but not dotted
+    other = torch.zeros_like(new)
+    other[:, :, 10:15, 4:9] = 1
+    both = places | (other[0, 0] > 0)
+    assert unexplained(images, new, hosts, both) == pytest.approx(0.5, abs=0.15)
+    assert unexplained(images, new.maximum(other), hosts, both) < 0.1
+    assert unexplained(images, torch.zeros_like(new), hosts, other[0, 0] > 0) > 0.9
 
 
 # --- hosts that fit ------------------------------------------------------------------------

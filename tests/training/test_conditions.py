@@ -102,12 +102,12 @@ def ways(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Every other image is of the first domain; the second one takes more noise to hide."""
     found: list[int] = []
 
-    def climb(places: Any, colours: Any, images: Any, drawing: Any, x_0: Any) -> Any:
+    def climb(own: Any, images: Any, drawing: Any, x_0: Any) -> Any:
         assert len(images) == len(x_0)
         found.append(len(images))
         changed = torch.zeros(1, 1, 16, 16)
         changed[..., :8, :] = 1
-        rung = LADDER[0] if len(found) == 1 else LADDER[3]
+        rung = LADDER[0] if len(found) == 1 else LADDER[4]
         yield Tried(0, 1)
         return (rung, changed) if len(found) == 1 else (rung, None)
 
@@ -132,7 +132,7 @@ def test_each_domain_has_counterparts_in_its_own_way(
     assert chosen[0].noise < chosen[1].noise
     found = load_counterparts(file, inputs.source, torch.device("cpu"))
     path = inputs.source.path
-    highest = module.shares(LADDER[3], path, 16)[1]
+    highest = module.shares(LADDER[4], path, 16)[1]
     assert found.t_limit == chosen[0].t_limit == chosen[1].t_limit == highest
     x_0 = found.examples.x_0.view(10, DRAWS, 3, 16, 16).int()
     given = inputs.target.images[:, None].int()

@@ -494,6 +494,19 @@ def test_the_last_rung_is_taken_where_none_is_enough(
     assert records[-1].chosen == Chosen(*last, 1.0)
 
 
+def test_what_does_not_explain_the_domain_is_put_on_nothing(
+    people: Tensor, climb: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where of a new head no more than pieces were found."""
+    images = with_glasses(people)
+    assert climb(images, "all")[0].transplants is not None
+    monkeypatch.setattr(ladder, "newness", lambda images, *_: torch.zeros(len(images), 1, 16, 16))
+    found, records = climb(images, "nothing")
+    assert found.transplants is None
+    tried = [r.done for r in records if isinstance(r, Tried)]
+    assert len(tried) > sum(rung.closely for rung in LADDER)
+
+
 def test_a_part_against_drawing_each_alone(
     config: AdaptConfig, make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -545,7 +558,8 @@ def test_of_latents_the_part_is_made_for_their_size(
     inputs, file = check_inputs(config), tmp_path / "counterparts.safetensors"
     records = list(make_counterparts(inputs, config, accelerator, file))
     size = (3, source.size, source.size)
-    assert compared == [(10, *size)] * (1 + ladder.TRIALS)  # the images, and the draws of each
+    # The images, the draws of each, and the images again with what is new on the source's.
+    assert compared == [(10, *size)] * (2 + ladder.TRIALS)
     assert source.latent and source.shape[-1] < source.size
     drawn_first, *closely = [part for part in parts if part is not None]
     assert len(closely) == len(parts) - 1 and drawn_first.shape == (1, 1, *source.shape[1:])
