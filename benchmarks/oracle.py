@@ -34,6 +34,8 @@ NEW: dict[str, tuple[str, ...]] = {
     "masks": ("mask", "mask_colour"),
     "scarves": ("scarf", "scarf_colour"),
     "pirates": ("bandana", "patch"),
+    "vampires": ("skin_rgb", "cape"),
+    "divers": ("diving_mask",),
     "clowns": ("clown", "hair_style", "hair_rgb"),
     "aliens": (
         "hair_style",

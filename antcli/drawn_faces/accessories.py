@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from antcli.drawn_faces.pen import Pen, mix, shade
 from antcli.drawn_faces.people import (
+    CAPES,
     HAT_COLOURS,
     LENS_COLOURS,
     MASK_COLOURS,
     PAINT_COLOURS,
+    RIMS,
     Attributes,
 )
 
@@ -132,3 +134,33 @@ def clown(pen: Pen, person: Attributes) -> None:
     pen.ellipse(x, mouth_y, person.mouth_width, 0.06, (206, 30, 40))
     nose_y = person.head_y + person.eye_height + 0.04 + person.nose
     pen.ellipse(x, nose_y, 0.13, 0.12, (222, 34, 44))
+
+
+def cape(pen: Pen, person: Attributes) -> None:
+    """A collar that stands up on both sides of the neck; before the head is drawn."""
+    x, bottom, w = person.head_x, person.head_y + person.head_height / 2, person.head_width
+    colour = CAPES[person.cape]
+    for side in (-1, 1):
+        tip = (x + side * (w / 2 + 0.12), bottom - 0.24)
+        outer, inner = (x + side * (w / 2 + 0.16), bottom + 0.2), (x + side * 0.06, bottom + 0.12)
+        pen.polygon([tip, outer, (x, bottom + 0.24), inner], colour)
+        pen.polygon([tip, inner, (x + side * 0.12, bottom + 0.02)], mix(colour, (255, 0, 0), 0.5))
+
+
+def fangs(pen: Pen, person: Attributes) -> None:
+    x, y = person.head_x, person.head_y + person.head_height * 0.30
+    for side in (-1, 1):
+        at = x + side * person.mouth_width * 0.28
+        pen.polygon([(at - 0.03, y), (at + 0.03, y), (at, y + 0.08)], (255, 255, 255))
+
+
+def diving_mask(pen: Pen, person: Attributes) -> None:
+    """A rim around glass that whatever is behind shines through, and a snorkel beside the head."""
+    x, w, y = person.head_x, person.head_width, person.head_y + person.head_height * 0.30
+    eyes, rim = person.head_y + person.eye_height, RIMS[person.diving_mask]
+    pen.frame(x, eyes + 0.01, w * 0.86, 0.21, 0.035, rim)
+    pen.line((x - w / 2 - 0.01, eyes), (x - w * 0.4, eyes), 0.04, shade(rim, 0.7))
+    pen.line((x + w * 0.4, eyes), (x + w / 2 + 0.02, eyes), 0.04, shade(rim, 0.7))
+    tube = x + w / 2 + 0.05
+    pen.line((tube, eyes - 0.26), (tube, y), 0.05, rim)
+    pen.line((tube + 0.02, y), (x + person.mouth_width * 0.3, y), 0.05, shade(rim, 0.85))

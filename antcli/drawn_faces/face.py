@@ -9,8 +9,11 @@ from PIL import Image, ImageDraw
 from antcli.drawn_faces.accessories import (
     antennae,
     beard,
+    cape,
     clown,
+    diving_mask,
     face_paint,
+    fangs,
     hat,
     mask,
     pirate,
@@ -26,6 +29,8 @@ def paint(person: Attributes, side: int) -> Image.Image:
     pen = Pen(ImageDraw.Draw(image), side)
     _hair_behind(pen, person)
     _body(pen, person)
+    if person.cape:
+        cape(pen, person)
     _head(pen, person)
     if person.face_paint:
         face_paint(pen, person)
@@ -34,10 +39,14 @@ def paint(person: Attributes, side: int) -> Image.Image:
     _hair_in_front(pen, person)
     _eyes(pen, person)
     _nose_and_mouth(pen, person)
+    if person.cape:
+        fangs(pen, person)
     if person.clown:
         clown(pen, person)
     if person.mask:
         mask(pen, person)
+    if person.diving_mask:
+        diving_mask(pen, person)
     if person.lenses:
         sunglasses(pen, person)
     if person.hat:

@@ -50,6 +50,16 @@ class Pen:
     ) -> None:
         self._draw.rounded_rectangle(self._box(x, y, width, height), radius * self._side, fill=fill)
 
+    def frame(
+        self, x: float, y: float, width: float, height: float, thickness: float, colour: Colour
+    ) -> None:
+        self._draw.rounded_rectangle(
+            self._box(x, y, width, height),
+            2 * thickness * self._side,
+            outline=colour,
+            width=max(1, round(thickness * self._side)),
+        )
+
     def polygon(self, points: list[Point], fill: Colour) -> None:
         self._draw.polygon([(x * self._side, y * self._side) for x, y in points], fill=fill)
 

@@ -78,6 +78,9 @@ MASK_COLOURS: dict[str, Colour] = {
 SCARVES = ("plain", "striped", "long")
 CLOWN_HAIR: tuple[Colour, ...] = ((232, 60, 60), (60, 190, 90), (80, 110, 240), (250, 150, 30))
 PATCHES = ("left", "right")
+CAPES: dict[str, Colour] = {"wine": (112, 10, 30), "plum": (76, 20, 92), "coal": (30, 28, 36)}
+VAMPIRE_SKIN: Colour = (198, 206, 220)
+RIMS: dict[str, Colour] = {"lemon": (246, 214, 40), "coral": (250, 94, 80), "lime": (128, 214, 50)}
 ALIEN_SKINS: tuple[Colour, ...] = ((120, 196, 96), (84, 156, 132), (164, 208, 84), (130, 140, 210))
 
 
@@ -132,6 +135,10 @@ class Attributes:
     """Its colour; empty where there is none."""
     patch: str = ""
     """Over which eye; empty where there is none."""
+    cape: str = ""
+    """Its colour; empty where there is none, nor fangs."""
+    diving_mask: str = ""
+    """The colour of its rim, and of a snorkel; empty where there is none."""
 
     def as_dict(self) -> dict[str, object]:
         """All attributes as plain values, ready for JSON."""

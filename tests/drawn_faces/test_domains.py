@@ -14,6 +14,7 @@ from antcli.drawn_faces.pen import Colour
 from antcli.drawn_faces.people import (
     BACKGROUNDS,
     BEARDS,
+    CAPES,
     CLOTHES,
     FACE_PAINTS,
     HAIR_COLOURS,
@@ -27,6 +28,7 @@ from antcli.drawn_faces.people import (
     MASKS,
     MOUTHS,
     PAINT_COLOURS,
+    RIMS,
     SCARVES,
     SKIN_TONES,
     Attributes,
@@ -84,7 +86,7 @@ def test_drawings_stay_as_they_were(domain: str, expected: str) -> None:
     assert drawn.hexdigest()[:16] == expected
 
 
-PAINTED = {"aliens": {"skin_rgb"}, "clowns": {"hair_rgb"}}
+PAINTED = {"aliens": {"skin_rgb"}, "vampires": {"skin_rgb"}, "clowns": {"hair_rgb"}}
 """What is of another colour than the person's own."""
 
 
@@ -335,6 +337,26 @@ def test_aliens_and_clowns_keep_clothes_and_background() -> None:
             )
             changed = (pixels(avatar(seed, 64, domain)[0]) != pixels(avatar(seed, 64)[0])).any(-1)
             assert changed.mean() > 0.05 and not changed[-4:].any()
+
+
+def test_vampires_are_pale_with_a_cape_behind_them_and_divers_see_through_glass() -> None:
+    for seed in range(10):
+        person = attributes(seed, "vampires")
+        plain, vampire, diver = (
+            pixels(avatar(seed, 64, domain)[0]) for domain in ("avatars", "vampires", "divers")
+        )
+        assert share_of(vampire, person.skin_rgb) > 0.05
+        assert share_of(vampire, CAPES[person.cape]) > 0.005
+        # In front of the head there is no cape.
+        at = slice(int(64 * person.head_y) - 8, int(64 * person.head_y) + 8)
+        middle = slice(int(64 * person.head_x) - 10, int(64 * person.head_x) + 10)
+        assert share_of(vampire[at, middle], CAPES[person.cape]) == 0
+        rim = RIMS[attributes(seed, "divers").diving_mask]
+        assert share_of(plain, rim) == 0 and share_of(diver, rim) > 0.01
+        for side in (-1, 1):  # the eyes, behind glass
+            y = round(64 * (person.head_y + person.eye_height))
+            x = round(64 * (person.head_x + side * person.eye_gap / 2))
+            assert (diver[y, x] == plain[y, x]).all()
 
 
 def test_neon_is_dark_with_light_and_stone_has_no_colours() -> None:
