@@ -73,7 +73,7 @@ def sample_command(
     elif known is not None and conditions_of(found) is None:
         say(
             f"what is new is that of each of the {known.size} images in turn, by the seed; "
-            "`--condition 3` asks for the third's"
+            "`--condition 1` asks for the first's"
         )
     elif known is not None:
         say(f"conditions in turn, by the seed: {'; '.join(known.in_turn)}")

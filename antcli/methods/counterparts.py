@@ -57,7 +57,7 @@ LADDER = (
     Rung(SETTLED, SETTLED, None),
 )
 """From 0.5 T, in order of what they leave of an image."""
-PART = (0.01, 0.4)
+PART = (0.01, 0.5)
 """Share of an image's places, from and to, that may be new for the rest to stay as it is."""
 PASSED, CHANCE = 0.1, 0.975
 """Counterparts are the source's own where, of the places that were drawn anew, no more than this

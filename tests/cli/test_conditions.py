@@ -17,6 +17,7 @@ import antcli
 from antcli.artifacts import load_metadata, load_tensors, save_tensors
 from antcli.errors import AntError
 from antcli.evaluation.samples import conditions_of
+from antcli.methods.counterparts import Counterparts
 from antcli.runs import Run
 from antcli.sources.source import find_source
 
@@ -106,6 +107,21 @@ def test_a_condition_that_is_not_there_is_told(
     assert says in done.err
     assert "hint:" in done.err
     assert not (several / "conditions").exists()
+
+
+def test_images_that_are_conditions_may_be_asked_for(
+    adapt: Callable, ant: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Counterparts, "unbound", True)
+    done = adapt("--method", "bridge")
+    assert done.code == 0, done.err
+    assert "each of the 10 images in turn: `ant sample" in done.err
+    run = tmp_path / "run"
+    turn = ant("sample", run, "-n", 1, "--steps", 2)
+    assert "each of the 10 images in turn" in turn.err
+    for condition, code in (("1", 0), ("10", 0), ("11", 2)):
+        asked = ant("sample", run, "-n", 1, "--steps", 2, "--condition", condition)
+        assert asked.code == code, asked.err
 
 
 def test_a_run_without_conditions_has_none_to_ask_for(ant: Callable, run: Path) -> None:
