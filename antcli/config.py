@@ -73,7 +73,7 @@ class TrainingConfig:
     clip_norm: Positive = 1.0
     ema_decay: Decay = 0.9
     flip: bool = True
-    """Mirror each image left to right half of the time."""
+    """Mirror each image left to right half of the time; not where each is a condition."""
 
     @property
     def settles(self) -> bool:

@@ -62,9 +62,10 @@ PART = (0.01, 0.5)
 PASSED, CHANCE = 0.1, 0.975
 """Counterparts are the source's own where, of the places that were drawn anew, no more than this
 share differ from its images more than this share of places do by chance."""
-UNEXPLAINED = 0.2
+UNEXPLAINED = 0.06
 """What changed in each image is all that is new where, put on the source's images, it leaves no
-more than this share of the new places new: a mask does, half of a baby's face does not."""
+more than this share of the new places new: a mask does, half of a baby's face does not, nor a new
+head where hair has to go."""
 
 
 FULL, LEAST = 20, 2

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -58,10 +58,12 @@ def build_training(
     if any(choice.asks_source for choice in choices_of(config)):
         network.keep_source()
     network.take_prepared(prepared)
+    # Mirrored, an image is another one: half a face would be painted on either side.
+    flip = config.training.flip and not network.images
     return Training(
         network,
-        examples_of(inputs.source, inputs.target.images, accelerator.device),
-        config.training,
+        examples_of(inputs.source, inputs.target.images, accelerator.device, flip=flip),
+        replace(config.training, flip=flip),
         accelerator,
         seed=config.seed,
         objective=build_objective(config, prepared),

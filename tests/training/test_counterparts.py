@@ -33,7 +33,7 @@ from antcli.sources.source import Source, find_source
 from antcli.training import adaptation, ladder, stages
 from antcli.training import counterparts as counterparts_module
 from antcli.training import inputs as inputs_module
-from antcli.training.adaptation import Preview, Resumed, adapt
+from antcli.training.adaptation import Preview, Resumed, adapt, build_training
 from antcli.training.classifier import ClassifierTraining
 from antcli.training.counterparts import (
     Chosen,
@@ -405,6 +405,10 @@ def test_each_image_is_a_condition_of_its_own_where_what_is_new_goes_with_anybod
     assert images(found) == 10
     together = replace(config, counterparts=replace(config.counterparts, apart=False))
     assert images(found, together) == 0
+    # Nor is any of them mirrored, which would be another image under the same condition.
+    for of, mirrors in ((config, False), (together, True)):
+        training = build_training(inputs, of, Accelerator(cpu=True), {"counterparts": found})
+        assert training.config.flip == mirrors
     # On a sample of the source, which has none of them, such a penalty would ask the source itself.
     kept = replace(config, penalties=replace(config.penalties, source=1.0))
     assert images(found, kept) == 0
