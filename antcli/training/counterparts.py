@@ -213,7 +213,7 @@ def _ways(
     yield from source_dimension(source, own.images)
     for name, of in inputs.domains.items():
         rung, changed = yield from climb(own, inputs.target.images[of], drawing, x_0[of])
-        closely = rung.closely and changed is not None
+        closely = bool(rung.closely) and changed is not None
         ways.append(_Way(name, of, *shares(rung, path, side), changed, closely))
     return own.images, ways
 

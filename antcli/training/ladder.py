@@ -11,7 +11,7 @@ from torch import Tensor
 
 from antcli.diffusion.sampling import SchedulerName, images_at_once, in_parts, resample
 from antcli.images.grid import to_uint8
-from antcli.methods.counterparts import CHANCE, LADDER, PART, PASSED, UNEXPLAINED, Rung, shares
+from antcli.methods.counterparts import CHANCE, LADDER, PART, PASSED, Rung, shares
 from antcli.methods.own import Own
 from antcli.methods.places import around, changes
 from antcli.methods.transplants import newness, unexplained
@@ -61,7 +61,7 @@ def climb(
         if not rung.closely:
             break
         changed, seen = trials.closely(rung, drawn, anew)
-        if unexplained(images, newness(images, seen, changed), own.images, new) <= UNEXPLAINED:
+        if unexplained(images, newness(images, seen, changed), own.images, new) <= rung.closely:
             break
     return rung, changed
 

@@ -508,7 +508,7 @@ def test_what_does_not_explain_the_domain_is_put_on_nothing(
     found, records = climb(images, "nothing")
     assert found.transplants is None
     tried = [r.done for r in records if isinstance(r, Tried)]
-    assert len(tried) > sum(rung.closely for rung in LADDER)
+    assert len(tried) > sum(rung.closely > 0 for rung in LADDER)
 
 
 def test_a_part_against_drawing_each_alone(
