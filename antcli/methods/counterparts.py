@@ -40,8 +40,8 @@ class Rung:
     """Places around those that are new in which an image is drawn anew; None: all of it is."""
     closely: float = 0.0
     """Above 0: what is almost new counts as well, and then of each image what changed in it. That
-    has to be all that is new: put on the source's images it leaves no more than this share of the new
-    places new."""
+    has to be all that is new: put on the source's images it leaves no more than this share of the
+    new places new."""
 
 
 COLOURS, SETTLED = 6.1, 60.3
@@ -57,9 +57,9 @@ LADDER = (
     Rung(25.5, SETTLED, None),
     Rung(SETTLED, SETTLED, None),
 )
-"""From 0.5 T, in order of what they leave of an image. Of a baby's head the first would find pieces.
-Aliens, whose hair has to go, are nearer by the third than by the second, which leaves .07 of their
-new places new, where pirates have .01 (benchmarks/LOG.md)."""
+"""From 0.5 T, in order of what they leave of an image. Of a baby's head the first would find
+pieces. Aliens, whose hair has to go, are nearer by the third than by the second, which leaves .07
+of their new places new, where pirates have .01 (benchmarks/LOG.md)."""
 PART = (0.01, 0.5)
 """Share of an image's places, from and to, that may be new for the rest to stay as it is."""
 PASSED, CHANCE = 0.1, 0.975
