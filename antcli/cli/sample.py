@@ -50,8 +50,8 @@ def sample_command(
         SamplingPlan,
         asked_labels,
         check_run_source,
-        conditions_of,
         draw_samples,
+        images_apart,
         may_be_asked,
     )
     from antcli.runs import find_run
@@ -70,9 +70,9 @@ def sample_command(
     if known is not None and condition:
         for remark in known.remarks(condition):
             say(f"note: {remark}")
-    elif known is not None and conditions_of(found) is None:
+    elif count_apart := images_apart(found):
         say(
-            f"what is new is that of each of the {known.size} images in turn, by the seed; "
+            f"what is new is that of each of the {count_apart} images in turn, by the seed; "
             "`--condition 1` asks for the first's"
         )
     elif known is not None:

@@ -34,7 +34,7 @@ def work_in(
     import torch
 
     from antcli.cli.progress import follow
-    from antcli.evaluation.samples import conditions_of, may_be_asked
+    from antcli.evaluation.samples import images_apart
     from antcli.runs import remember_latest
     from antcli.training.loop import NonFiniteLossError
 
@@ -68,10 +68,10 @@ def work_in(
         f"done: look at {run.preview}, then type `ant sample {quoted(run.folder)}` for more images "
         f"or `ant evaluate intra-lpips {quoted(run.folder)}` for their diversity"
     )
-    known = may_be_asked(run)
-    if known is not None and conditions_of(run) is None:
+    count = images_apart(run)
+    if count:
         say(
-            f"samples have what is new in each of the {known.size} images in turn: "
+            f"samples have what is new in each of the {count} images in turn: "
             f"`ant sample {quoted(run.folder)} --condition 1` draws with that of the first alone"
         )
 

@@ -127,11 +127,16 @@ def conditions_of(run: Run) -> Conditions | None:
     return conditions_from(run.facts().get("conditions"))
 
 
+def images_apart(run: Run) -> int:
+    """How many images of a finished run are conditions of their own; 0: they are none."""
+    return int(_told(run, run.weights).get(IMAGES, 0))
+
+
 def may_be_asked(run: Run) -> Conditions | None:
     """What samples of a finished run may be asked for: its conditions, or, where each image is one
     of its own, these by their numbers, in the order of their names.
     """
-    count = int(_told(run, run.weights).get(IMAGES, 0))
+    count = images_apart(run)
     if not count:
         return conditions_of(run)
     return Named(tuple(str(i + 1) for i in range(count)), tuple(range(count)))

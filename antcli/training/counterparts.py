@@ -213,8 +213,7 @@ def _ways(
     yield from source_dimension(source, own.images)
     for name, of in inputs.domains.items():
         rung, changed = yield from climb(own, inputs.target.images[of], drawing, x_0[of])
-        closely = bool(rung.closely) and changed is not None
-        ways.append(_Way(name, of, *shares(rung, path, side), changed, closely))
+        ways.append(_Way(name, of, *shares(rung, path, side), changed, rung.closely > 0))
     return own.images, ways
 
 
