@@ -24,10 +24,10 @@ from attributes import draw
 from oracle import FIRST_SHOT
 from PIL import Image
 from rows import SOURCE, slim, train
-from way_left import SAMPLES, drawn, measured, of_source
+from way_left import FIRST_SAMPLE, SAMPLES, drawn, measured, of_source
 
 from antcli.artifacts import write_json
-from antcli.evaluation.samples import check_run_source, conditions_of, load_adapted
+from antcli.evaluation.samples import asked_labels, check_run_source, load_adapted
 from antcli.runs import Run
 
 SIZE = 128
@@ -73,8 +73,8 @@ def rows(chosen: argparse.Namespace, count: int, seed: int, kind: str) -> Iterat
         place = (target, made / "joint") if joint else (folder, made / domain)
         run = run_of(*place, chosen, seed)
         source = check_run_source(run)
-        known = conditions_of(run)
-        asked = None if known is None else known.label(domain)
+        seeds = range(FIRST_SAMPLE, FIRST_SAMPLE + chosen.samples)
+        asked = asked_labels(run, seeds, domain if joint else "")
         images = drawn(source, load_adapted(run, source), chosen.samples, asked)
         found = measured(images, domain, str(folder), of_source(SOURCE, chosen.samples))
         costs = json.loads((run.folder / "costs.json").read_text())

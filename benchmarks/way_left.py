@@ -109,15 +109,14 @@ def drawn(
 ) -> Tensor:
     """Samples in [-1, 1], as the judges see them, as uint8 keeps them.
 
-    `asked`, [size], is the condition that all of them have, where the network knows several.
+    `asked`, [count, size], is the condition of each, where the network knows several.
     """
     accelerator = make_accelerator("auto", "auto")
     network, codec = network.to(accelerator.device), source.codec(accelerator.device)
     seeds = range(FIRST_SAMPLE, FIRST_SAMPLE + count)
     with torch.no_grad(), accelerator.autocast():
-        conditions = None if asked is None else asked.expand(count, -1)
         batches = source.sample(
-            network, seeds, steps=STEPS, device=accelerator.device, conditions=conditions
+            network, seeds, steps=STEPS, device=accelerator.device, conditions=asked
         )
         images = to_float(torch.cat([to_uint8(codec.decode(x_0).cpu()) for x_0 in batches]))
     return torch.nn.functional.interpolate(images, size=(JUDGED, JUDGED), mode="area")

@@ -136,8 +136,9 @@ def adapt_command(
         say(f"conditions: {_told(inputs.conditions)}")
         if settings.training.flip:
             say(
-                "note: mirror images are learnt from, too, under the same conditions; where left "
-                "and right matter, put flip = false under [training] into a --config file"
+                "note: mirror images are learnt from, too, under the same conditions, unless each "
+                "image becomes one of its own; where left and right matter, put flip = false under "
+                "[training] into a --config file"
             )
     if inputs.source.guidance_scale != 1:
         scale = inputs.source.guidance_scale

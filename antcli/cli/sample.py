@@ -50,6 +50,7 @@ def sample_command(
         SamplingPlan,
         asked_labels,
         check_run_source,
+        conditions_of,
         draw_samples,
         images_apart,
         may_be_asked,
@@ -67,16 +68,16 @@ def sample_command(
         plan.check_page()
     asked_labels(found, seeds, condition)
     known = may_be_asked(found)
-    if known is not None and condition:
-        for remark in known.remarks(condition):
-            say(f"note: {remark}")
-    elif count_apart := images_apart(found):
-        say(
-            f"what is new is that of each of the {count_apart} images in turn, by the seed; "
-            "`--condition 1` asks for the first's"
-        )
-    elif known is not None:
-        say(f"conditions in turn, by the seed: {'; '.join(known.in_turn)}")
+    for remark in known.remarks(condition) if known is not None and condition else ():
+        say(f"note: {remark}")
+    if known is not None and not condition:
+        if conditions_of(found) is not None:
+            say(f"conditions in turn, by the seed: {'; '.join(known.in_turn)}")
+        if count_apart := images_apart(found):
+            say(
+                f"what is new is that of each of the {count_apart} images in turn, by the seed; "
+                f"`--condition {known.of_images[0]}` asks for the first's"
+            )
     if found.condition.exists():
         scale = check_run_source(found).guidance_scale if guidance_scale is None else guidance_scale
         say(f"classifier-free guidance of scale {scale:g}" + (": none" if scale == 1 else ""))

@@ -34,7 +34,7 @@ def work_in(
     import torch
 
     from antcli.cli.progress import follow
-    from antcli.evaluation.samples import images_apart
+    from antcli.evaluation.samples import images_apart, may_be_asked
     from antcli.runs import remember_latest
     from antcli.training.loop import NonFiniteLossError
 
@@ -68,11 +68,12 @@ def work_in(
         f"done: look at {run.preview}, then type `ant sample {quoted(run.folder)}` for more images "
         f"or `ant evaluate intra-lpips {quoted(run.folder)}` for their diversity"
     )
-    count = images_apart(run)
-    if count:
+    count, known = images_apart(run), may_be_asked(run)
+    if count and known is not None:
         say(
-            f"samples have what is new in each of the {count} images in turn: "
-            f"`ant sample {quoted(run.folder)} --condition 1` draws with that of the first alone"
+            f"samples have what is new in each of the {count} images in turn: `ant sample "
+            f"{quoted(run.folder)} --condition {known.of_images[0]}` draws with that of the first "
+            "alone"
         )
 
 

@@ -18,7 +18,7 @@ from antcli.devices import make_accelerator, resolve_device
 from antcli.diffusion.sampler import FewSteps, Sampler
 from antcli.errors import AntError
 from antcli.evaluation.listener import SILENT, Listener
-from antcli.images.conditions import Conditions, Named, conditions_from
+from antcli.images.conditions import Conditions, conditions_from, known_apart
 from antcli.images.folder import ImageFiles
 from antcli.images.grid import grid, is_whole_png, read_text, save_png, to_uint8
 from antcli.methods.build import build_network
@@ -133,13 +133,10 @@ def images_apart(run: Run) -> int:
 
 
 def may_be_asked(run: Run) -> Conditions | None:
-    """What samples of a finished run may be asked for: its conditions, or, where each image is one
-    of its own, these by their numbers, in the order of their names.
+    """What samples of a finished run may be asked for: its conditions, and, where each image is one
+    of its own, these by their numbers, in the order of their files' names.
     """
-    count = images_apart(run)
-    if not count:
-        return conditions_of(run)
-    return Named(tuple(str(i + 1) for i in range(count)), tuple(range(count)))
+    return known_apart(images_apart(run), conditions_of(run))
 
 
 def asked_labels(run: Run, seeds: Sequence[int], condition: str = "") -> Tensor | None:
@@ -188,10 +185,10 @@ def load_adapted(
         network = build_student(adapted, config, sampler, condition)
     else:
         t_limit = float(facts["ant.t_limit"]) if "ant.t_limit" in facts else None
-        known = conditions_of(run)
+        known, images = conditions_of(run), int(facts.get(IMAGES, 0))
         size = 0 if known is None else known.size
-        asked, images = source.convention, int(facts.get(IMAGES, 0))
-        network = build_network(source.load(), run.config(), asked, t_limit, size, images)
+        given = run.config(), source.convention, t_limit, size, images
+        network = build_network(source.load(), *given)
     _fill(network, weights)
     return network.requires_grad_(False).eval()
 

@@ -16,7 +16,7 @@ from antcli.errors import AntError
 from antcli.evaluation.samples import (
     asked_labels,
     check_run_source,
-    conditions_of,
+    images_apart,
     load_adapted,
     may_be_asked,
 )
@@ -126,12 +126,13 @@ def _asked(run: Run, condition: str, format: Format) -> Tensor | None:
     if known is None:
         asked_labels(run, (), condition)
         return None
-    if not condition:
-        apart = conditions_of(run) is None
+    if not condition or known.depends_on_seed(condition):
+        apart = bool(images_apart(run))
+        single = known.of_images if apart else known.shown
         raise AntError(
             f"{run.folder} has several conditions, and a {format} export holds one"
             + ("; here each image is a condition of its own" if apart else ""),
-            f"say which with `condition`: {', '.join(known.shown)}, or a mixture"
+            f"say which with `condition`: {', '.join(single)}, or a mixture"
             + (", or adapt with `apart = false` in `[counterparts]`" if apart else ""),
             exit_code=2,
         )

@@ -19,7 +19,7 @@ from antcli.errors import AntError
 
 SHOWN = 4
 """Conditions that stand for all, where these are numbers."""
-APART = ("=", ",")
+APART = ("=", ",", "#")
 """What a name must not hold, or nobody could ask for it."""
 
 
@@ -34,6 +34,10 @@ class Conditions:
     def remarks(self, asked: str) -> Iterator[str]:
         """What a user should know of a condition that is asked for."""
         yield from ()
+
+    def depends_on_seed(self, asked: str) -> bool:
+        """Whether samples that are asked for it are not all told the same."""
+        return False
 
     @property
     def of_images(self) -> Sequence[str]:
@@ -85,6 +89,14 @@ class Named(Conditions):
     which: tuple[int, ...]
     """Of each image, the place of its name."""
 
+    @property
+    def places(self) -> dict[str, list[int]]:
+        """Of the images of each name."""
+        return {
+            name: [k for k, i in enumerate(self.which) if i == place]
+            for place, name in enumerate(self.names)
+        }
+
     def label(self, asked: str) -> Tensor:
         """The weights of the names in a mixture, whatever they sum to."""
         weights = dict.fromkeys(self.names, 0.0) | words(asked, self.names, alone=True)
@@ -112,6 +124,49 @@ class Named(Conditions):
     def as_dict(self) -> dict[str, Any]:
         """Plain values."""
         return {"names": list(self.names), "which": list(self.which)}
+
+
+@dataclass(frozen=True)
+class NamedImages(Named):
+    """Names, each image being a condition of its own: a sample of a name has what is new in one of
+    its images, by the seed, and `hats#3` asks for the third. A label has a number for each image.
+    """
+
+    def label(self, asked: str) -> Tensor:
+        """That of the first image of each name in a mixture."""
+        return self._of(asked, 0)
+
+    def depends_on_seed(self, asked: str) -> bool:
+        """Unless single images are asked for."""
+        return bool(words(asked, [*self._known], alone=True).keys() & set(self.names))
+
+    def labels_of(self, seeds: Sequence[int], asked: str = "") -> Tensor:
+        """Samples have the names in turn, and then the images of each."""
+        if asked:
+            return torch.stack([self._of(asked, seed) for seed in seeds])
+        return torch.stack([self._of(self.of_seed(s), s // len(self.names)) for s in seeds])
+
+    @property
+    def of_images(self) -> Sequence[str]:
+        """Their names, and which of these each is."""
+        return [f"{self.names[i]}#{self.which[: k + 1].count(i)}" for k, i in enumerate(self.which)]
+
+    def near(self, condition: str) -> str:
+        """The name."""
+        return condition.partition("#")[0]
+
+    def _of(self, asked: str, turn: int) -> Tensor:
+        label = torch.zeros(len(self.which))
+        for name, weight in words(asked, [*self._known], alone=True).items():
+            images = self._known[name]
+            label[images[turn % len(images)]] += weight
+        return label
+
+    @cached_property
+    def _known(self) -> dict[str, list[int]]:
+        """The places of the images that are meant by a word."""
+        single = {image: [i] for i, image in enumerate(self.of_images)}
+        return self.places | single
 
 
 @dataclass(frozen=True)
@@ -181,6 +236,17 @@ class Numbered(Conditions):
 
     def _words(self, row: Sequence[float]) -> str:
         return ",".join(f"{name}={x:.12g}" for name, x in zip(self.columns, row, strict=True))
+
+
+def known_apart(images: int, conditions: Conditions | None) -> Conditions | None:
+    """What may be asked for where so many `images` are conditions of their own, 0 being none, of a
+    target of these `conditions`; where it has none, images by their numbers.
+    """
+    if not images:
+        return conditions
+    if isinstance(conditions, Named):
+        return NamedImages(conditions.names, conditions.which)
+    return Named(tuple(str(i + 1) for i in range(images)), tuple(range(images)))
 
 
 def conditions_from(values: Mapping[str, Any] | None) -> Conditions | None:

@@ -93,7 +93,7 @@ def _check_name(name: str, where: Path) -> None:
     if not name or name != name.strip() or any(mark in name for mark in APART):
         raise AntError(
             f"{name!r} is no name for a condition: {where}",
-            "rename it: no commas, no equals signs, no spaces at the ends",
+            "rename it: no commas, no equals signs, no #, no spaces at the ends",
             exit_code=2,
         )
 

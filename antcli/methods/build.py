@@ -99,8 +99,8 @@ def build_network(
     """The network that the method trains, with what trains marked; it takes `unet` over.
 
     A `t_limit` that is kept with the counterparts stands in the place of that of the settings.
-    `conditions` is the size of the target's conditions; 0: it has none, and each of so many
-    `images` may be one.
+    `conditions` is the size of the target's conditions, 0 where it has none; not asked for where
+    each of so many `images` is a condition of its own.
     """
     trains = method_of(config).choices["trains"]
     settings = _settings(trains, config)
@@ -112,10 +112,10 @@ def build_network(
         network.take_labels(augmentation.size)
     method_of(config).choices["condition"].build(network)
     with seeded(config.seed):
-        if conditions:
-            network.take_conditions(conditions)
-        elif images:
+        if images:
             network.take_images(images)
+        elif conditions:
+            network.take_conditions(conditions)
     return network
 
 

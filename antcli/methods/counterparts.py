@@ -88,7 +88,7 @@ class CounterpartSettings:
     """Whether what is new in a few places is learnt on other images of the source, too."""
     apart: bool = True
     """Whether then each image is a condition of its own, so that a sample has what is new of one of
-    them. Not of more than 20 images, of latents, where the target has conditions, where what is new
+    them. Not of more than 20 images, of latents, where conditions are numbers, where what is new
     has the colour of something beside it, or with penalties on the source's own samples."""
 
 

@@ -81,8 +81,9 @@ class Transplants:
 
 
 def is_bound(fitting: Tensor) -> bool:
-    """Whether images are put on some hosts only, `fitting` them: [N, M]."""
-    return bool((fitting >= 0).all() and len(fitting[0].unique()) < fitting.shape[1])
+    """Whether some image is put on some hosts only, all of them on others: `fitting`, [N, M]."""
+    fewest = min(len(row.unique()) for row in fitting)
+    return bool((fitting >= 0).all() and fewest < fitting.shape[1])
 
 
 def put_on(images: Tensor, new: Tensor, hosts: Tensor, fitting: Tensor) -> Tensor:

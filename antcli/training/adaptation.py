@@ -109,7 +109,8 @@ def _work(
     main = accelerator.is_main_process
     prepared = yield from prepare(inputs, config, run, accelerator)
     training = build_training(inputs, config, accelerator, prepared)
-    folder = RunFolder(run, training, inputs.source, inputs.identity(), config, inputs.conditions)
+    known = inputs.shown(training.network)
+    folder = RunFolder(run, training, inputs.source, inputs.identity(), config, known)
     yield from begin(folder)
     scorer: Scorer | None = None
     scores: list[Score] = []
@@ -117,8 +118,7 @@ def _work(
         if main:
             scores = folder.cut()
         if main and config.stopping.auto:
-            target = inputs.target
-            scorer = Scorer(inputs.source, target.images, accelerator, target.conditions)
+            scorer = Scorer(inputs.source, inputs.target.images, accelerator, known)
             if not scores:
                 scores.append(scorer.unadapted)
                 yield scores[-1]

@@ -18,7 +18,7 @@ from antcli.config import AdaptConfig, adapt_config_from, method_said
 from antcli.diffusion.examples import Examples, Latents, Pixels
 from antcli.errors import AntError
 from antcli.evaluation.scoring import LEAST_TARGETS
-from antcli.images.conditions import Conditions, Named
+from antcli.images.conditions import Conditions, Named, Numbered, known_apart
 from antcli.images.folder import ImageFolder, check_folder, read_folder
 from antcli.images.grid import to_float, to_uint8
 from antcli.images.target import read_target
@@ -82,17 +82,20 @@ class Inputs:
 
     def labels(self, network: Denoiser) -> Tensor | None:
         """What a network is told of the condition of each image, [N, size]."""
-        if self.conditions is not None:
-            return self.conditions.labels
-        return network.in_turn(range(len(self.target.images)))
+        known = known_apart(network.images, self.conditions)
+        return None if known is None else known.labels
+
+    def shown(self, network: Denoiser) -> Conditions | None:
+        """Those of a target that has several, as the samples of a network may be asked for them."""
+        return self.conditions and known_apart(network.images, self.conditions)
 
     @property
-    def domains(self) -> dict[str, Sequence[int]]:
+    def domains(self) -> Mapping[str, Sequence[int]]:
         """The places of the images of each domain, by its name; of a single one, without."""
         known = self.conditions
         if not isinstance(known, Named):
             return {"": list(range(len(self.target.images)))}
-        return {n: [i for i, of in enumerate(known.of_images) if of == n] for n in known.names}
+        return known.places
 
     def identity(self) -> dict[str, Any]:
         """What tells two runs with equal settings apart."""
@@ -287,13 +290,13 @@ def network_of(inputs: Inputs, config: AdaptConfig, prepared: Mapping[str, Any])
 
 
 def _images_apart(inputs: Inputs, config: AdaptConfig, pairs: Counterparts | None) -> int:
-    """How many images are conditions of their own; a sample of the source's, on which some
-    penalties are asked, has the condition of none.
+    """How many images are conditions of their own; numbers lie on a line and are not, and a sample
+    of the source's, on which some penalties are asked, has the condition of none.
     """
     count, wanted = len(inputs.target.images), config.counterparts.apart
     if pairs is None or not wanted or count > FULL or "source_examples" in stages_of(config):
         return 0
-    return count if pairs.unbound else 0
+    return count if pairs.unbound and not isinstance(inputs.conditions, Numbered) else 0
 
 
 def source_predict(source: Source, accelerator: Accelerator) -> Predict:

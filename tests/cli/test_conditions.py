@@ -124,6 +124,43 @@ def test_images_that_are_conditions_may_be_asked_for(
         assert asked.code == code, asked.err
 
 
+def test_images_of_several_folders_are_conditions_by_their_names(
+    adapt: Callable,
+    ant: Callable,
+    tiny_conditions: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Counterparts, "unbound", True)
+    done = adapt("--method", "bridge", "--target", tiny_conditions)
+    assert done.code == 0, done.err
+    assert "--condition hats#1` draws with" in done.err
+    run = tmp_path / "run"
+    assert load_tensors(Run(run).weights)["conditions.linear.weight"].shape[1] == 10
+    with Image.open(run / "preview.png") as page:  # a row of the source's, and one of each name
+        assert page.height > 2.5 * page.width / 4
+    turn = ant("sample", run, "-n", 10, "--steps", 2)
+    assert "conditions in turn, by the seed: hats; specs" in turn.err
+    assert "`--condition hats#1` asks for the first's" in turn.err
+    for condition in ("hats", "hats#2", "hats#1=0.5,specs=0.5"):
+        asked = ant("sample", run, "-n", 2, "--steps", 2, "--condition", condition)
+        assert asked.code == 0, asked.err
+    # The second hat is that of the second sample with hats, and of the third in turn.
+    place = run / "conditions"
+    same = pixels(place / "hats" / "000001.png") - pixels(place / "hats#2" / "000001.png")
+    assert np.abs(same).max() <= 1
+    assert ant("sample", run, "--condition", "hats#5").code == 2
+    measured = ant("evaluate", "kid", run, "-n", 10, "--json")
+    assert measured.code == 0, measured.err
+    assert "hats: adapted" in json.loads(measured.out)["conditions"]
+    several = ant("export", run, "--ungated", "--condition", "hats")
+    assert several.code == 2
+    assert "each image is a condition of its own" in several.err
+    assert "hats#1, hats#2" in several.err
+    single = ant("export", run, "--ungated", "--condition", "hats#2")
+    assert single.code == 0, single.err
+
+
 def test_a_run_without_conditions_has_none_to_ask_for(ant: Callable, run: Path) -> None:
     for command in ("sample", "export"):
         done = ant(command, run, "--condition", "hats")

@@ -1,12 +1,19 @@
 """Conditions in words, and the labels that they come to."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
 
 from antcli.errors import AntError
-from antcli.images.conditions import Named, Numbered, conditions_from
+from antcli.images.conditions import (
+    Named,
+    NamedImages,
+    Numbered,
+    conditions_from,
+    known_apart,
+)
 
 NAMED = Named(("glasses", "hats"), (0, 0, 1))
 NUMBERED = Numbered(("age", "angle"), ((10.0, -1.0), (30.0, 1.0), (20.0, 0.5)))
@@ -16,7 +23,7 @@ def wave(z: float) -> list[float]:
     return [math.sin(math.pi * z), math.cos(math.pi * z)]
 
 
-def near(found: torch.Tensor, expected: list[float]) -> None:
+def near(found: torch.Tensor, expected: list[Any]) -> None:
     torch.testing.assert_close(
         found, torch.tensor(expected, dtype=torch.float32), rtol=1e-5, atol=1e-6
     )
@@ -35,6 +42,36 @@ def test_a_sample_has_one_in_turn_by_its_seed_alone() -> None:
     near(NAMED.labels_of([5, 0])[1], [1, 0])
     near(NAMED.labels_of([5], "glasses")[0], [1, 0])
     assert [NUMBERED.of_seed(seed) for seed in range(4)] == [*NUMBERED.of_images, "age=10,angle=-1"]
+
+
+def test_where_images_are_conditions_a_name_is_one_of_its_images_by_the_seed() -> None:
+    known = known_apart(3, NAMED)
+    assert isinstance(known, NamedImages)
+    assert known.of_images == ["glasses#1", "glasses#2", "hats#1"]
+    near(known.labels, torch.eye(3).tolist())
+    assert known.size == 3
+    # In turn the names, then the images of each: seeds 0 and 2 have glasses.
+    near(known.labels_of(range(4)), [[1, 0, 0], [0, 0, 1], [0, 1, 0], [0, 0, 1]])
+    near(known.labels_of(range(3), "glasses"), [[1, 0, 0], [0, 1, 0], [1, 0, 0]])
+    near(known.labels_of([1], "glasses=0.25,hats=0.75"), [[0, 0.25, 0.75]])
+    near(known.label("glasses#2,hats#1=0.5"), [0, 1, 0.5])
+    # A sample has the same name as of images that are no conditions.
+    assert [known.of_seed(seed) for seed in range(4)] == [NAMED.of_seed(seed) for seed in range(4)]
+    assert [*map(known.near, known.of_images)] == list(NAMED.of_images)
+    asked = ["glasses", "glasses#1", "glasses#1,hats#1", "glasses#1,hats"]
+    assert [known.depends_on_seed(each) for each in asked] == [True, False, False, True]
+    with pytest.raises(AntError, match="no condition 'hats#2'"):
+        known.label("hats#2")
+
+
+def test_images_without_names_are_asked_for_by_their_numbers() -> None:
+    known = known_apart(2, None)
+    assert known is not None
+    near(known.labels_of([0, 3]), [[1, 0], [0, 1]])
+    near(known.label("2"), [0, 1])
+    assert not known.depends_on_seed("2")
+    assert known_apart(0, None) is None
+    assert known_apart(0, NUMBERED) is NUMBERED
 
 
 def test_numbers_are_measured_by_what_was_seen() -> None:

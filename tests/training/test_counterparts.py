@@ -22,6 +22,7 @@ from antcli.config import AdaptConfig, adapt_config_from
 from antcli.diffusion.examples import Latents, Pixels
 from antcli.diffusion.sampling import resample
 from antcli.evaluation.samples import IMAGES, load_adapted
+from antcli.images.conditions import Named, Numbered
 from antcli.images.grid import to_float, to_uint8
 from antcli.methods.build import said_limit
 from antcli.methods.choice import Predict
@@ -420,6 +421,19 @@ def test_each_image_is_a_condition_of_its_own_where_what_is_new_goes_with_anybod
         images(with_fitting(torch.cat([torch.full((1, 64), -1), found.transplants.fitting[1:]])))
         == 0
     )
+    some = torch.cat([found.transplants.fitting[:-1], found.transplants.fitting[-1:] % 4])
+    assert images(with_fitting(some)) == 0
+    # Of several domains as well, but for numbers, which lie on a line.
+    for known, count in (
+        (Named(("a", "b"), (0,) * 4 + (1,) * 6), 10),
+        (Numbered(("age",), tuple((float(age),) for age in range(10))), 0),
+    ):
+        of = replace(inputs, target=replace(inputs.target, conditions=known))
+        network = network_of(of, config, {"counterparts": found})
+        assert network.images == count
+        told = of.labels(network)
+        assert told is not None
+        assert told.shape[1] == (count or known.size)
     many = replace(inputs.target, images=inputs.target.images.repeat(3, 1, 1, 1))
     assert images(found, inputs=replace(inputs, target=many)) == 0
 
