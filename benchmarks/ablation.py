@@ -47,7 +47,8 @@ from antcli.methods.trainable.denoiser import Denoiser
 from antcli.sources.source import Source, find_source
 from antcli.training.adaptation import build_training
 from antcli.training.classifier_files import load_classifier
-from antcli.training.inputs import Inputs, defaults_for, train_classifier
+from antcli.training.classifier_stage import train_classifier
+from antcli.training.inputs import Inputs, defaults_for
 from antcli.training.loop import Training
 
 HERE = Path(__file__).parent

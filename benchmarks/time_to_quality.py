@@ -44,7 +44,9 @@ from antcli.sources.source import find_source
 from antcli.training.adaptation import Preview, Resumed, adapt
 from antcli.training.checkpoints import load_state, save_state
 from antcli.training.classifier_files import load_classifier
-from antcli.training.inputs import check_inputs, examples_of, settings_for, train_classifier
+from antcli.training.classifier_stage import train_classifier
+from antcli.training.inputs import check_inputs, settings_for
+from antcli.training.source_samples import examples_of
 
 matplotlib.use("agg")
 from matplotlib import pyplot

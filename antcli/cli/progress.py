@@ -32,12 +32,12 @@ def follow(
     from antcli.training.adaptation import Preview, Resumed
     from antcli.training.classifier import ClassifierChecked, ClassifierReport, ClassifierStep
     from antcli.training.counterparts import Chosen, CounterpartsDrawn
-    from antcli.training.inputs import SourceSamples
     from antcli.training.ladder import Tried
     from antcli.training.loop import StepRecord
     from antcli.training.probing import Probed
     from antcli.training.source_dimension import SourceDimension
     from antcli.training.source_examples import FisherEstimated
+    from antcli.training.source_samples import SourceSamples
 
     report = None
     with Bar() as bar:

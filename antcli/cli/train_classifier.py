@@ -58,7 +58,8 @@ def train_classifier_command(
     from antcli.cli.progress import fetching, follow
     from antcli.config import adapt_config_from
     from antcli.devices import make_accelerator
-    from antcli.training.inputs import check_inputs, train_classifier
+    from antcli.training.classifier_stage import train_classifier
+    from antcli.training.inputs import check_inputs
 
     given = {"classifier": typed(init=init, steps=steps)}
     base = {"source": source, "target": str(target), "seed": seed, "device": device}

@@ -20,7 +20,7 @@ from antcli.distilling.windows import Window, taught, windows
 from antcli.methods.trainable.denoiser import Denoiser
 from antcli.randomness import balanced_choice, generator, normal
 from antcli.sources.source import Source
-from antcli.training.inputs import predicting
+from antcli.training.source_samples import predicting
 
 FIRST_SEED = 2_000_000
 """Of the teacher's samples, far from the seeds that people look at."""

@@ -33,8 +33,8 @@ from antcli.settings import checked, settings
 from antcli.sources.encoder import Encoder
 from antcli.sources.source import Source
 from antcli.training.adaptation import Preview, Resumed
-from antcli.training.inputs import examples_of, source_predict
 from antcli.training.loop import StepRecord, check_batch
+from antcli.training.source_samples import examples_of, source_predict
 
 TRAINING = {
     "steps": 100,

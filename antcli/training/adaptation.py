@@ -22,8 +22,9 @@ from antcli.methods.build import (
 from antcli.processes import any_process, first_decides, others_wait
 from antcli.runs import Run
 from antcli.training.folder import RunFolder
-from antcli.training.inputs import Inputs, examples_of, network_of
+from antcli.training.inputs import Inputs, network_of
 from antcli.training.loop import StepRecord, Training, check_batch
+from antcli.training.source_samples import examples_of
 from antcli.training.stages import StageRecord, prepare
 
 

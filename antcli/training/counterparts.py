@@ -27,16 +27,10 @@ from antcli.methods.own import Own
 from antcli.methods.transplants import NOISE, Transplants, fitting, is_bound, newness, put_on
 from antcli.randomness import generator
 from antcli.sources.source import Source
-from antcli.training.inputs import (
-    Inputs,
-    SourceSamples,
-    examples_of,
-    images_of,
-    metadata,
-    sample_source,
-)
+from antcli.training.inputs import Inputs, metadata
 from antcli.training.ladder import Drawing, Tried, climb
 from antcli.training.source_dimension import SourceDimension, source_dimension
+from antcli.training.source_samples import SourceSamples, examples_of, images_of, sample_source
 
 OWN, OWN_STEPS = 64, 15
 """Images of the source with which the target's are compared, and steps of drawing one."""

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import torch
-from accelerate import Accelerator
 from torch import Tensor
 
 from antcli import __version__
 from antcli.artifacts import file_hash
 from antcli.config import AdaptConfig, adapt_config_from, method_said
-from antcli.diffusion.examples import Examples, Latents, Pixels
 from antcli.errors import AntError
 from antcli.evaluation.scoring import LEAST_TARGETS
 from antcli.images.conditions import Conditions, Named, Numbered, known_apart
-from antcli.images.folder import ImageFolder, check_folder, read_folder
-from antcli.images.grid import to_float, to_uint8
+from antcli.images.folder import ImageFolder, check_folder
 from antcli.images.target import read_target
 from antcli.methods.build import (
     build_network,
@@ -30,38 +26,15 @@ from antcli.methods.build import (
     check_whole_batches,
     stages_of,
 )
-from antcli.methods.choice import Predict
-from antcli.methods.classifier import Classifier
 from antcli.methods.counterparts import FULL, Counterparts
 from antcli.methods.presets import PRESETS, Preset
 from antcli.methods.table import Method
 from antcli.methods.trainable.denoiser import Denoiser
-from antcli.processes import gathered, others_wait, own_share
 from antcli.sources.catalog import catalog
 from antcli.sources.source import Source, find_source
 from antcli.sources.transfer import Progress, silent
-from antcli.training.classifier import (
-    ClassifierChecked,
-    ClassifierReport,
-    ClassifierStep,
-    ClassifierTraining,
-)
-from antcli.training.classifier_files import check_classifier, save_classifier
-from antcli.training.pretrained import check_pretrained, find_pretrained, pretrained_classifier
-from antcli.training.source_dimension import SourceDimension, source_dimension
-
-
-@dataclass(frozen=True)
-class SourceSamples:
-    """So many of the source's own images were drawn, to compare the target's with."""
-
-    done: int
-    total: int
-
-
-ClassifierRecord = (
-    SourceSamples | SourceDimension | ClassifierStep | ClassifierChecked | ClassifierReport
-)
+from antcli.training.classifier_files import check_classifier
+from antcli.training.pretrained import check_pretrained, find_pretrained
 
 
 @dataclass(frozen=True)
@@ -195,90 +168,6 @@ def check_inputs(
     return Inputs(source, target, classifier, source_images, pretrained)
 
 
-def examples_of(
-    source: Source, images: Tensor, device: torch.device | str, *, flip: bool = True
-) -> Examples:
-    """x_0 of images, uint8 [N, 3, H, W]; with `flip`, of their mirror images too."""
-    if not source.latent:
-        return Pixels(images)
-    codec = source.codec(device)
-    mirrored = codec.encode(to_float(images.flip(-1))) if flip else None
-    return Latents(codec.encode(to_float(images)), mirrored)
-
-
-def images_of(source: Source, x_0: Tensor, device: torch.device | str) -> Tensor:
-    """Images, uint8 [N, 3, H, W] on the CPU, of x_0 as `Examples` keeps it."""
-    if not source.latent:
-        return x_0.cpu()
-    return to_uint8(source.codec(device).decode(x_0.to(device)).cpu())
-
-
-def train_classifier(
-    inputs: Inputs,
-    config: AdaptConfig,
-    accelerator: Accelerator,
-    out: Path,
-    counterparts: Examples | None = None,
-) -> Iterator[ClassifierRecord]:
-    """Train the noise-aware classifier and write it to `out`; all processes take part.
-
-    Where no folder of source images is given, those of the source are the `counterparts`, or else
-    sampled from it. Those of a latent source are decoded and encoded again, as the target's images
-    are, so that what tells the two apart is not that one of them has passed the encoder.
-    """
-    source, device = inputs.source, accelerator.device
-    if inputs.source_images is not None:
-        images = read_folder(inputs.source_images, source.size).images
-    elif counterparts is not None:
-        images = images_of(source, counterparts.x_0, device)
-    else:
-        images = yield from _own_images(source, config, accelerator)
-        yield from source_dimension(source, images)
-    flip = config.training.flip
-    training = ClassifierTraining(
-        examples_of(source, images, device, flip=flip),
-        examples_of(source, inputs.target.images, device, flip=flip),
-        source.path,
-        config.classifier,
-        accelerator,
-        seed=config.seed,
-        flip=flip,
-        classifier=_start(inputs, config),
-    )
-    yield from training.steps()
-    with others_wait(accelerator):
-        if not accelerator.is_main_process:
-            return
-        report = yield from training.checked()
-        facts = {
-            **metadata(inputs, config, "classifier of noised source and target images"),
-            "ant.report": report.as_dict(),
-        }
-        save_classifier(out, training.classifier, facts)
-        yield report
-
-
-def _own_images(
-    source: Source, config: AdaptConfig, accelerator: Accelerator
-) -> Generator[SourceSamples, None, Tensor]:
-    """What the classifier takes for the source where nothing else is given: each draws a share."""
-    count, steps = config.classifier.source_samples, config.classifier.sampling_steps
-    own, batches = own_share(accelerator, range(count)), []
-    seeds = [config.seed * count + i for i in own]
-    for batch in sample_source(source, seeds, steps, accelerator):
-        batches.append(batch)
-        yield SourceSamples(min(count, len(torch.cat(batches)) * accelerator.num_processes), count)
-    nothing = torch.empty(0, 3, source.size, source.size, dtype=torch.uint8)
-    return gathered(accelerator, torch.cat([nothing, *batches]))
-
-
-def _start(inputs: Inputs, config: AdaptConfig) -> Classifier | None:
-    if inputs.pretrained is None:
-        return None
-    size, timesteps = inputs.source.shape[-1], int(inputs.source.path.span)
-    return pretrained_classifier(inputs.pretrained, size, seed=config.seed, timesteps=timesteps)
-
-
 def network_of(inputs: Inputs, config: AdaptConfig, prepared: Mapping[str, Any]) -> Denoiser:
     """The network that the settings train, as it begins; `prepared` is what stages gave so far."""
     pairs: Counterparts | None = prepared.get("counterparts")
@@ -297,40 +186,6 @@ def _images_apart(inputs: Inputs, config: AdaptConfig, pairs: Counterparts | Non
     if pairs is None or not wanted or count > FULL or "source_examples" in stages_of(config):
         return 0
     return count if pairs.unbound and not isinstance(inputs.conditions, Numbered) else 0
-
-
-def source_predict(source: Source, accelerator: Accelerator) -> Predict:
-    """Eps of the frozen source, as samples are drawn from it."""
-    network = Denoiser(source.load(), source.convention)
-    return predicting(network.to(accelerator.device), accelerator)
-
-
-def predicting(network: Denoiser, accelerator: Accelerator) -> Callable[..., Tensor]:
-    """The `guided` of a network that does not train meanwhile."""
-
-    @torch.no_grad()
-    def predict(x_t: Tensor, t: Tensor, condition: Tensor | None = None) -> Tensor:
-        with accelerator.autocast():  # not around a generator, which would leave it on meanwhile
-            return network.guided(x_t, t, condition)
-
-    return predict
-
-
-def sample_x_0(
-    source: Source, seeds: Sequence[int], steps: int, accelerator: Accelerator
-) -> Iterator[Tensor]:
-    """Samples x_0 of the source, in batches [B, C, H, W] on the device."""
-    predict = source_predict(source, accelerator)
-    yield from source.sample(predict, seeds, steps=steps, device=accelerator.device)
-
-
-def sample_source(
-    source: Source, seeds: Sequence[int], steps: int, accelerator: Accelerator
-) -> Iterator[Tensor]:
-    """The same as images, uint8 [B, 3, H, W], on the CPU."""
-    codec = source.codec(accelerator.device)
-    for x_0 in sample_x_0(source, seeds, steps, accelerator):
-        yield to_uint8(codec.decode(x_0).cpu())
 
 
 def metadata(inputs: Inputs, config: AdaptConfig, title: str) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from antcli.methods.own import Own
 from antcli.methods.places import around, changes
 from antcli.methods.transplants import newness, unexplained
 from antcli.sources.source import Source
-from antcli.training.inputs import images_of, source_predict
+from antcli.training.source_samples import images_of, source_predict
 
 TRIALS = 3
 """Draws of each image by which a rung is judged, and by which it is seen what changed in it."""

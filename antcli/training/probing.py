@@ -15,9 +15,10 @@ from antcli.artifacts import save_tensors
 from antcli.config import AdaptConfig
 from antcli.methods.trainable.modulation import ModulatedDenoiser, important
 from antcli.processes import others_wait
-from antcli.training.inputs import Inputs, examples_of, metadata, network_of
+from antcli.training.inputs import Inputs, metadata, network_of
 from antcli.training.loop import Training
 from antcli.training.source_examples import squared_gradients
+from antcli.training.source_samples import examples_of
 
 
 @dataclass(frozen=True)

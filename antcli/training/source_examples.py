@@ -18,7 +18,8 @@ from antcli.images.grid import to_uint8
 from antcli.methods.trainable.denoiser import Denoiser
 from antcli.randomness import generator, normal
 from antcli.sources.source import Source
-from antcli.training.inputs import Inputs, SourceSamples, metadata, network_of, sample_x_0
+from antcli.training.inputs import Inputs, metadata, network_of
+from antcli.training.source_samples import SourceSamples, sample_x_0
 
 TITLE = "samples that the source drew of itself"
 

@@ -18,8 +18,9 @@ from antcli.methods.counterparts import Counterparts
 from antcli.processes import any_process, others_wait
 from antcli.runs import Run
 from antcli.training.classifier_files import load_classifier
+from antcli.training.classifier_stage import ClassifierRecord, train_classifier
 from antcli.training.counterparts import CounterpartsRecord, load_counterparts, make_counterparts
-from antcli.training.inputs import ClassifierRecord, Inputs, train_classifier
+from antcli.training.inputs import Inputs
 from antcli.training.probing import Probed, probe
 from antcli.training.source_examples import (
     FisherEstimated,

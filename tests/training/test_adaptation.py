@@ -40,10 +40,12 @@ from antcli.training.classifier import (
     ClassifierStep,
     ClassifierTraining,
 )
+from antcli.training.classifier_stage import train_classifier
 from antcli.training.folder import may_be_taken
-from antcli.training.inputs import SourceSamples, check_inputs, train_classifier
+from antcli.training.inputs import check_inputs
 from antcli.training.loop import StepRecord
 from antcli.training.source_examples import FisherEstimated
+from antcli.training.source_samples import SourceSamples
 
 Adapt = Callable[..., tuple[Run, list[Any]]]
 

@@ -36,22 +36,18 @@ from antcli.training import counterparts as counterparts_module
 from antcli.training import inputs as inputs_module
 from antcli.training.adaptation import Preview, Resumed, adapt, build_training
 from antcli.training.classifier import ClassifierTraining
+from antcli.training.classifier_stage import train_classifier
 from antcli.training.counterparts import (
     Chosen,
     CounterpartsDrawn,
     load_counterparts,
     make_counterparts,
 )
-from antcli.training.inputs import (
-    SourceSamples,
-    check_inputs,
-    network_of,
-    sample_source,
-    train_classifier,
-)
+from antcli.training.inputs import check_inputs, network_of
 from antcli.training.ladder import Tried
 from antcli.training.loop import StepRecord
 from antcli.training.source_dimension import SourceDimension
+from antcli.training.source_samples import SourceSamples, sample_source
 
 DRAWS, NOISE = 3, 0.4
 Adapt = Callable[..., tuple[Run, list[Any]]]
