@@ -72,7 +72,7 @@ def test_a_loaded_run_draws_what_the_command_draws(run: Path, tmp_path: Path) ->
     assert floats.shape == (1, 3, 16, 16)
     torch.testing.assert_close(
         floats[0].permute(1, 2, 0),
-        torch.from_numpy(numpy.asarray(drawn[1])) / 255,
+        torch.from_numpy(numpy.array(drawn[1])) / 255,
         rtol=0,
         atol=1.5 / 255,
     )
