@@ -14,7 +14,7 @@ from antcli.artifacts import file_hash, with_name
 from antcli.config import AdaptConfig, PreviewConfig
 from antcli.diffusion.sampler import FewSteps
 from antcli.distilling.distribution import MatchingObjective, own_score
-from antcli.distilling.folder import StudentFolder, keep_adapted, through
+from antcli.distilling.folder import StudentFolder, check_other, keep_adapted, through
 from antcli.distilling.lessons import (
     Lessons,
     Taught,
@@ -95,10 +95,7 @@ def distill(
     state kept.
     """
     check_batch(config.training, accelerator.num_processes)
-    if run.folder.resolve() == teacher.run.folder.resolve():
-        raise AntError(
-            f"{run.folder} cannot be distilled into itself", "choose another `out`", exit_code=2
-        )
+    check_other(run, teacher.run)
     main, identity = accelerator.is_main_process, teacher.identity(config)
     with run.held() if main else nullcontext():
         with others_wait(accelerator):

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from antcli.artifacts import load_tensors, replacing, save_tensors
 from antcli.config import AdaptConfig
+from antcli.errors import AntError
 from antcli.evaluation.samples import SAMPLER, load_adapted
 from antcli.evaluation.stopping import ChosenStep, Score
 from antcli.images.grid import to_uint8
@@ -100,6 +101,14 @@ def through(
     with others_wait(accelerator):
         if main:
             folder.finish(None)
+
+
+def check_other(run: Run, known: Run) -> None:
+    """Raise `AntError` where a run would take the place of the one that it is made of."""
+    if run.folder.resolve() == known.folder.resolve():
+        raise AntError(
+            f"{run.folder} cannot be distilled into itself", "choose another `out`", exit_code=2
+        )
 
 
 def keep_adapted(weights: Path, run: Run) -> None:

@@ -6,12 +6,13 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Annotated, Any
 
 from accelerate import Accelerator
 from annotated_types import Ge, Lt
 
-from antcli.artifacts import load_metadata, load_tensors
+from antcli.artifacts import load_metadata, load_tensors, with_name
 from antcli.config import AdaptConfig, PreviewConfig, TrainingConfig, adapt_config_from, merge
 from antcli.diffusion.sampler import FewSteps
 from antcli.distilling.adversarial import (
@@ -19,7 +20,7 @@ from antcli.distilling.adversarial import (
     AdversarialTraining,
 )
 from antcli.distilling.critic import Critic
-from antcli.distilling.folder import StudentFolder, keep_adapted, through
+from antcli.distilling.folder import StudentFolder, check_other, keep_adapted, through
 from antcli.errors import AntError, quoted
 from antcli.evaluation.own_target import own_target
 from antcli.evaluation.samples import check_run_source, load_adapted
@@ -105,6 +106,11 @@ def check_student(run: Run) -> Student:
     return Student(run, source, sampler, target)
 
 
+def default_refined_folder(student: Run) -> Path:
+    """Where what comes out goes that was given no place: beside the student."""
+    return with_name(student.folder).with_name(f"{student.folder.resolve().name}-critic")
+
+
 def refine(
     student: Student,
     config: RefineConfig,
@@ -120,6 +126,7 @@ def refine(
     true, with the state saved, and `NonFiniteLossError` with the last good state kept.
     """
     check_batch(config.training, accelerator.num_processes)
+    check_other(run, student.run)
     main, identity = accelerator.is_main_process, student.identity(config)
     with run.held() if main else nullcontext():
         with others_wait(accelerator):

@@ -11,8 +11,9 @@ from diffusers import DDPMPipeline
 from PIL import Image
 
 import antcli
+from antcli.artifacts import load_tensors
 from antcli.config import PreviewConfig
-from antcli.distilling import distillation
+from antcli.distilling import distillation, refining
 from antcli.randomness import generator
 
 QUICK = ["--images", 3, "--train-steps", 2, "--batch-size", 4, "--device", "cpu"]
@@ -117,6 +118,51 @@ def test_the_same_command_goes_on_and_another_does_not(
     unfinished = ant("sample", student)
     assert "not finished (1 of 2 steps)" in unfinished.err
     assert "`ant distill` command again" in unfinished.err
+
+
+def test_what_was_distilled_goes_on_with_a_critic(
+    ant: Callable, run: Path, student: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(refining, "PREVIEW", PreviewConfig(images=1))
+    quick = ("--towards", "critic", "--device", "cpu", "--train-steps", 1, "--batch-size", 2)
+    done = ant("distill", student, *quick)
+    assert done.code == 0, done.err
+    folder = run.with_name("run-4-steps-critic")
+    assert done.out.strip() == str(folder / "preview.png")
+    assert "a critic of 10 images" in done.err
+    sampled = ant("sample", folder, "-n", 1)
+    assert sampled.code == 0, sampled.err
+    before, after = (load_tensors(each / "weights.safetensors") for each in (student, folder))
+    assert before.keys() == after.keys()
+    assert any(not torch.equal(before[name], after[name]) for name in before)
+    again = ant("distill", student, *quick)
+    assert again.code == 1
+    assert "is finished" in again.err
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--steps", 2], "a student as it was made"),
+        (["--micro-batch", 1], "sees its batches whole"),
+        (["--out", "run-4-steps", "--force"], "cannot be distilled into itself"),
+    ],
+)
+def test_what_a_critic_cannot_do_is_told(
+    ant: Callable, student: Path, options: list, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(student.parent)
+    done = ant("distill", student, "--towards", "critic", "--device", "cpu", *options)
+    assert (done.code, done.out) == (2, "")
+    assert said in done.err
+    assert ant("sample", student, "-n", 1).code == 0
+
+
+def test_a_critic_goes_on_with_nothing_but_a_student(ant: Callable, run: Path) -> None:
+    done = ant("distill", run, "--towards", "critic")
+    assert done.code == 2
+    assert "draws in many steps" in done.err
+    assert f"`ant distill {run}` comes first" in done.err
 
 
 def test_what_cannot_be_distilled_is_told(ant: Callable, run: Path, student: Path) -> None:
