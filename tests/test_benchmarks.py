@@ -227,7 +227,7 @@ def test_one_run_of_several_domains_beside_a_run_each(
     chosen = Namespace(runs=tmp_path, domains=("hats", "babies"), samples=3, steps=2, method="lora")
     rows = [r for kind in (module.JOINT, module.SEPARATE) for r in module.rows(chosen, 2, 0, kind)]
     # Folders come in their natural order.
-    assert asked == [[0, 1], [1, 0], None, None]
+    assert asked == [[[0, 1]] * 3, [[1, 0]] * 3, None, None]
     assert [row["domain"] for row in rows] == ["hats", "babies"] * 2
     assert rows[0]["megabytes"] == rows[1]["megabytes"] < rows[2]["megabytes"]
     lines = module.table(rows).splitlines()

@@ -31,8 +31,7 @@ from antcli.methods.table import METHODS
 from antcli.methods.trainable.denoiser import Denoiser
 from antcli.runs import Run
 from antcli.sources.source import Source, find_source
-from antcli.training import adaptation
-from antcli.training import inputs as inputs_module
+from antcli.training import adaptation, classifier_stage
 from antcli.training.adaptation import Preview, Resumed, adapt
 from antcli.training.classifier import (
     ClassifierChecked,
@@ -431,7 +430,7 @@ def test_the_classifier_of_latents_sees_both_domains_through_the_encoder(
             given.extend(examples[:2])
             super().__init__(*examples, **more)
 
-    monkeypatch.setattr(inputs_module, "ClassifierTraining", Watched)
+    monkeypatch.setattr(classifier_stage, "ClassifierTraining", Watched)
     inputs, out = check_inputs(config), tmp_path / "classifier.safetensors"
     list(train_classifier(inputs, config, accelerator, out))
     codec = source.codec()

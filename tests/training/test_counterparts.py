@@ -31,9 +31,8 @@ from antcli.methods.places import Places
 from antcli.methods.trainable.denoiser import Denoiser
 from antcli.runs import Run
 from antcli.sources.source import Source, find_source
-from antcli.training import adaptation, ladder, stages
+from antcli.training import adaptation, classifier_stage, ladder, source_samples, stages
 from antcli.training import counterparts as counterparts_module
-from antcli.training import inputs as inputs_module
 from antcli.training.adaptation import Preview, Resumed, adapt, build_training
 from antcli.training.classifier import ClassifierTraining
 from antcli.training.classifier_stage import train_classifier
@@ -267,7 +266,7 @@ def learnt(monkeypatch: pytest.MonkeyPatch) -> None:
     def source_predict(source: Source, accelerator: Accelerator) -> Predict:
         return lambda x_t, t: smooth(source, x_t, t)
 
-    for module in (inputs_module, ladder):
+    for module in (source_samples, ladder):
         monkeypatch.setattr(module, "source_predict", source_predict)
 
 
@@ -707,7 +706,7 @@ def taught(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
             given.extend(examples[:2])
             super().__init__(*examples, **more)
 
-    monkeypatch.setattr(inputs_module, "ClassifierTraining", Watched)
+    monkeypatch.setattr(classifier_stage, "ClassifierTraining", Watched)
     return given
 
 

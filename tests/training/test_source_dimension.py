@@ -19,7 +19,7 @@ def images(count: int, side: int) -> Tensor:
 def test_it_is_that_of_the_samples_pixels() -> None:
     drawn = images(30, 8)
     [found] = source_dimension(find_source("avatars"), drawn)
-    assert found == SourceDimension(intrinsic_dimension(drawn.flatten(1).float()), 40_000)
+    assert found == SourceDimension(intrinsic_dimension(drawn.flatten(1).float()), 80_000)
 
 
 def test_large_samples_are_averaged_down() -> None:
