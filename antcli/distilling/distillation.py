@@ -10,11 +10,11 @@ from typing import Any
 
 from accelerate import Accelerator
 
-from antcli.artifacts import file_hash, with_name
+from antcli.artifacts import file_hash
 from antcli.config import AdaptConfig, PreviewConfig
 from antcli.diffusion.sampler import FewSteps
 from antcli.distilling.distribution import MatchingObjective, own_score
-from antcli.distilling.folder import StudentFolder, check_other, keep_adapted, through
+from antcli.distilling.folder import StudentFolder, beside, check_other, keep_adapted, through
 from antcli.distilling.lessons import (
     Lessons,
     Taught,
@@ -168,4 +168,4 @@ def _student_config(adapted: AdaptConfig, config: DistillConfig) -> AdaptConfig:
 
 def default_student_folder(run: Run, steps: int) -> Path:
     """Where a student goes that was given no place: beside the run that it is distilled from."""
-    return with_name(run.folder).with_name(f"{run.folder.resolve().name}-{steps}-steps")
+    return beside(run, f"{steps}-steps")

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from antcli.artifacts import load_tensors, replacing, save_tensors
+from antcli.artifacts import load_tensors, replacing, save_tensors, with_name
 from antcli.config import AdaptConfig
 from antcli.errors import AntError
 from antcli.evaluation.samples import SAMPLER, load_adapted
@@ -101,6 +101,11 @@ def through(
     with others_wait(accelerator):
         if main:
             folder.finish(None)
+
+
+def beside(run: Run, called: str) -> Path:
+    """Where what is made of a run goes that was given no place: beside it, `called` so besides."""
+    return with_name(run.folder).with_name(f"{run.folder.resolve().name}-{called}")
 
 
 def check_other(run: Run, known: Run) -> None:

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from accelerate import Accelerator
 from annotated_types import Ge, Lt
 
-from antcli.artifacts import load_metadata, load_tensors, with_name
+from antcli.artifacts import load_metadata, load_tensors
 from antcli.config import AdaptConfig, PreviewConfig, TrainingConfig, adapt_config_from, merge
 from antcli.diffusion.sampler import FewSteps
 from antcli.distilling.adversarial import (
@@ -20,7 +20,7 @@ from antcli.distilling.adversarial import (
     AdversarialTraining,
 )
 from antcli.distilling.critic import Critic
-from antcli.distilling.folder import StudentFolder, check_other, keep_adapted, through
+from antcli.distilling.folder import StudentFolder, beside, check_other, keep_adapted, through
 from antcli.errors import AntError, quoted
 from antcli.evaluation.own_target import own_target
 from antcli.evaluation.samples import check_run_source, load_adapted
@@ -108,7 +108,7 @@ def check_student(run: Run) -> Student:
 
 def default_refined_folder(student: Run) -> Path:
     """Where what comes out goes that was given no place: beside the student."""
-    return with_name(student.folder).with_name(f"{student.folder.resolve().name}-critic")
+    return beside(student, "critic")
 
 
 def refine(

@@ -1,4 +1,4 @@
-"""What an adaptation starts from, and the classifier that it trains first."""
+"""What an adaptation starts from, checked before a network is loaded."""
 
 from __future__ import annotations
 
