@@ -14,7 +14,8 @@ from antcli.distilling.distillation import distill as distill_through
 from antcli.distilling.settings import distill_config_from
 from antcli.methods.presets import Preset
 from antcli.pipeline import AdaptedPipeline
-from antcli.runs import Run, default_folder, find_run, remember_latest
+from antcli.runs.latest import find_run, remember_latest
+from antcli.runs.run import Run, default_folder
 from antcli.training.adaptation import Record
 from antcli.training.adaptation import adapt as run_through
 from antcli.training.inputs import check_inputs, settings_for

@@ -14,7 +14,7 @@ from antcli.errors import AntError, quoted
 from antcli.evaluation.samples import asked_labels, check_run_source, load_adapted
 from antcli.images.grid import to_uint8
 from antcli.methods.trainable.denoiser import Denoiser
-from antcli.runs import Run
+from antcli.runs.run import Run
 from antcli.sources.source import Source
 
 

@@ -28,7 +28,7 @@ from way_left import FIRST_SAMPLE, SAMPLES, drawn, measured, of_source
 
 from antcli.artifacts import write_json
 from antcli.evaluation.samples import asked_labels, check_run_source, load_adapted
-from antcli.runs import Run
+from antcli.runs.run import Run
 
 SIZE = 128
 """Of a drawing that is learnt from, as those of examples/10shots."""

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from antcli.runs import Run
+from antcli.runs.run import Run
 
 Row = dict[str, Any]
 WEIGHTS = "weights_sha256"

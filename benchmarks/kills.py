@@ -26,7 +26,7 @@ from typing import Any
 import torch
 
 from antcli.artifacts import load_tensors
-from antcli.runs import Run
+from antcli.runs.run import Run
 
 ROOT = Path(__file__).parents[1]
 SETTINGS = """

@@ -36,7 +36,7 @@ from antcli.images.folder import read_folder
 from antcli.images.grid import to_uint8
 from antcli.methods.table import label
 from antcli.methods.trainable.denoiser import Denoiser
-from antcli.runs import Run
+from antcli.runs.run import Run
 from antcli.sources.source import Source
 
 RESULT = Path(__file__).parent / "results" / "photographs"

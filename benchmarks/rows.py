@@ -32,7 +32,7 @@ from antcli.evaluation.scoring import Scorer
 from antcli.evaluation.stopping import choose
 from antcli.images.folder import read_folder
 from antcli.methods.classifier import Classifier
-from antcli.runs import Run
+from antcli.runs.run import Run
 from antcli.sources.networks import NETWORKS
 from antcli.sources.source import find_source
 from antcli.training.adaptation import Preview, Resumed, adapt

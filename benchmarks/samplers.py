@@ -44,7 +44,7 @@ from antcli.evaluation.samples import check_run_source, load_adapted
 from antcli.images.grid import to_float, to_uint8
 from antcli.methods.choice import Predict
 from antcli.methods.trainable.denoiser import Denoiser
-from antcli.runs import Run
+from antcli.runs.run import Run
 from antcli.sources.source import Source, find_source
 
 RESULT = HERE / "results" / "samplers"

@@ -24,7 +24,7 @@ from torch import Tensor
 from antcli.evaluation.samples import check_run_source, load_adapted
 from antcli.images.grid import to_uint8
 from antcli.methods.trainable.denoiser import Denoiser
-from antcli.runs import Run
+from antcli.runs.run import Run
 from antcli.sources.source import Source
 
 RESULT = HERE / "results" / "sampling.md"

@@ -23,7 +23,7 @@ from way_left import SAMPLES, distance, drawn
 from antcli.drawn_faces.domains import HELD_OUT, TARGETS
 from antcli.evaluation.samples import check_run_source, load_adapted
 from antcli.methods.table import label
-from antcli.runs import Run
+from antcli.runs.run import Run
 
 RESULT = Path(__file__).parent / "results" / "settling"
 TITLE = """# The last step against the best in hindsight

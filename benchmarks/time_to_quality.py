@@ -39,7 +39,7 @@ from antcli.devices import make_accelerator
 from antcli.evaluation.samples import check_run_source, load_adapted
 from antcli.methods.build import build_network
 from antcli.methods.trainable.denoiser import Denoiser
-from antcli.runs import Run
+from antcli.runs.run import Run
 from antcli.sources.source import find_source
 from antcli.training.adaptation import Preview, Resumed, adapt
 from antcli.training.checkpoints import load_state, save_state

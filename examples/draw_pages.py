@@ -21,7 +21,8 @@ from antcli.evaluation.samples import SamplingPlan, check_run_source, drawn_imag
 from antcli.images.folder import read_folder
 from antcli.images.grid import GAP, comparison_page, grid, save_png
 from antcli.methods.table import label
-from antcli.runs import Run, find_run
+from antcli.runs.latest import find_run
+from antcli.runs.run import Run
 
 PAGES = Path(__file__).parent / "pages"
 MOST = 10

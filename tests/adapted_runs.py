@@ -16,7 +16,7 @@ from antcli.config import adapt_config_from
 from antcli.evaluation.samples import IMAGES
 from antcli.images.target import check_target
 from antcli.methods.build import build_network
-from antcli.runs import Run
+from antcli.runs.run import Run
 from antcli.sources.source import find_source
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from accelerate import Accelerator
 
 from antcli.config import AdaptConfig, adapt_config_from
-from antcli.runs import Run
+from antcli.runs.run import Run
 from antcli.training.adaptation import build_training
 from antcli.training.inputs import check_inputs
 from antcli.training.loop import Training

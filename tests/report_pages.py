@@ -25,7 +25,7 @@ from antcli.evaluation.pairs import write_pairs
 from antcli.evaluation.report.comparison import MeasuredRun
 from antcli.evaluation.stopping import Score
 from antcli.images.folder import ImageFiles, check_folder
-from antcli.runs import Run
+from antcli.runs.run import Run
 
 SCORES = [Score(0, 2.0, 1.0, 0.0), Score(25, 0.5, 0.95, 0.1), Score(50, 0.49, 0.9, 0.2)]
 SOURCE_SPACE = "source tiny (sha256:" + "ab" * 32 + ", t=100)"

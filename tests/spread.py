@@ -165,7 +165,7 @@ def adapt_into(folder: Path, settings: Mapping[str, Any], stop_after: int | None
     """Adapt, or go on, as far as to a step; how many took part."""
     from antcli.config import adapt_config_from
     from antcli.devices import make_accelerator
-    from antcli.runs import Run
+    from antcli.runs.run import Run
     from antcli.training.adaptation import adapt
     from antcli.training.inputs import check_inputs
     from antcli.training.loop import StepRecord

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from antcli.artifacts import load_tensors
-from antcli.runs import Run
+from antcli.runs.run import Run
 from antcli.training.adaptation import Preview
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"

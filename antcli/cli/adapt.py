@@ -52,7 +52,7 @@ from antcli.cli.work import work_in
 if TYPE_CHECKING:
     from antcli.config import AdaptConfig
     from antcli.images.conditions import Conditions
-    from antcli.runs import Run
+    from antcli.runs.run import Run
     from antcli.training.inputs import Inputs
 
 
@@ -99,7 +99,7 @@ def adapt_command(
     """
     from antcli.methods.build import check_whole_batches, stages_of
     from antcli.methods.table import label
-    from antcli.runs import Run, default_folder
+    from antcli.runs.run import Run, default_folder
     from antcli.training.inputs import check_inputs
     from antcli.training.loop import check_batch
 

@@ -102,7 +102,8 @@ def _from_windows(
     from antcli.devices import make_accelerator
     from antcli.distilling.distillation import check_teacher, default_student_folder, distill
     from antcli.distilling.settings import AS_WELL, distill_config_from
-    from antcli.runs import Run, find_run
+    from antcli.runs.latest import find_run
+    from antcli.runs.run import Run
 
     config = distill_config_from(said)
     teacher = check_teacher(find_run(run))
@@ -139,7 +140,8 @@ def _with_critic(
         refine,
         refine_config_from,
     )
-    from antcli.runs import Run, find_run
+    from antcli.runs.latest import find_run
+    from antcli.runs.run import Run
 
     config, student = refine_config_from(said), check_student(find_run(run))
     refined = Run(out or default_refined_folder(student.run))

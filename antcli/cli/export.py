@@ -47,7 +47,7 @@ def export_command(
 ) -> None:
     """Write a run as files of other programs, with a model card."""
     from antcli.exporting.export import export_run
-    from antcli.runs import find_run
+    from antcli.runs.latest import find_run
 
     done = export_run(
         find_run(run),

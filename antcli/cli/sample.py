@@ -55,7 +55,7 @@ def sample_command(
         images_apart,
         may_be_asked,
     )
-    from antcli.runs import find_run
+    from antcli.runs.latest import find_run
 
     found = find_run(run)
     folder = out or (found.samples_of(condition) if condition else found.samples)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
     from antcli.cli.progress import Record
-    from antcli.runs import Run
+    from antcli.runs.run import Run
 
 
 def work_in(
@@ -35,7 +35,7 @@ def work_in(
 
     from antcli.cli.progress import follow
     from antcli.evaluation.samples import images_apart, may_be_asked
-    from antcli.runs import remember_latest
+    from antcli.runs.latest import remember_latest
     from antcli.training.loop import NonFiniteLossError
 
     try:

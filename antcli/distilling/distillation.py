@@ -32,7 +32,7 @@ from antcli.evaluation.stopping import Score
 from antcli.methods.student import build_student
 from antcli.methods.trainable.denoiser import Denoiser
 from antcli.processes import others_wait
-from antcli.runs import Run
+from antcli.runs.run import Run
 from antcli.sources.source import Source
 from antcli.training.adaptation import Preview, Resumed
 from antcli.training.loop import StepRecord, check_batch

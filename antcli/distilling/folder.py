@@ -20,7 +20,7 @@ from antcli.images.grid import to_uint8
 from antcli.methods.student import few_steps
 from antcli.methods.trainable.denoiser import Denoiser
 from antcli.processes import others_wait
-from antcli.runs import Run
+from antcli.runs.run import Run
 from antcli.training.adaptation import Preview, Resumed, begin, keep
 from antcli.training.folder import RunFolder
 from antcli.training.loop import StepRecord

@@ -29,7 +29,7 @@ from antcli.images.folder import ImageFolder, read_folder
 from antcli.methods.student import build_student
 from antcli.methods.trainable.denoiser import Denoiser
 from antcli.processes import others_wait
-from antcli.runs import Run
+from antcli.runs.run import Run
 from antcli.settings import checked, settings
 from antcli.sources.encoder import Encoder
 from antcli.sources.source import Source

@@ -15,7 +15,7 @@ from antcli.evaluation.results import Found, both_rows, diversity_kept
 from antcli.evaluation.stopping import Score, choose
 from antcli.methods.build import stages_of
 from antcli.methods.table import method_of
-from antcli.runs import Run
+from antcli.runs.run import Run
 
 FAR_ABOVE_CHANCE = 0.25
 """Share copied, of the samples that chance alone leaves uncopied."""

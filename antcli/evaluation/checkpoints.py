@@ -14,7 +14,7 @@ from antcli.evaluation.samples import check_run_source, conditions_of, load_adap
 from antcli.evaluation.scoring import Scorer
 from antcli.evaluation.stopping import ChosenStep, Score, choose, write_scores
 from antcli.images.target import read_target
-from antcli.runs import Run, take_checkpoint
+from antcli.runs.run import Run, take_checkpoint
 from antcli.sources.writing import write_like
 
 

@@ -16,7 +16,7 @@ from antcli.evaluation.manifold import NEIGHBOUR
 from antcli.evaluation.measuring import METRICS, Metric, Row, Tools, measure
 from antcli.evaluation.pairs import write_pairs
 from antcli.evaluation.preparing import EvaluationSettings, by_condition, prepare
-from antcli.runs import find_run
+from antcli.runs.latest import find_run
 
 
 def evaluate_run(

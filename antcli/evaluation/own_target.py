@@ -7,7 +7,7 @@ from pathlib import Path
 from antcli.artifacts import file_hash
 from antcli.errors import AntError
 from antcli.images.target import check_target
-from antcli.runs import Run
+from antcli.runs.run import Run
 
 
 def own_target(run: Run, named: Path | None = None) -> Path:

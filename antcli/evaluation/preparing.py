@@ -31,7 +31,7 @@ from antcli.evaluation.samples import (
 from antcli.images.folder import ImageFiles, check_folder
 from antcli.images.target import check_target
 from antcli.processes import Shares
-from antcli.runs import Run
+from antcli.runs.run import Run
 from antcli.sources.source import Source, find_source
 
 ADAPTED, UNADAPTED = "adapted", "source, not adapted"

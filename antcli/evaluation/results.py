@@ -11,7 +11,7 @@ from typing import Any, Literal
 from antcli.evaluation.kernel import CONFIDENCE
 from antcli.evaluation.measuring import METRICS, Metric
 from antcli.evaluation.stopping import Score
-from antcli.runs import Run
+from antcli.runs.run import Run
 
 Found = Mapping[str, Any]
 """The result of one metric for one row of images, as `measure` gives it."""

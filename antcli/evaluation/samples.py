@@ -25,7 +25,7 @@ from antcli.methods.build import build_network
 from antcli.methods.student import build_student
 from antcli.methods.trainable.denoiser import Denoiser
 from antcli.processes import all_wait, launched, own_share
-from antcli.runs import Run
+from antcli.runs.run import Run
 from antcli.sources.sampler import usual_sampler
 from antcli.sources.source import Source, find_source
 

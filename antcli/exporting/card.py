@@ -18,7 +18,7 @@ from antcli.evaluation.results import metric_tables, read_evaluation
 from antcli.exporting.pipeline_folder import pipeline_name
 from antcli.exporting.ungated import Change
 from antcli.methods.table import label
-from antcli.runs import Run
+from antcli.runs.run import Run
 from antcli.sources.catalog import Entry, catalog
 from antcli.sources.condition import TEXT
 from antcli.sources.source import Source

@@ -26,7 +26,7 @@ from antcli.exporting.pipeline_folder import check_has_pipeline, write_pipeline
 from antcli.exporting.ungated import Change, change_by_ungating
 from antcli.methods.trainable.denoiser import Denoiser
 from antcli.methods.trainable.lora import LoraDenoiser
-from antcli.runs import Run
+from antcli.runs.run import Run
 from antcli.sources.source import Source
 
 Format = Literal["diffusers", "lora", "kohya"]

@@ -20,7 +20,7 @@ from antcli.methods.build import (
     faster_than_all,
 )
 from antcli.processes import any_process, first_decides, others_wait
-from antcli.runs import Run
+from antcli.runs.run import Run
 from antcli.training.folder import RunFolder
 from antcli.training.inputs import Inputs, network_of
 from antcli.training.loop import StepRecord, Training, check_batch

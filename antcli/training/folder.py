@@ -22,7 +22,7 @@ from antcli.images.grid import comparison_page, save_png, to_uint8
 from antcli.methods.table import label
 from antcli.methods.trainable.denoiser import Denoiser
 from antcli.methods.trainable.tuned import TunedDenoiser
-from antcli.runs import Run
+from antcli.runs.run import Run
 from antcli.sources.source import Source
 from antcli.sources.writing import write_like
 from antcli.training.checkpoints import is_whole

@@ -16,7 +16,7 @@ from antcli.methods.build import stages_of
 from antcli.methods.classifier import Classifier
 from antcli.methods.counterparts import Counterparts
 from antcli.processes import any_process, others_wait
-from antcli.runs import Run
+from antcli.runs.run import Run
 from antcli.training.classifier_files import load_classifier
 from antcli.training.classifier_stage import ClassifierRecord, train_classifier
 from antcli.training.counterparts import CounterpartsRecord, load_counterparts, make_counterparts

@@ -20,7 +20,7 @@ from PIL import Image
 import antcli.artifacts
 from antcli.artifacts import load_metadata, load_tensors
 from antcli.errors import AntError
-from antcli.runs import Run
+from antcli.runs.run import Run
 from antcli.training.loop import StepRecord, Training
 
 

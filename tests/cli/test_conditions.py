@@ -18,7 +18,7 @@ from antcli.artifacts import load_metadata, load_tensors, save_tensors
 from antcli.errors import AntError
 from antcli.evaluation.samples import conditions_of
 from antcli.methods.counterparts import Counterparts
-from antcli.runs import Run
+from antcli.runs.run import Run
 from antcli.sources.source import find_source
 
 

@@ -13,7 +13,7 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from antcli.runs import Run
+from antcli.runs.run import Run
 
 OFFLINE = ["--device", "cpu"]
 METRICS = ["intra-lpips", "fid", "kid", "prdc", "memorization", "all"]

@@ -15,7 +15,7 @@ from torch import Tensor
 from antcli.errors import AntError
 from antcli.evaluation import lpips, scoring
 from antcli.evaluation.features.source import SourceSpace
-from antcli.runs import Run
+from antcli.runs.run import Run
 
 OFFLINE = ["--device", "cpu"]
 

@@ -17,7 +17,7 @@ from antcli.diffusion.examples import Latents
 from antcli.diffusion.sampling import resample
 from antcli.evaluation.samples import check_run_source, load_adapted
 from antcli.methods.trainable.denoiser import Denoiser
-from antcli.runs import Run
+from antcli.runs.run import Run
 from antcli.sources import condition, source
 from antcli.training.adaptation import build_training
 from antcli.training.counterparts import load_counterparts

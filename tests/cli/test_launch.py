@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 from spread import spread, type_in
 
-from antcli.runs import Run
+from antcli.runs.run import Run
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from antcli.images.folder import read_folder
-from antcli.runs import Run
+from antcli.runs.run import Run
 
 SCRIPT = Path(__file__).parents[2] / "examples" / "draw_pages.py"
 

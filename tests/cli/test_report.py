@@ -10,7 +10,7 @@ import pytest
 from antcli.errors import AntError
 from antcli.evaluation import lpips, scoring
 from antcli.evaluation.report import comparison, content
-from antcli.runs import Run, take_checkpoint
+from antcli.runs.run import Run, take_checkpoint
 
 OFFLINE = ["--device", "cpu"]
 LARGEST = 5_000_000

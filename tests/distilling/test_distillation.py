@@ -24,7 +24,7 @@ from antcli.errors import AntError
 from antcli.evaluation.samples import asked_labels, check_run_source, load_adapted
 from antcli.exporting.export import export_run
 from antcli.methods.trainable.denoiser import Denoiser
-from antcli.runs import Run
+from antcli.runs.run import Run
 from antcli.training.adaptation import Preview, Resumed
 from antcli.training.loop import StepRecord
 

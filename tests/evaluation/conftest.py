@@ -16,7 +16,7 @@ from torch import Tensor
 from antcli.evaluation.lpips import LpipsFeatures
 from antcli.evaluation.report.comparison import MeasuredRun
 from antcli.evaluation.stopping import write_scores
-from antcli.runs import Run
+from antcli.runs.run import Run
 
 
 class ExactFeatures(LpipsFeatures):

@@ -20,7 +20,7 @@ from report_pages import (
 from antcli.evaluation.report.comparison import MeasuredRun, compare, comparison_html
 from antcli.evaluation.report.content import report_html
 from antcli.evaluation.report.page import write_page
-from antcli.runs import Run
+from antcli.runs.run import Run
 
 PHONE = 360
 """Pixels: a narrow one. The window of a browser is wider, so the page goes into a frame."""

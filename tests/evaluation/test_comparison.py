@@ -21,7 +21,7 @@ from antcli.evaluation.report.comparison import (
     comparison_text,
 )
 from antcli.evaluation.results import KINDS
-from antcli.runs import Run
+from antcli.runs.run import Run
 
 
 def names_in(compared: Any) -> list[list[str]]:

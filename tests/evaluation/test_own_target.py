@@ -9,7 +9,7 @@ from PIL import Image
 
 from antcli.errors import AntError
 from antcli.evaluation.own_target import holds_own, own_target
-from antcli.runs import Run
+from antcli.runs.run import Run
 
 
 @pytest.fixture

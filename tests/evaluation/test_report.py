@@ -29,7 +29,7 @@ from antcli.evaluation.report.content import report_html
 from antcli.evaluation.report.page import WIDEST, WIDEST_PAGE, embedded, write_page
 from antcli.evaluation.results import KINDS, plain
 from antcli.images.conditions import Named
-from antcli.runs import Run
+from antcli.runs.run import Run
 
 LARGEST = 5_000_000
 HOSTILE = "<script>\"'&"

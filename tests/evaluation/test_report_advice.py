@@ -24,7 +24,7 @@ from antcli.evaluation.advice import advise
 from antcli.evaluation.report.content import report_html
 from antcli.evaluation.results import read_evaluation
 from antcli.evaluation.stopping import Score, write_scores
-from antcli.runs import Run
+from antcli.runs.run import Run
 
 
 def advice(run: Run, evaluation: dict[str, Any], scores: list[Score]) -> str:

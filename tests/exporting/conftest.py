@@ -9,7 +9,7 @@ import torch
 from adapted_runs import adapted_run
 from source_kinds import COLUMNS, TEXT_DIMENSION, write_kind
 
-from antcli.runs import Run
+from antcli.runs.run import Run
 
 MakeRun = Callable[..., Run]
 

@@ -8,7 +8,7 @@ from report_pages import made, measured
 
 from antcli.exporting.card import Card
 from antcli.exporting.ungated import Change
-from antcli.runs import Run
+from antcli.runs.run import Run
 from antcli.sources.catalog import catalog
 from antcli.sources.source import Source, find_source
 

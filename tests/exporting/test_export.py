@@ -21,7 +21,7 @@ from antcli.exporting import export as exporting
 from antcli.exporting.card import Card
 from antcli.exporting.export import export_run
 from antcli.randomness import generator
-from antcli.runs import Run
+from antcli.runs.run import Run
 
 MakeRun = Callable[..., Run]
 STEPS = FEW

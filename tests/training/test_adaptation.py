@@ -29,7 +29,7 @@ from antcli.methods.classifier import ClassifierConfig
 from antcli.methods.counterparts import CounterpartSettings
 from antcli.methods.table import METHODS
 from antcli.methods.trainable.denoiser import Denoiser
-from antcli.runs import Run
+from antcli.runs.run import Run
 from antcli.sources.source import Source, find_source
 from antcli.training import adaptation, classifier_stage
 from antcli.training.adaptation import Preview, Resumed, adapt

@@ -15,7 +15,7 @@ from antcli.evaluation.samples import conditions_of, load_adapted
 from antcli.images.conditions import Named
 from antcli.methods.counterparts import LADDER
 from antcli.methods.trainable.denoiser import TOLD
-from antcli.runs import Run
+from antcli.runs.run import Run
 from antcli.training import counterparts as module
 from antcli.training.adaptation import adapt, build_training
 from antcli.training.counterparts import CounterpartsDrawn, load_counterparts, make_counterparts

@@ -29,7 +29,7 @@ from antcli.methods.choice import Predict
 from antcli.methods.counterparts import LADDER, Counterparts, Rung, asked_for, shares
 from antcli.methods.places import Places
 from antcli.methods.trainable.denoiser import Denoiser
-from antcli.runs import Run
+from antcli.runs.run import Run
 from antcli.sources.source import Source, find_source
 from antcli.training import adaptation, classifier_stage, ladder, source_samples, stages
 from antcli.training import counterparts as counterparts_module

@@ -9,7 +9,7 @@ import torch
 from spread import adapt_into, cut_at, full_disk, spread
 
 from antcli.artifacts import load_tensors
-from antcli.runs import Run
+from antcli.runs.run import Run
 
 KILLS = 5
 

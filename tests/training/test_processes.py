@@ -8,7 +8,7 @@ import torch
 from spread import adapt_into, divided, slow_classifier, spread
 
 from antcli.artifacts import load_tensors
-from antcli.runs import Run
+from antcli.runs.run import Run
 
 SETTINGS: dict[str, Any] = {
     "device": "cpu",

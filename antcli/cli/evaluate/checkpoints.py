@@ -29,7 +29,7 @@ def checkpoints_command(
     """
     from antcli.evaluation.checkpoints import score_checkpoints, take_step
     from antcli.evaluation.stopping import choose
-    from antcli.runs import find_run
+    from antcli.runs.latest import find_run
 
     found = find_run(run, whole=False)
     with listening() as listener:

@@ -31,7 +31,7 @@ from antcli.errors import quoted
 
 if TYPE_CHECKING:
     from antcli.evaluation.measuring import Metric
-    from antcli.runs import Run
+    from antcli.runs.run import Run
 
 
 def _measure_one(metric: Metric, run: Path | None, as_json: bool, options: dict[str, Any]) -> None:
@@ -84,7 +84,7 @@ def _evaluated(run: Path | None, options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _found(run: Path | None) -> Run:
-    from antcli.runs import find_run
+    from antcli.runs.latest import find_run
 
     return find_run(run)
 

@@ -30,7 +30,7 @@ def report_command(
     Takes what `ant evaluate all` and `ant evaluate checkpoints` kept; does first what is missing.
     """
     from antcli.evaluation.report.content import make_report
-    from antcli.runs import find_run
+    from antcli.runs.latest import find_run
 
     found = find_run(run)
     place = _file(out or found.report)
@@ -54,7 +54,7 @@ def compare_command(
     `ant evaluate all RUN` measures a run.
     """
     from antcli.evaluation.report.comparison import comparison_text, make_comparison
-    from antcli.runs import find_run
+    from antcli.runs.latest import find_run
 
     place = _file(out)
     found = [find_run(run) for run in dict.fromkeys(runs)]

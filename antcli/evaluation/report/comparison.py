@@ -22,7 +22,7 @@ from antcli.evaluation.results import (
     short,
 )
 from antcli.evaluation.samples import SamplingPlan, drawn_images
-from antcli.runs import Run
+from antcli.runs.run import Run
 
 SPACE = "  "
 STRIP = 8

@@ -39,7 +39,7 @@ from antcli.evaluation.samples import SamplingPlan, conditions_of, drawn_images
 from antcli.evaluation.stopping import Score, choose, read_scores
 from antcli.images.target import check_target
 from antcli.methods.table import label
-from antcli.runs import Run
+from antcli.runs.run import Run
 
 SHOWN = 24
 """Pairs of samples."""

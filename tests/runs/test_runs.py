@@ -11,7 +11,8 @@ from antcli.artifacts import file_hash
 from antcli.config import AdaptConfig, TrainingConfig, adapt_config_from, read_toml
 from antcli.errors import AntError
 from antcli.methods.noise.adversarial import NoiseConfig
-from antcli.runs import Run, default_folder, find_run, remember_latest
+from antcli.runs.latest import find_run, remember_latest
+from antcli.runs.run import Run, default_folder
 
 CONFIG = AdaptConfig(
     source="avatars",
