@@ -236,6 +236,20 @@ def to_toml(config: AdaptConfig) -> str:
     return "\n".join(lines) + "\n"
 
 
+def method_of(config: AdaptConfig) -> Method:
+    """What the settings make of their method."""
+    return method(config.method, vars(config.choices))
+
+
+def label(config: AdaptConfig) -> str:
+    """The method's name; of one without a name, its choices."""
+    chosen = method_of(config)
+    usual = {"augmentation": "none", "condition": "frozen"}
+    more = (getattr(chosen, slot) for slot, name in usual.items() if getattr(chosen, slot) != name)
+    unnamed = "-".join((chosen.trains, chosen.noise, chosen.target, *more))
+    return unnamed if config.method == CUSTOM else config.method
+
+
 def source_name(config: AdaptConfig) -> str:
     """How the source is called: of a folder its last name alone."""
     return Path(config.source).name if Path(config.source).is_absolute() else config.source

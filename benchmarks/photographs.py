@@ -25,6 +25,7 @@ from PIL import Image
 from table import spread
 from torch import Tensor
 
+from antcli.config import label
 from antcli.devices import make_accelerator
 from antcli.evaluation.centres import colours
 from antcli.evaluation.features.source import SourceSpace
@@ -34,7 +35,6 @@ from antcli.evaluation.lpips import LpipsFeatures, load_lpips
 from antcli.evaluation.samples import check_run_source, load_adapted
 from antcli.images.folder import read_folder
 from antcli.images.grid import to_uint8
-from antcli.methods.table import label
 from antcli.methods.trainable.denoiser import Denoiser
 from antcli.runs.run import Run
 from antcli.sources.source import Source

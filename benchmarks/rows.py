@@ -233,6 +233,6 @@ def provenance() -> dict[str, Any]:
 
 def label_of(said: Mapping[str, Any]) -> str:
     """The name of a method as it is kept in files."""
-    from antcli.methods.table import label
+    from antcli.config import label
 
     return label(adapt_config_from({"source": SOURCE, "target": "", **said}))

@@ -20,9 +20,9 @@ from ablation import versions
 from finished import measured_once
 from way_left import SAMPLES, distance, drawn
 
+from antcli.config import label
 from antcli.drawn_faces.domains import HELD_OUT, TARGETS
 from antcli.evaluation.samples import check_run_source, load_adapted
-from antcli.methods.table import label
 from antcli.runs.run import Run
 
 RESULT = Path(__file__).parent / "results" / "settling"

@@ -17,10 +17,10 @@ from pathlib import Path
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
+from antcli.config import label
 from antcli.evaluation.samples import SamplingPlan, check_run_source, drawn_images
 from antcli.images.folder import read_folder
 from antcli.images.grid import GAP, comparison_page, grid, save_png
-from antcli.methods.table import label
 from antcli.runs.latest import find_run
 from antcli.runs.run import Run
 

@@ -97,8 +97,8 @@ def adapt_command(
 
     Example: `ant adapt --source avatars --target examples/10shots/sunglasses`
     """
+    from antcli.config import label
     from antcli.methods.build import check_whole_batches, stages_of
-    from antcli.methods.table import label
     from antcli.runs.run import Run, default_folder
     from antcli.training.inputs import check_inputs
     from antcli.training.loop import check_batch
@@ -237,9 +237,8 @@ def _adapt(settings: AdaptConfig, run: Run, inputs: Inputs, force: bool) -> None
 
 
 def _show_plan(settings: AdaptConfig, run: Run, inputs: Inputs) -> None:
-    from antcli.config import to_toml
+    from antcli.config import label, method_of, to_toml
     from antcli.methods.build import evaluations_per_step, penalties_of, said_limit, stages_of
-    from antcli.methods.table import label, method_of
 
     result(to_toml(settings).rstrip())
     images = len(inputs.target.paths)

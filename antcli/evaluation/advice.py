@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from antcli.artifacts import load_metadata, with_name
-from antcli.config import AdaptConfig
+from antcli.config import AdaptConfig, method_of
 from antcli.diffusion.sampler import FewSteps
 from antcli.errors import AntError, quoted
 from antcli.evaluation.results import Found, both_rows, diversity_kept
 from antcli.evaluation.stopping import Score, choose
 from antcli.methods.build import stages_of
-from antcli.methods.table import method_of
 from antcli.runs.run import Run
 
 FAR_ABOVE_CHANCE = 0.25

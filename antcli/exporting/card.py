@@ -12,12 +12,11 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from antcli import __version__
-from antcli.config import AdaptConfig, source_name, to_toml
+from antcli.config import AdaptConfig, label, source_name, to_toml
 from antcli.diffusion.sampler import FewSteps
 from antcli.evaluation.results import metric_tables, read_evaluation
 from antcli.exporting.pipeline_folder import pipeline_name
 from antcli.exporting.ungated import Change
-from antcli.methods.table import label
 from antcli.runs.run import Run
 from antcli.sources.catalog import Entry, catalog
 from antcli.sources.condition import TEXT

@@ -12,12 +12,12 @@ import torch
 from diffusers import ModelMixin
 from torch import Tensor
 
-from antcli.config import AdaptConfig
+from antcli.config import AdaptConfig, method_of
 from antcli.diffusion.convention import Convention
 from antcli.errors import AntError
 from antcli.methods.choice import Augmentation, Choice, Rule, Step
 from antcli.methods.counterparts import Counterparts
-from antcli.methods.table import CHOICES, choice, method_of, setting
+from antcli.methods.table import CHOICES, choice, setting
 from antcli.methods.trainable.denoiser import TOLD, Denoiser
 from antcli.randomness import seeded
 

@@ -11,7 +11,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from antcli.config import AdaptConfig
     from antcli.methods.choice import Choice
 
 CHOICES: dict[str, dict[str, str]] = {
@@ -169,20 +168,6 @@ def method(name: str, chosen: Mapping[str, str] | None = None) -> Method:
         training = {k: v for k, v in row.settings["training"].items() if k != "learning_rate"}
         others["settings"] = {**row.settings, "training": training}
     return replace(row, **others)
-
-
-def method_of(config: AdaptConfig) -> Method:
-    """What the settings make of their method."""
-    return method(config.method, vars(config.choices))
-
-
-def label(config: AdaptConfig) -> str:
-    """The method's name; of one without a name, its choices."""
-    chosen = method_of(config)
-    usual = {"augmentation": "none", "condition": "frozen"}
-    more = (getattr(chosen, slot) for slot, name in usual.items() if getattr(chosen, slot) != name)
-    unnamed = "-".join((chosen.trains, chosen.noise, chosen.target, *more))
-    return unnamed if config.method == CUSTOM else config.method
 
 
 def setting(penalty: str) -> str:

@@ -14,10 +14,9 @@ from filelock import FileLock, Timeout
 
 from antcli import __version__
 from antcli.artifacts import cannot_write, file_hash, remove_leftovers, replacing, write_json
-from antcli.config import AdaptConfig, adapt_config_from, differences, to_toml
+from antcli.config import AdaptConfig, adapt_config_from, differences, label, to_toml
 from antcli.diffusion.sampler import FewSteps, Sampler
 from antcli.errors import AntError, quoted
-from antcli.methods.table import label
 from antcli.runs.files import RunFiles
 from antcli.sources.sampler import usual_sampler
 

@@ -13,13 +13,12 @@ import torch
 from torch import Tensor
 
 from antcli.artifacts import load_tensors, replacing, save_tensors, to_json
-from antcli.config import AdaptConfig, source_name
+from antcli.config import AdaptConfig, label, source_name
 from antcli.diffusion.sampler import FewSteps
 from antcli.evaluation.samples import IMAGES
 from antcli.evaluation.stopping import ChosenStep, Score, choose, read_scores, write_scores
 from antcli.images.conditions import Conditions
 from antcli.images.grid import comparison_page, save_png, to_uint8
-from antcli.methods.table import label
 from antcli.methods.trainable.denoiser import Denoiser
 from antcli.methods.trainable.tuned import TunedDenoiser
 from antcli.runs.run import Run

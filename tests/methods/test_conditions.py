@@ -9,12 +9,11 @@ from accelerate import Accelerator
 from diffusers import UNet2DModel
 from torch import Tensor
 
-from antcli.config import AdaptConfig, adapt_config_from
+from antcli.config import AdaptConfig, adapt_config_from, label
 from antcli.diffusion.convention import PLAIN, Convention
 from antcli.diffusion.examples import Pixels
 from antcli.errors import AntError
 from antcli.methods.build import build_network, build_objective, check_encoder
-from antcli.methods.table import label
 from antcli.methods.trainable.denoiser import Denoiser
 from antcli.training.loop import Training
 

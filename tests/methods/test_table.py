@@ -3,11 +3,11 @@ from typing import Any
 
 import pytest
 
-from antcli.config import AdaptConfig, adapt_config_from, read_toml, to_toml
+from antcli.config import AdaptConfig, adapt_config_from, label, method_of, read_toml, to_toml
 from antcli.errors import AntError
 from antcli.methods.build import check_whole_batches, faster_than_all, stages_of
 from antcli.methods.choice import Choice
-from antcli.methods.table import CHOICES, METHODS, Method, choice, label, method_of
+from antcli.methods.table import CHOICES, METHODS, Method, choice
 
 NAMES: dict[str, Any] = {"source": "a", "target": "b"}
 

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from antcli.config import AdaptConfig, adapt_config_from, differences, to_toml
+from antcli.config import AdaptConfig, adapt_config_from, differences, label, to_toml
 from antcli.diffusion.sampler import FewSteps
 from antcli.errors import AntError, quoted
 from antcli.evaluation.advice import advise, far_above_chance
@@ -38,7 +38,6 @@ from antcli.evaluation.results import (
 from antcli.evaluation.samples import SamplingPlan, conditions_of, drawn_images
 from antcli.evaluation.stopping import Score, choose, read_scores
 from antcli.images.target import check_target
-from antcli.methods.table import label
 from antcli.runs.run import Run
 
 SHOWN = 24
