@@ -28,7 +28,7 @@ from way_left import drawn
 from antcli.artifacts import write_json
 from antcli.evaluation.samples import check_run_source, load_adapted
 from antcli.methods.table import CHOICES, METHODS, choice, setting
-from antcli.training.loop import NonFiniteLossError
+from antcli.training.part import NonFiniteLossError
 
 RESULTS = HERE / "results"
 RATES, WEIGHTS = (0.33, 1.0, 3.0), (0.01, 0.1, 1.0, 10.0)

@@ -127,7 +127,7 @@ def type_in(arguments: list[str], failing: int | None = None) -> tuple[object, s
         from antcli.cli import launch
         from antcli.cli.main import main
         from antcli.training.folder import RunFolder
-        from antcli.training.loop import Part
+        from antcli.training.part import Part
 
         update = Part.update
 

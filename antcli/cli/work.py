@@ -36,7 +36,7 @@ def work_in(
     from antcli.cli.progress import follow
     from antcli.evaluation.samples import images_apart, may_be_asked
     from antcli.runs.latest import remember_latest
-    from antcli.training.loop import NonFiniteLossError
+    from antcli.training.part import NonFiniteLossError
 
     try:
         with _asked_to_stop() as stop:

@@ -34,7 +34,8 @@ from antcli.methods.student import few_steps
 from antcli.methods.trainable.denoiser import Denoiser
 from antcli.randomness import generator, normal
 from antcli.settings import Chance, Count, NonNegative, settings
-from antcli.training.loop import Part, StepRecord, Training
+from antcli.training.loop import StepRecord, Training
+from antcli.training.part import Part
 
 MOST_NOISE = 0.98
 """Share of the path below which scores are compared (DMD2)."""

@@ -24,7 +24,7 @@ from antcli.distilling.windows import WindowObjective
 from antcli.methods.build import Objective
 from antcli.methods.choice import Predict, Step
 from antcli.methods.trainable.denoiser import Denoiser
-from antcli.training.loop import Part
+from antcli.training.part import Part
 
 LEAST_APART = 1e-3
 """Of an image from what its teacher makes of it, in the mean: nothing is divided by less."""

@@ -19,7 +19,8 @@ from antcli.images.grid import to_float
 from antcli.randomness import balanced_choice, generator, seeded
 from antcli.training.checkpoints import Trained, load_state, save_state
 from antcli.training.ema import Ema
-from antcli.training.loop import NonFiniteLossError, StepRecord, learning_rate
+from antcli.training.loop import StepRecord
+from antcli.training.part import NonFiniteLossError, learning_rate
 from antcli.training.pretraining import PRETRAINING, STATE_EVERY
 
 AUTOENCODER = replace(PRETRAINING, steps=12000, batch_size=8, learning_rate=1e-3)

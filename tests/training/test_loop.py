@@ -30,7 +30,8 @@ from antcli.methods.trainable.adaptors import AdaptedDenoiser, AdaptorConfig
 from antcli.methods.trainable.denoiser import Denoiser
 from antcli.methods.trainable.tuned import TunedDenoiser
 from antcli.methods.transplants import Transplants
-from antcli.training.loop import NonFiniteLossError, Part, StepRecord, Training, learning_rate
+from antcli.training.loop import StepRecord, Training
+from antcli.training.part import NonFiniteLossError, Part, learning_rate
 
 CONFIG = TrainingConfig(steps=6, batch_size=4, warmup_steps=2)
 PATH = BetaPath.linear()
