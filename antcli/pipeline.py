@@ -11,9 +11,9 @@ from PIL import Image
 
 from antcli.diffusion.sampling import SchedulerName
 from antcli.errors import AntError, quoted
-from antcli.evaluation.samples import asked_labels, check_run_source, load_adapted
 from antcli.images.grid import to_uint8
 from antcli.methods.trainable.denoiser import Denoiser
+from antcli.runs.adapted import asked_labels, check_run_source, load_adapted
 from antcli.runs.run import Run
 from antcli.sources.source import Source
 

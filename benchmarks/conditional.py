@@ -27,7 +27,7 @@ from rows import SOURCE, slim, train
 from way_left import FIRST_SAMPLE, SAMPLES, drawn, measured, of_source
 
 from antcli.artifacts import write_json
-from antcli.evaluation.samples import asked_labels, check_run_source, load_adapted
+from antcli.runs.adapted import asked_labels, check_run_source, load_adapted
 from antcli.runs.run import Run
 
 SIZE = 128

@@ -26,10 +26,10 @@ from table import made_by
 from torch import Tensor
 
 from antcli.distilling.critic import Critic, CriticSettings
-from antcli.evaluation.samples import check_run_source, load_adapted
 from antcli.images.folder import read_folder
 from antcli.images.grid import to_float
 from antcli.randomness import balanced_choice, generator
+from antcli.runs.adapted import check_run_source, load_adapted
 from antcli.runs.run import Run
 from antcli.sources.encoder import Encoder
 from antcli.sources.source import Source

@@ -29,8 +29,8 @@ from antcli.artifacts import write_json
 from antcli.devices import make_accelerator
 from antcli.distilling.refining import check_student, refine, refine_config_from
 from antcli.evaluation.critic_noise import read_critic_noise
-from antcli.evaluation.samples import check_run_source, load_adapted
 from antcli.images.grid import grid, save_png, to_float, to_uint8
+from antcli.runs.adapted import check_run_source, load_adapted
 from antcli.runs.run import Run
 
 RESULTS = HERE / "results"

@@ -35,8 +35,8 @@ from antcli.diffusion.sampler import Sampler
 from antcli.distilling.distillation import check_teacher, distill
 from antcli.distilling.settings import distill_config_from
 from antcli.evaluation.lpips import LpipsFeatures, load_lpips
-from antcli.evaluation.samples import check_run_source, load_adapted
 from antcli.images.grid import GAP, grid, save_png, to_float, to_uint8
+from antcli.runs.adapted import check_run_source, load_adapted
 from antcli.runs.run import Run
 
 RESULTS = HERE / "results"

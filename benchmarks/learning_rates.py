@@ -26,8 +26,8 @@ from table import made_by, spread
 from way_left import drawn
 
 from antcli.artifacts import write_json
-from antcli.evaluation.samples import check_run_source, load_adapted
 from antcli.methods.table import CHOICES, METHODS, choice, setting
+from antcli.runs.adapted import check_run_source, load_adapted
 from antcli.training.part import NonFiniteLossError
 
 RESULTS = HERE / "results"

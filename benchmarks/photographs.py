@@ -32,10 +32,10 @@ from antcli.evaluation.features.source import SourceSpace
 from antcli.evaluation.frechet import Gaussian, frechet_distance
 from antcli.evaluation.intra_lpips import intra_lpips
 from antcli.evaluation.lpips import LpipsFeatures, load_lpips
-from antcli.evaluation.samples import check_run_source, load_adapted
 from antcli.images.folder import read_folder
 from antcli.images.grid import to_uint8
 from antcli.methods.trainable.denoiser import Denoiser
+from antcli.runs.adapted import check_run_source, load_adapted
 from antcli.runs.run import Run
 from antcli.sources.source import Source
 

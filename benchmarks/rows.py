@@ -27,11 +27,11 @@ from antcli.devices import make_accelerator
 from antcli.evaluation.kernel import kernel_distance
 from antcli.evaluation.lpips import LpipsFeatures
 from antcli.evaluation.manifold import prdc
-from antcli.evaluation.samples import check_run_source, load_adapted
 from antcli.evaluation.scoring import Scorer
 from antcli.evaluation.stopping import choose
 from antcli.images.folder import read_folder
 from antcli.methods.classifier import Classifier
+from antcli.runs.adapted import check_run_source, load_adapted
 from antcli.runs.run import Run
 from antcli.sources.networks import NETWORKS
 from antcli.sources.source import find_source

@@ -40,10 +40,10 @@ from antcli.artifacts import write_json
 from antcli.devices import make_accelerator
 from antcli.diffusion.path import BetaPath
 from antcli.diffusion.sampling import SOLVERS, Noise, images_at_once, sample
-from antcli.evaluation.samples import check_run_source, load_adapted
 from antcli.images.grid import to_float, to_uint8
 from antcli.methods.choice import Predict
 from antcli.methods.trainable.denoiser import Denoiser
+from antcli.runs.adapted import check_run_source, load_adapted
 from antcli.runs.run import Run
 from antcli.sources.source import Source, find_source
 

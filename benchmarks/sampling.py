@@ -21,9 +21,9 @@ from rows import provenance
 from table import made_by
 from torch import Tensor
 
-from antcli.evaluation.samples import check_run_source, load_adapted
 from antcli.images.grid import to_uint8
 from antcli.methods.trainable.denoiser import Denoiser
+from antcli.runs.adapted import check_run_source, load_adapted
 from antcli.runs.run import Run
 from antcli.sources.source import Source
 

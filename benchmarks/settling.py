@@ -22,7 +22,7 @@ from way_left import SAMPLES, distance, drawn
 
 from antcli.config import label
 from antcli.drawn_faces.domains import HELD_OUT, TARGETS
-from antcli.evaluation.samples import check_run_source, load_adapted
+from antcli.runs.adapted import check_run_source, load_adapted
 from antcli.runs.run import Run
 
 RESULT = Path(__file__).parent / "results" / "settling"

@@ -36,9 +36,9 @@ from way_left import drawn, measured, of_source
 from antcli.artifacts import load_tensors, replacing, save_tensors, write_json
 from antcli.config import AdaptConfig
 from antcli.devices import make_accelerator
-from antcli.evaluation.samples import check_run_source, load_adapted
 from antcli.methods.build import build_network
 from antcli.methods.trainable.denoiser import Denoiser
+from antcli.runs.adapted import check_run_source, load_adapted
 from antcli.runs.run import Run
 from antcli.sources.source import find_source
 from antcli.training.adaptation import Preview, Resumed, adapt

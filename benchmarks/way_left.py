@@ -28,10 +28,10 @@ from antcli.config import label
 from antcli.devices import make_accelerator
 from antcli.drawn_faces.domains import HELD_OUT, TARGETS, TEST
 from antcli.evaluation.frechet import Gaussian, frechet_distance
-from antcli.evaluation.samples import check_run_source, load_adapted
 from antcli.images.folder import read_folder
 from antcli.images.grid import to_uint8
 from antcli.methods.trainable.denoiser import Denoiser
+from antcli.runs.adapted import check_run_source, load_adapted
 from antcli.runs.run import Run
 from antcli.sources.source import Source
 

@@ -18,9 +18,10 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 
 from antcli.config import label
-from antcli.evaluation.samples import SamplingPlan, check_run_source, drawn_images
+from antcli.evaluation.samples import SamplingPlan, drawn_images
 from antcli.images.folder import read_folder
 from antcli.images.grid import GAP, comparison_page, grid, save_png
+from antcli.runs.adapted import check_run_source
 from antcli.runs.latest import find_run
 from antcli.runs.run import Run
 

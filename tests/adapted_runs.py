@@ -13,9 +13,9 @@ import torch
 from antcli.artifacts import file_hash, save_tensors
 from antcli.cli.main import main
 from antcli.config import adapt_config_from
-from antcli.evaluation.samples import IMAGES
 from antcli.images.target import check_target
 from antcli.methods.build import build_network
+from antcli.runs.adapted import IMAGES
 from antcli.runs.run import Run
 from antcli.sources.source import find_source
 

@@ -46,12 +46,11 @@ def sample_command(
     device: DeviceOption = "auto",
 ) -> None:
     """Draw images from a run, each named by its seed and depending on nothing else."""
-    from antcli.evaluation.samples import (
-        SamplingPlan,
+    from antcli.evaluation.samples import SamplingPlan, draw_samples
+    from antcli.runs.adapted import (
         asked_labels,
         check_run_source,
         conditions_of,
-        draw_samples,
         images_apart,
         may_be_asked,
     )

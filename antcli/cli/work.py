@@ -34,7 +34,7 @@ def work_in(
     import torch
 
     from antcli.cli.progress import follow
-    from antcli.evaluation.samples import images_apart, may_be_asked
+    from antcli.runs.adapted import images_apart, may_be_asked
     from antcli.runs.latest import remember_latest
     from antcli.training.part import NonFiniteLossError
 

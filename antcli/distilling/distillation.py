@@ -27,11 +27,11 @@ from antcli.distilling.settings import DistillConfig
 from antcli.distilling.training import LessonTraining
 from antcli.distilling.windows import WindowObjective
 from antcli.errors import AntError
-from antcli.evaluation.samples import check_run_source, conditions_of, load_adapted
 from antcli.evaluation.stopping import Score
 from antcli.methods.student import build_student
 from antcli.methods.trainable.denoiser import Denoiser
 from antcli.processes import others_wait
+from antcli.runs.adapted import check_run_source, conditions_of, load_adapted
 from antcli.runs.run import Run
 from antcli.sources.source import Source
 from antcli.training.adaptation import Preview, Resumed

@@ -14,12 +14,12 @@ from torch import Tensor
 from antcli.artifacts import load_tensors, replacing, save_tensors, with_name
 from antcli.config import AdaptConfig
 from antcli.errors import AntError
-from antcli.evaluation.samples import SAMPLER, load_adapted
 from antcli.evaluation.stopping import ChosenStep, Score
 from antcli.images.grid import to_uint8
 from antcli.methods.student import few_steps
 from antcli.methods.trainable.denoiser import Denoiser
 from antcli.processes import others_wait
+from antcli.runs.adapted import SAMPLER, load_adapted
 from antcli.runs.run import Run
 from antcli.training.adaptation import Preview, Resumed, begin, keep
 from antcli.training.folder import RunFolder

@@ -23,12 +23,12 @@ from antcli.distilling.critic import Critic
 from antcli.distilling.folder import StudentFolder, beside, check_other, keep_adapted, through
 from antcli.errors import AntError, quoted
 from antcli.evaluation.own_target import own_target
-from antcli.evaluation.samples import check_run_source, load_adapted
 from antcli.evaluation.stopping import Score
 from antcli.images.folder import ImageFolder, read_folder
 from antcli.methods.student import build_student
 from antcli.methods.trainable.denoiser import Denoiser
 from antcli.processes import others_wait
+from antcli.runs.adapted import check_run_source, load_adapted
 from antcli.runs.run import Run
 from antcli.settings import checked, settings
 from antcli.sources.encoder import Encoder

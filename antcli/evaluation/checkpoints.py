@@ -10,10 +10,10 @@ from antcli.errors import AntError
 from antcli.evaluation.curve import write_curve
 from antcli.evaluation.listener import SILENT, Listener
 from antcli.evaluation.own_target import own_target
-from antcli.evaluation.samples import check_run_source, conditions_of, load_adapted
 from antcli.evaluation.scoring import Scorer
 from antcli.evaluation.stopping import ChosenStep, Score, choose, write_scores
 from antcli.images.target import read_target
+from antcli.runs.adapted import check_run_source, conditions_of, load_adapted
 from antcli.runs.run import Run, take_checkpoint
 from antcli.sources.writing import write_like
 

@@ -22,15 +22,11 @@ from antcli.evaluation.manifold import NEIGHBOUR
 from antcli.evaluation.measuring import IN_SPACE, METRICS, Metric, Row, Tools
 from antcli.evaluation.own_target import holds_own, own_target
 from antcli.evaluation.reference import Statistics, statistics_file, statistics_of
-from antcli.evaluation.samples import (
-    SamplingPlan,
-    check_run_source,
-    conditions_of,
-    drawn_images,
-)
+from antcli.evaluation.samples import SamplingPlan, drawn_images
 from antcli.images.folder import ImageFiles, check_folder
 from antcli.images.target import check_target
 from antcli.processes import Shares
+from antcli.runs.adapted import check_run_source, conditions_of
 from antcli.runs.run import Run
 from antcli.sources.source import Source, find_source
 

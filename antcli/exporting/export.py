@@ -13,19 +13,19 @@ from torch import Tensor
 from antcli.artifacts import replacing_parts, save_tensors
 from antcli.diffusion.sampler import FewSteps
 from antcli.errors import AntError
-from antcli.evaluation.samples import (
-    asked_labels,
-    check_run_source,
-    images_apart,
-    load_adapted,
-    may_be_asked,
-)
 from antcli.exporting.card import Card
 from antcli.exporting.low_rank import check_has_readers, kohya_tensors, lora_tensors
 from antcli.exporting.pipeline_folder import check_has_pipeline, write_pipeline
 from antcli.exporting.ungated import Change, change_by_ungating
 from antcli.methods.trainable.denoiser import Denoiser
 from antcli.methods.trainable.lora import LoraDenoiser
+from antcli.runs.adapted import (
+    asked_labels,
+    check_run_source,
+    images_apart,
+    load_adapted,
+    may_be_asked,
+)
 from antcli.runs.run import Run
 from antcli.sources.source import Source
 

@@ -15,12 +15,12 @@ from torch import Tensor
 from antcli.artifacts import load_tensors, replacing, save_tensors, to_json
 from antcli.config import AdaptConfig, label, source_name
 from antcli.diffusion.sampler import FewSteps
-from antcli.evaluation.samples import IMAGES
 from antcli.evaluation.stopping import ChosenStep, Score, choose, read_scores, write_scores
 from antcli.images.conditions import Conditions
 from antcli.images.grid import comparison_page, save_png, to_uint8
 from antcli.methods.trainable.denoiser import Denoiser
 from antcli.methods.trainable.tuned import TunedDenoiser
+from antcli.runs.adapted import IMAGES
 from antcli.runs.run import Run
 from antcli.sources.source import Source
 from antcli.sources.writing import write_like

@@ -16,8 +16,8 @@ from source_kinds import TEXT_DIMENSION, write_kind
 import antcli
 from antcli.artifacts import load_metadata, load_tensors, save_tensors
 from antcli.errors import AntError
-from antcli.evaluation.samples import conditions_of
 from antcli.methods.counterparts import Counterparts
+from antcli.runs.adapted import conditions_of
 from antcli.runs.run import Run
 from antcli.sources.source import find_source
 

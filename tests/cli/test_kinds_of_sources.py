@@ -15,8 +15,8 @@ from antcli.artifacts import load_tensors
 from antcli.devices import make_accelerator
 from antcli.diffusion.examples import Latents
 from antcli.diffusion.sampling import resample
-from antcli.evaluation.samples import check_run_source, load_adapted
 from antcli.methods.trainable.denoiser import Denoiser
+from antcli.runs.adapted import check_run_source, load_adapted
 from antcli.runs.run import Run
 from antcli.sources import condition, source
 from antcli.training.adaptation import build_training

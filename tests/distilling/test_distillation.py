@@ -21,9 +21,9 @@ from antcli.distilling.lessons import Taught
 from antcli.distilling.settings import DistillConfig, distill_config_from
 from antcli.distilling.training import LessonTraining
 from antcli.errors import AntError
-from antcli.evaluation.samples import asked_labels, check_run_source, load_adapted
 from antcli.exporting.export import export_run
 from antcli.methods.trainable.denoiser import Denoiser
+from antcli.runs.adapted import asked_labels, check_run_source, load_adapted
 from antcli.runs.run import Run
 from antcli.training.adaptation import Preview, Resumed
 from antcli.training.loop import StepRecord

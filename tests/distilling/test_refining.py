@@ -22,7 +22,7 @@ from antcli.distilling.refining import (
 )
 from antcli.distilling.settings import distill_config_from
 from antcli.errors import AntError
-from antcli.evaluation.samples import check_run_source, load_adapted
+from antcli.runs.adapted import check_run_source, load_adapted
 from antcli.runs.run import Run
 
 QUICK = {"steps": 2, "images": 2, "window_steps": 1, "rank": 2, "device": "cpu"}

@@ -16,11 +16,11 @@ from antcli.artifacts import load_metadata, load_tensors
 from antcli.diffusion.sampler import FEW, Sampler
 from antcli.diffusion.sampling import SchedulerName
 from antcli.errors import AntError
-from antcli.evaluation.samples import check_run_source, load_adapted
 from antcli.exporting import export as exporting
 from antcli.exporting.card import Card
 from antcli.exporting.export import export_run
 from antcli.randomness import generator
+from antcli.runs.adapted import check_run_source, load_adapted
 from antcli.runs.run import Run
 
 MakeRun = Callable[..., Run]

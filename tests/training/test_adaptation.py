@@ -22,13 +22,13 @@ from antcli.devices import make_accelerator
 from antcli.diffusion.examples import Latents
 from antcli.errors import AntError
 from antcli.evaluation import scoring
-from antcli.evaluation.samples import load_adapted
 from antcli.evaluation.stopping import ChosenStep, Score, choose, read_scores
 from antcli.methods.build import stages_of
 from antcli.methods.classifier import ClassifierConfig
 from antcli.methods.counterparts import CounterpartSettings
 from antcli.methods.table import METHODS
 from antcli.methods.trainable.denoiser import Denoiser
+from antcli.runs.adapted import load_adapted
 from antcli.runs.run import Run
 from antcli.sources.source import Source, find_source
 from antcli.training import adaptation, classifier_stage

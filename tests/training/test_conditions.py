@@ -11,10 +11,10 @@ from spread import adapt_into, spread
 
 from antcli.artifacts import load_tensors
 from antcli.config import AdaptConfig, adapt_config_from
-from antcli.evaluation.samples import conditions_of, load_adapted
 from antcli.images.conditions import Named
 from antcli.methods.counterparts import LADDER
 from antcli.methods.trainable.denoiser import TOLD
+from antcli.runs.adapted import conditions_of, load_adapted
 from antcli.runs.run import Run
 from antcli.training import counterparts as module
 from antcli.training.adaptation import adapt, build_training

@@ -21,7 +21,6 @@ from antcli.artifacts import load_metadata, load_tensors
 from antcli.config import AdaptConfig, adapt_config_from
 from antcli.diffusion.examples import Latents, Pixels
 from antcli.diffusion.sampling import resample
-from antcli.evaluation.samples import IMAGES, load_adapted
 from antcli.images.conditions import Named, Numbered
 from antcli.images.grid import to_float, to_uint8
 from antcli.methods.build import said_limit
@@ -29,6 +28,7 @@ from antcli.methods.choice import Predict
 from antcli.methods.counterparts import LADDER, Counterparts, Rung, asked_for, shares
 from antcli.methods.places import Places
 from antcli.methods.trainable.denoiser import Denoiser
+from antcli.runs.adapted import IMAGES, load_adapted
 from antcli.runs.run import Run
 from antcli.sources.source import Source, find_source
 from antcli.training import adaptation, classifier_stage, ladder, source_samples, stages

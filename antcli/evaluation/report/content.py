@@ -35,9 +35,10 @@ from antcli.evaluation.results import (
     plain,
     read_evaluation,
 )
-from antcli.evaluation.samples import SamplingPlan, conditions_of, drawn_images
+from antcli.evaluation.samples import SamplingPlan, drawn_images
 from antcli.evaluation.stopping import Score, choose, read_scores
 from antcli.images.target import check_target
+from antcli.runs.adapted import conditions_of
 from antcli.runs.run import Run
 
 SHOWN = 24
