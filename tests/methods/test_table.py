@@ -1,9 +1,8 @@
-from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from antcli.config import AdaptConfig, adapt_config_from, label, method_of, read_toml, to_toml
+from antcli.config import AdaptConfig, adapt_config_from
 from antcli.errors import AntError
 from antcli.methods.build import check_whole_batches, faster_than_all, stages_of
 from antcli.methods.choice import Choice
@@ -51,58 +50,6 @@ def test_every_choice_of_the_table_is_there_and_says_what_it_is(slot: str, name:
     found = choice(slot, name)
     assert isinstance(found, Choice)
     assert found.help
-
-
-def test_choices_without_a_name_are_a_method_of_their_own() -> None:
-    chosen = {"trains": "norm", "noise": "adversarial", "target": "guided"}
-    config = config_of(choices=chosen)
-    assert config.method == "custom"
-    assert method_of(config) == Method(**chosen)
-    assert label(config) == "norm-adversarial-guided"
-    assert (
-        config.training.learning_rate
-        == choice("trains", "norm").defaults["training"]["learning_rate"]
-    )
-    assert stages_of(config) == ("classifier",)
-
-
-def test_what_is_not_chosen_is_plain() -> None:
-    config = config_of(choices={"noise": "adversarial"})
-    assert method_of(config) == Method("lora", "adversarial", "noise")
-
-
-def test_a_named_method_that_is_varied_loses_its_name_and_keeps_its_preferences() -> None:
-    bridge, varied = config_of(), config_of(method="bridge", choices={"target": "noise"})
-    assert (bridge.method, varied.method) == ("bridge", "custom")
-    assert varied.training == bridge.training
-    assert replace(METHODS["bridge"], target="noise") == replace(
-        method_of(varied), settings=METHODS["bridge"].settings
-    )
-
-
-def test_its_own_choice_leaves_a_method_its_name() -> None:
-    assert config_of(method="ant", choices={"trains": "adaptors"}) == config_of(method="ant")
-
-
-def test_choices_survive_their_file(tmp_path: Any) -> None:
-    config = config_of(method="bridge", choices={"trains": "bias"}, penalties={"pairwise": 4.0})
-    path = tmp_path / "config.toml"
-    path.write_text(to_toml(config), encoding="utf-8")
-    assert adapt_config_from(read_toml(path)) == config
-
-
-@pytest.mark.parametrize(
-    ("choices", "says"),
-    [
-        ({"trains": "lorra"}, "choices.trains is 'lorra'"),
-        ({"target": 3}, "choices.target is 3"),
-        ({"penalties": "pairwise"}, "unknown setting choices.penalties"),
-    ],
-)
-def test_choices_that_do_not_exist(choices: dict[str, Any], says: str) -> None:
-    with pytest.raises(AntError, match=says) as raised:
-        config_of(choices=choices)
-    assert raised.value.exit_code == 2
 
 
 def test_what_trains_in_the_place_of_a_methods_own_has_its_own_rate() -> None:
