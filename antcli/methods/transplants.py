@@ -1,4 +1,4 @@
-"""Transplants: what is new in an image, put in the same place of the source's own images.
+"""Transplants: what is new in an image, put where it belongs in the source's own images.
 
 Ten masks on ten faces teach masks, and which face has which: a network that has seen no more takes
 a mask's colour from what lies below it. On other images of the source, where noise hides the seams,
@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from antcli.diffusion.examples import Examples, moved
+from antcli.methods.alignment import shifted
 from antcli.methods.places import CELLS, CHANGED, LARGEST, Places, by_place, features
 from antcli.randomness import generator
 
@@ -42,7 +43,8 @@ class Transplants:
     hosts: Examples
     """The source's own images, on the device."""
     new: Tensor
-    """How much of each place of each image is new, in [0, 1]: [N, 1, H, W], on the device."""
+    """How much of each place of each image is new, in [0, 1]: [N, 1, H, W], on the device. With
+    `worn`, of each of these."""
     fitting: Tensor
     """The hosts for each image, [N, M], on the CPU; -1: it is not transplanted."""
     t_least: float
@@ -50,6 +52,9 @@ class Transplants:
     worn: Examples | None = None
     """Of latents, which know no places to the pixel: what the autoencoder makes of the hosts of
     each image, one after the other, with what is new put on them."""
+    shifts: Tensor | None = None
+    """By how many pixels what is new in each image is moved on each of its hosts, down and to the
+    right: [N, M, 2], on the CPU. None: it stays, or `worn` has it moved."""
 
     @cached_property
     def of_all(self) -> bool:
@@ -69,14 +74,19 @@ class Transplants:
         which = (chance * count).long()
         chosen = self.fitting[images, which]
         put, mirror = (t >= self.t_least) & (chosen >= 0), moved(mirrored, device)
-        new = self.new[moved(images, device)]
+        place = moved(images if self.worn is None else images * count + which, device)
+        new = self.new[place]
         new = torch.where(mirror.view(-1, 1, 1, 1), new.flip(-1), new)
         hosts = self.hosts.take(moved(chosen.clamp(min=0), device), mirror).to(x_0)
         new = new.to(x_0)
-        if self.worn is None:
-            worn = hosts.lerp(x_0, new)
+        if self.worn is not None:
+            worn = self.worn.take(place, mirror).to(x_0)
         else:
-            worn = self.worn.take(moved(images * count + which, device), mirror).to(x_0)
+            if self.shifts is not None:
+                down, right = self.shifts[images, which].unbind(1)
+                by = torch.stack([down, torch.where(mirrored, -right, right)], 1)
+                x_0, new = (shifted(x, moved(by, device)) for x in (x_0, new))
+            worn = hosts.lerp(x_0, new)
         return worn, hosts, new, moved(put, device).view(-1, 1, 1, 1)
 
 
@@ -87,9 +97,12 @@ def is_bound(fitting: Tensor) -> bool:
 
 
 def put_on(images: Tensor, new: Tensor, hosts: Tensor, fitting: Tensor) -> Tensor:
-    """What is new in each image on each of the hosts that fit it, uint8 [N * M, 3, H, W]."""
+    """What is new in images [N, 3, H, W] on each of the hosts that fit it, uint8 [N * M, 3, H, W].
+
+    `images` and `new` are of each image, or of each and each of its hosts, [N * M, ., H, W].
+    """
     of = hosts[fitting.clamp(min=0).flatten()].float()
-    each = fitting.shape[1]
+    each = len(of) // len(images)
     worn = of.lerp(images.float().repeat_interleave(each, 0), new.repeat_interleave(each, 0))
     return worn.round().to(torch.uint8)
 

@@ -15,6 +15,7 @@ from antcli.artifacts import load_metadata, load_tensors, save_tensors
 from antcli.config import AdaptConfig
 from antcli.diffusion.examples import Examples, Latents, Pixels
 from antcli.diffusion.sampling import SchedulerName
+from antcli.methods.alignment import alignment, shifted
 from antcli.methods.build import said_limit
 from antcli.methods.counterparts import (
     REFERENCE_SIDE,
@@ -163,19 +164,25 @@ def _transplants(
     source, device = inputs.source, drawing.accelerator.device
     new = torch.zeros(len(drawn), 1, *inputs.target.images.shape[-2:])
     hosts = torch.full((len(drawn), len(own)), -1)
+    shifts = torch.zeros(*hosts.shape, 2, dtype=torch.long)
     for way in ways:
         if way.closely:
             assert way.changed is not None
             images, of = inputs.target.images[way.images], drawn[way.images][:, :SEEN]
             seen = images_of(source, of.flatten(0, 1), device)
             new[way.images] = newness(images, seen, way.changed)
-            hosts[way.images] = fitting(images, new[way.images], way.changed, own)
+            fits = fitting(images, new[way.images], way.changed, own)
+            by = alignment(seen, new[way.images], own)
+            hosts[way.images], shifts[way.images] = fits, by.take_along_dim(fits[..., None], 1)
     found = {"hosts": own}
     if source.latent:
         # As many of each as there are counterparts: each has to pass the autoencoder.
         each, order = drawn.shape[1], generator(drawing.seed, "hosts")
-        hosts = torch.stack([of[torch.randperm(len(own), generator=order)[:each]] for of in hosts])
-        found["worn"] = put_on(inputs.target.images, new, own, hosts)
+        some = torch.stack([torch.randperm(len(own), generator=order)[:each] for _ in hosts])
+        hosts, by = hosts.gather(1, some), shifts.take_along_dim(some[..., None], 1).flatten(0, 1)
+        images = shifted(inputs.target.images.repeat_interleave(each, 0), by)
+        new = shifted(new.repeat_interleave(each, 0), by)
+        found["worn"] = put_on(images, new, own, hosts)
         new = functional.interpolate(new, drawn.shape[-2:], mode="area")
     tensors = {}
     for name, images in found.items():
@@ -183,7 +190,7 @@ def _transplants(
         tensors[name] = x_0.x_0.cpu()
         if isinstance(x_0, Latents) and x_0.mirrored is not None:
             tensors[f"{name}_mirrored"] = x_0.mirrored.cpu()
-    return {**tensors, "new": new, "fitting": hosts}
+    return {**tensors, "new": new, "fitting": hosts} | ({} if source.latent else {"shifts": shifts})
 
 
 def _ways(
@@ -230,7 +237,8 @@ def load_counterparts(file: Path, source: Source, device: torch.device) -> Count
         least = path.at(path.share_where(NOISE * source.shape[-1] / REFERENCE_SIDE))
         worn = read("worn", "worn_mirrored") if "worn" in tensors else None
         hosts, new = read("hosts", "hosts_mirrored"), tensors["new"].to(device)
-        transplants = Transplants(hosts, new, tensors["fitting"], least, worn)
+        put = tensors["fitting"], least, worn, tensors.get("shifts")
+        transplants = Transplants(hosts, new, *put)
     draws, bridge = int(facts["ant.draws"]), float(alpha / sigma)
     return Counterparts(read("x_0", "mirrored"), draws, t_limit, bridge, transplants)
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from antcli.diffusion.examples import Latents, Pixels
 from antcli.methods import transplants as module
+from antcli.methods.alignment import shifted
 from antcli.methods.counterparts import Counterparts
 from antcli.methods.transplants import (
     ALIKE,
@@ -208,8 +209,9 @@ def test_where_nothing_is_new_in_one_image_or_everything_in_all_nothing_is_teste
 # --- what a step is given ------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("moved", [True, False])
 @pytest.mark.parametrize("latent", [True, False])
-def test_pairs_against_a_slow_loop(latent: bool) -> None:
+def test_pairs_against_a_slow_loop(latent: bool, moved: bool) -> None:
     draws, hosts, kept = 3, plain(5, 0), plain(4 * 3, 2)
     draw = torch.Generator().manual_seed(0)
     new = torch.rand(4, 1, SIDE, SIDE, generator=draw)
@@ -218,7 +220,8 @@ def test_pairs_against_a_slow_loop(latent: bool) -> None:
     def examples(x: Tensor) -> Pixels | Latents:
         return Latents(x.float(), x.float() + 0.5) if latent else Pixels(x)
 
-    transplants = Transplants(examples(hosts), new, fits, t_least=100)
+    shifts = torch.randint(-4, 5, (4, 5, 2), generator=draw) if moved else None
+    transplants = Transplants(examples(hosts), new, fits, t_least=100, shifts=shifts)
     pairs = Counterparts(examples(kept), draws, 0.5, 1.0, transplants)
     images = torch.tensor([0, 1, 2, 3, 3, 0])
     mirrored = torch.tensor([False, True, True, True, False, True])
@@ -235,11 +238,15 @@ def test_pairs_against_a_slow_loop(latent: bool) -> None:
             x_0[k],
             examples(kept[i * draws + int(chance[k, 0] * draws)][None]).take(one, turned)[0],
         )
-        host = int(fits[i, int(chance[k, 1] * 5)])
+        which = int(chance[k, 1] * 5)
+        host = int(fits[i, which])
         if int(t[k]) >= 100 and host >= 0:
             other = examples(hosts[host][None]).take(one, turned)[0]
-            much = new[i].flip(-1) if flip else new[i]
-            expected = (1 - much) * other + much * x_0[k], other
+            much, thing = new[i].flip(-1) if flip else new[i], x_0[k]
+            if shifts is not None:  # as it would be if it were mirrored after it was moved
+                by = shifts[i, which] * torch.tensor([1, -1 if flip else 1])
+                much, thing = shifted(much[None], by[None])[0], shifted(thing[None], by[None])[0]
+            expected = (1 - much) * other + much * thing, other
             torch.testing.assert_close(same[k], 1 - much)
         for one_found, one_expected in zip(found, expected, strict=True):
             torch.testing.assert_close(one_found[k], one_expected)
@@ -254,7 +261,9 @@ def test_of_latents_the_autoencoder_has_seen_what_is_put_on_what() -> None:
         expected = (1 - new[k // 2]) * hosts[fits.flatten()[k]] + new[k // 2] * images[k // 2]
         assert (one - expected).abs().max() <= 0.5  # but for rounding
     codes, mirrored = made.float(), torch.tensor([True, False, True])
-    coarse = torch.rand(3, 1, 4, 4)
+    each = [x.repeat_interleave(2, 0) for x in (images, new)]
+    assert torch.equal(put_on(*each, hosts, fits), made)
+    coarse = torch.rand(6, 1, 4, 4)
     worn = Latents(codes[..., ::4, ::4], codes[..., ::4, ::4] + 0.5)
     at = Latents(hosts[..., ::4, ::4].float(), hosts[..., ::4, ::4] + 0.5)
     pairs = Counterparts(worn, 2, 0.5, 1.0, Transplants(at, coarse, fits, 10, worn))
@@ -266,7 +275,8 @@ def test_of_latents_the_autoencoder_has_seen_what_is_put_on_what() -> None:
     torch.testing.assert_close(other[0], at.x_0[1] + 0.5)
     torch.testing.assert_close(other[1], at.x_0[0])
     assert (found[2] == 0).all() and kept is not None
-    torch.testing.assert_close(kept[0], 1 - coarse[0].flip(-1))
+    torch.testing.assert_close(kept[0], 1 - coarse[1].flip(-1))
+    torch.testing.assert_close(kept[1], 1 - coarse[2])
 
 
 def test_without_transplants_an_image_stays_as_it_is() -> None:

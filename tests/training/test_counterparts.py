@@ -351,6 +351,8 @@ def test_what_is_put_on_is_put_on_others_too(people: Tensor, climb: Callable[...
     assert found.transplants is not None
     new, hosts = found.transplants.new, found.transplants.hosts
     assert new.shape == (10, 1, 16, 16) and len(hosts) == 64
+    assert found.transplants.shifts is not None
+    assert found.transplants.shifts.shape == (10, 64, 2)
     assert (new[:, :, 5:8, 4:7] > 0.8).all() and new.mean() < 0.3
     i, upright, t = torch.arange(10), torch.zeros(10, dtype=torch.bool), torch.full((10,), 400)
     own = to_float(images)
@@ -580,7 +582,7 @@ def test_of_latents_the_part_is_made_for_their_size(
     found = load_counterparts(file, source, torch.device("cpu"))
     transplants, drawn = found.transplants, found.examples
     assert transplants is not None and transplants.worn is not None
-    assert transplants.new.shape == (10, 1, *source.shape[1:])
+    assert transplants.new.shape == (10 * DRAWS, 1, *source.shape[1:])
     assert transplants.fitting.shape == (10, DRAWS)  # as many pass the autoencoder
     assert transplants.worn.x_0.shape == transplants.worn.mirrored.shape == drawn.x_0.shape
     assert drawn.x_0.shape == (10 * DRAWS, *source.shape)

@@ -51,7 +51,8 @@ def counterparts(device: torch.device | str, *, transplanted: bool) -> Counterpa
         new = torch.rand(IMAGES, 1, SIDE, SIDE, generator=torch.Generator().manual_seed(1))
         fitting = torch.arange(HOSTS).expand(IMAGES, -1)
         hosts = Pixels(images(HOSTS, 2).to(device))
-        transplants = Transplants(hosts, new.to(device), fitting, t_least=100.0)
+        shifts = torch.stack([fitting % 3 - 1, fitting % 2], 2)
+        transplants = Transplants(hosts, new.to(device), fitting, t_least=100.0, shifts=shifts)
     return Counterparts(Pixels(images(IMAGES * DRAWS, 3).to(device)), DRAWS, 0.6, 0.5, transplants)
 
 

@@ -72,7 +72,8 @@ def make_training(make_unet: MakeUnet, accelerator: Accelerator) -> MakeTraining
             of = torch.rand(3, 1, SIZE, SIZE, generator=torch.Generator().manual_seed(6))
             hosts = Pixels(some_images(5))
             fitting = torch.tensor([[0, 1, 2, 3, 4], [-1] * 5, [4] * 5])
-            moved = Transplants(hosts, of, fitting, t_least=100)
+            shifts = torch.stack([fitting % 3 - 1, fitting % 2], 2)
+            moved = Transplants(hosts, of, fitting, t_least=100, shifts=shifts)
             pairs = Counterparts(Pixels(some_images(6)), 2, 0.5, 0.3, moved)
             network = build_network(unet, settings, PLAIN, pairs.t_limit)
             parts = {"objective": build_objective(settings, {"counterparts": pairs})}
