@@ -37,7 +37,8 @@ def offsets(of: Tensor, others: Tensor) -> Tensor:
     down, right = (range(-(side // FARTHEST), side // FARTHEST + 1) for side in of.shape[-2:])
     ways = sorted(itertools.product(down, right), key=lambda way: way[0] ** 2 + way[1] ** 2)
     alike = [_standard(_cut(of, way)) @ _standard(_cut(others, way, -1)).T for way in ways]
-    return torch.tensor(ways)[torch.stack(alike).argmax(0)]
+    # To four places: what is nearer by rounding alone shall not be moved farther.
+    return torch.tensor(ways)[torch.stack(alike).round(decimals=4).argmax(0)]
 
 
 def _cut(x: Tensor, way: tuple[int, int], sign: int = 1) -> Tensor:
