@@ -243,9 +243,9 @@ def test_pairs_against_a_slow_loop(latent: bool, moved: bool) -> None:
         if int(t[k]) >= 100 and host >= 0:
             other = examples(hosts[host][None]).take(one, turned)[0]
             much, thing = new[i].flip(-1) if flip else new[i], x_0[k]
-            if shifts is not None:  # as it would be if it were mirrored after it was moved
-                by = shifts[i, which] * torch.tensor([1, -1 if flip else 1])
-                much, thing = shifted(much[None], by[None])[0], shifted(thing[None], by[None])[0]
+            if shifts is not None:  # moved, and mirrored then
+                axes, by = [-1] if flip else [], shifts[i, which][None]
+                much, thing = (shifted(x.flip(axes)[None], by)[0].flip(axes) for x in (much, thing))
             expected = (1 - much) * other + much * thing, other
             torch.testing.assert_close(same[k], 1 - much)
         for one_found, one_expected in zip(found, expected, strict=True):
